@@ -1,0 +1,84 @@
+"""Files that are there whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lthprune.errors import StorageError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one in the same folder: a reader sees the old bytes or the new, never a part.
+
+    Raises:
+        StorageError: the folder cannot be written; what was there stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # a temporary file is private; a result need not be
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, with enough space."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
+    """Write named tensors and one string atomically, as safetensors; the same content gives the same bytes."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(contiguous, metadata={"lthprune": header}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Read what :func:`write_tensors` wrote.
+
+    Raises:
+        StorageError: the file is missing, damaged or not one of ours.
+    """
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise StorageError(f"there is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StorageError(
+            f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or make it again."
+        ) from error
+    if "lthprune" not in metadata:
+        raise StorageError(f"{path} is a safetensors file, but lthprune did not write it.")
+    return {name: torch.clone(tensor) for name, tensor in tensors.items()}, metadata["lthprune"]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

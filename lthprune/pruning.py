@@ -1,0 +1,205 @@
+"""Pruning a model once: what competes with what, how many stay, and the masks that follow."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, suggestion
+from lthprune.masks import Count, Masks, count, keep_highest
+from lthprune.methods import write_mask
+from lthprune.schedules import Pool, Schedule, left_after, plan_counts, rate_of
+from lthprune.scores import Candidate, Score, magnitude, one_footing, score_named
+from lthprune.seeds import Seeds
+from lthprune.selection import PrunableTensor, Selection, select
+
+Scope = Literal["global", "layerwise"]
+BiasPruning = Literal[False, "separate", "together"]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How to prune, whatever the schedule.
+
+    - ``scope``: ``"global"`` (all weights compete) or ``"layerwise"`` (each layer on its own).
+    - ``score``: a score function or the name of one; the lowest scores are pruned.
+    - ``bias``: ``False`` leaves biases alone; ``"separate"`` (or ``True``) prunes them in scopes of their own, at
+      the same rate; ``"together"`` lets them compete with the weights, on one footing.
+    - ``selection``: which layers are prunable.
+    - ``min_survivors``: so many weights stay in every tensor at least. Under a global scope the total is still
+      exact; under a layerwise one the tensor keeps more than its schedule says.
+    """
+
+    scope: Scope = "global"
+    score: Score | str = magnitude
+    bias: BiasPruning | bool = False
+    selection: Selection = field(default_factory=Selection)
+    min_survivors: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("scope", self.scope, ("global", "layerwise"))
+        if not isinstance(self.bias, bool):
+            _one_of("bias", self.bias, ("separate", "together"))
+        if self.min_survivors < 0:
+            raise PruningError(f"min_survivors = {self.min_survivors}: a number of weights cannot be negative.")
+        object.__setattr__(self, "score", score_named(self.score))
+
+    def tensors(self, model: nn.Module) -> list[PrunableTensor]:
+        """Return the tensors of a model that this prunes."""
+        return select(model, self.selection, bias=bool(self.bias))
+
+    def pools(self, model: nn.Module) -> list[Pool]:
+        """Return the groups of tensors that compete with one another, with what each has left."""
+        groups: dict[tuple[str, ...], list[PrunableTensor]] = {}
+        for tensor in self.tensors(model):
+            where = tensor.layer if self.scope == "layerwise" else ""
+            which = "" if self.bias == "together" else tensor.attribute
+            groups.setdefault((where, which), []).append(tensor)
+        return [
+            Pool(
+                names=tuple(tensor.name for tensor in group),
+                kinds=tuple(tensor.kind for tensor in group),
+                left=sum(int(mask.sum()) for mask in current_masks(group).values()),
+                total=sum(tensor.parameter.numel() for tensor in group),
+            )
+            for group in groups.values()
+        ]
+
+    def plan(self, model: nn.Module, schedule: Schedule, levels: int) -> list[tuple[int, ...]]:
+        """Return how many weights every pool keeps at levels 0, 1, ...; nothing is pruned."""
+        pools = self.pools(model)
+        plan = plan_counts(schedule, pools, levels)
+        return [tuple(self._with_minimum(left, pool) for left, pool in zip(row, pools, strict=True)) for row in plan]
+
+    def _with_minimum(self, left: int, pool: Pool) -> int:
+        return max(left, min(self.min_survivors, pool.left)) if len(pool.names) == 1 else left
+
+
+def choose_masks(
+    pruning: Pruning,
+    pools: Sequence[Pool],
+    left: Sequence[int],
+    *,
+    masks: Mapping[str, Tensor],
+    final: Mapping[str, Tensor],
+    initial: Mapping[str, Tensor] | None = None,
+    generator: torch.Generator | None = None,
+) -> Masks:
+    """Return the masks that keep ``left[i]`` weights of ``pools[i]``; a function of tensors, no model involved.
+
+    Args:
+        pruning: what decides.
+        pools: what competes.
+        left: exact counts, one for each pool.
+        masks: what was left before.
+        final: trained weights by name.
+        initial: weights at initialisation by name, for scores that compare.
+        generator: for scores that draw.
+    """
+    score = score_named(pruning.score)
+    chosen: Masks = {}
+    for pool, keep in zip(pools, left, strict=True):
+        scores = {
+            name: score(Candidate(name, final[name].detach(), initial[name] if initial else None, generator))
+            for name in pool.names
+        }
+        held = {name: masks[name] for name in pool.names}
+        if pruning.bias == "together":
+            for name in pool.names:
+                weight = f"{name.removesuffix('bias')}weight"
+                if name.endswith("bias") and weight in scores:
+                    scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
+        chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)
+    for name, mask in chosen.items():
+        if bool(masks[name].any()) and not bool(mask.any()) and name.endswith("weight"):
+            warnings.warn(
+                f"layer collapse: no weight of {name!r} is left, so nothing passes through it. "
+                "min_survivors= keeps some in every tensor.",
+                LayerCollapseWarning,
+                stacklevel=3,
+            )
+    return {name: chosen[name] for name in masks}
+
+
+def prune(
+    model: nn.Module,
+    amount: float | int | Mapping[str, float],
+    *,
+    scope: Scope = "global",
+    score: Score | str = magnitude,
+    bias: BiasPruning | bool = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    initial: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+) -> dict[str, Count]:
+    """Prune a model once, in place and in torch's own terms, and return what is left of each tensor.
+
+    Args:
+        model: any module; parts of it may be pruned already.
+        amount: what to prune of each scope: a fraction of the weights left, an exact number, or (layerwise)
+            fractions by layer kind or name pattern.
+        scope: see :class:`Pruning`, as for ``score``, ``bias``, ``selection`` and ``min_survivors``.
+        score: the criterion.
+        bias: whether and how biases are pruned.
+        selection: which layers are prunable.
+        min_survivors: how many weights stay in every tensor at least.
+        initial: the weights at initialisation by name, for scores that compare with them.
+        seed: the root seed for scores that draw.
+
+    Raises:
+        PruningError: the model or the amount is refused; the model is unchanged then.
+
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 5))
+    >>> left = prune(model, 0.2)
+    >>> sum(count.left for count in left.values())
+    200
+    """
+    pruning = Pruning(scope, score, bias, selection or Selection(), min_survivors)
+    pools, tensors = pruning.pools(model), pruning.tensors(model)
+    left = []
+    for pool in pools:
+        share = rate_of(pool, amount) if isinstance(amount, Mapping) else amount
+        left.append(left_after(share, pool.left))
+        if share and left[-1] == pool.left:
+            warnings.warn(
+                f"{share:.3g} of the {pool.left} weights left in {', '.join(pool.names)} rounds to none; "
+                "nothing was pruned there.",
+                NothingPrunedWarning,
+                stacklevel=2,
+            )
+    masks = choose_masks(
+        pruning,
+        pools,
+        left,
+        masks=current_masks(tensors),
+        final={tensor.name: tensor.parameter for tensor in tensors},
+        initial=initial,
+        generator=Seeds(seed).generator("mask"),
+    )
+    write_masks(tensors, masks)
+    return count(masks)
+
+
+def write_masks(tensors: Sequence[PrunableTensor], masks: Mapping[str, Tensor]) -> None:
+    """Make these the masks of a model's prunable tensors."""
+    for tensor in tensors:
+        write_mask(tensor.module, tensor.attribute, masks[tensor.name])
+
+
+def current_masks(tensors: Sequence[PrunableTensor]) -> Masks:
+    """Return copies of the masks as they stand; a tensor that is not pruned is all there."""
+    return {
+        tensor.name: torch.ones_like(tensor.parameter, dtype=torch.bool)
+        if tensor.mask is None
+        else tensor.mask.bool().clone()
+        for tensor in tensors
+    }
+
+
+def _one_of(what: str, word: object, known: Sequence[str]) -> None:
+    if word not in known:
+        raise PruningError(f"unknown {what} {word!r}{suggestion(str(word), known)} Known: {', '.join(known)}.")

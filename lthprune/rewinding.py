@@ -1,0 +1,181 @@
+"""The rewind manager: what is captured, when, and what goes back."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lthprune.errors import PruningError
+from lthprune.state import State, live_state, restore, snapshot
+
+Rewind = Literal["init", "lr", "none"]
+
+
+class Rewinder:
+    """Captures a model at a step of its first training, and takes it back there before every later one.
+
+    Weights, biases and buffers (batch-norm statistics) go back bit for bit, in place: parameters keep their
+    identity, so optimisers that hold them stay valid. Nothing captured shares memory with the model.
+
+    Args:
+        at: the step to go back to; 0 is the initialisation. For a later step (Frankle et al. 2020) the training
+            loop calls :meth:`step` after every optimiser step.
+        weights: whether the model goes back at all. Without (learning-rate rewinding, Renda et al. 2020) only the
+            optimiser, scheduler and generators do, and training goes on from the trained weights.
+        optimizer: an optimiser that lives on over the levels; its state and learning rates go back too.
+        scheduler: a learning-rate scheduler that lives on over the levels.
+        generators: random generators whose state goes back, such as ``torch.default_generator``.
+
+    The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune: nothing goes back) that the drivers take stand for
+    ``Rewinder()``, ``Rewinder(weights=False)`` and no rewinder.
+
+    >>> model = nn.Linear(2, 1)
+    >>> rewinder = Rewinder(at=1)
+    >>> rewinder.watch(model)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> rewinder.step()
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> rewinder.rewind(model)
+    >>> model.weight.tolist()
+    [[1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        at: int = 0,
+        *,
+        weights: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        generators: Iterable[torch.Generator] = (),
+    ) -> None:
+        if at < 0:
+            raise PruningError(f"at = {at}: the step to rewind to is 0 (the initialisation) or later.")
+        self.at = at
+        self.weights = weights
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._generators = tuple(generators)
+        self._models: list[nn.Module] = []
+        self._steps: list[int] = []
+        self._states: list[State | None] = []
+        self._extras: dict[str, Any] | None = None
+
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether an optimiser, scheduler or generator goes back with the model."""
+        return bool(self._optimizer or self._scheduler or self._generators)
+
+    def watch(self, *models: nn.Module) -> None:
+        """Begin with these models as they are now; the drivers call this before the first training."""
+        self._models = list(models)
+        self._steps = [0] * len(models)
+        self._states = [None] * len(models)
+        self._extras = None
+        if self.at == 0:
+            for model in models:
+                self._capture(model)
+
+    def step(self, model: nn.Module | None = None) -> None:
+        """Count an optimiser step of one model, or of all where none is named; captures when the step is reached.
+
+        Steps after that one, and those of later levels, change nothing.
+        """
+        for index, watched in enumerate(self._models):
+            if model is None or watched is model:
+                self._steps[index] += 1
+                if self._steps[index] == self.at and self._states[index] is None:
+                    self._capture(watched)
+
+    def captured(self, model: nn.Module) -> State:
+        """Return the captured weights and buffers of a model, by plain name; not a copy, so not to be changed.
+
+        Raises:
+            PruningError: the step was never reached.
+        """
+        state = self._states[self._index(model)]
+        if state is None:
+            raise PruningError(
+                f"the rewind point at step {self.at} was never reached: the training loop made "
+                f"{self._steps[self._index(model)]} steps. Call rewinder.step() after every optimiser step, "
+                "and train longer than to the rewind point."
+            )
+        return state
+
+    def adopt(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Take a stored state for what was captured of a model, when a run is resumed."""
+        if self.at > 0 and self.keeps_extras:
+            raise PruningError(
+                "a run that rewinds an optimiser, scheduler or generator to a later step cannot be resumed: "
+                "their state at that step is not stored. Start it again."
+            )
+        self._states[self._index(model)] = dict(state)
+
+    def rewind(self, model: nn.Module) -> None:
+        """Take a model, and whatever else was captured, back."""
+        if self.weights:
+            restore(model, self.captured(model), what="the captured state")
+        if self._extras is not None:
+            self._restore_extras(self._extras)
+
+    def _index(self, model: nn.Module) -> int:
+        for index, watched in enumerate(self._models):
+            if watched is model:
+                return index
+        raise PruningError("this rewinder does not watch that model. Call rewinder.watch(model) before training.")
+
+    def _capture(self, model: nn.Module) -> None:
+        self._states[self._index(model)] = snapshot(model)
+        if self.keeps_extras:
+            self._extras = self._copy_extras()
+
+    def _copy_extras(self) -> dict[str, Any]:
+        extras: dict[str, Any] = {"generators": [generator.get_state().clone() for generator in self._generators]}
+        if self._optimizer is not None:
+            # By name, not by position: pruning moves parameters to the end of model.parameters().
+            names = self._names()
+            extras["optimizer"] = {
+                names[id(parameter)]: copy.deepcopy(dict(state)) for parameter, state in self._optimizer.state.items()
+            }
+            extras["groups"] = [
+                copy.deepcopy({key: value for key, value in group.items() if key != "params"})
+                for group in self._optimizer.param_groups
+            ]
+        if self._scheduler is not None:
+            extras["scheduler"] = copy.deepcopy(self._scheduler.state_dict())
+        return extras
+
+    def _restore_extras(self, extras: dict[str, Any]) -> None:
+        if self._optimizer is not None:
+            names = self._names()
+            parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+            self._optimizer.state.clear()
+            for parameter in parameters:
+                if names[id(parameter)] in extras["optimizer"]:
+                    self._optimizer.state[parameter] = copy.deepcopy(extras["optimizer"][names[id(parameter)]])
+            for group, saved in zip(self._optimizer.param_groups, extras["groups"], strict=True):
+                group.update(copy.deepcopy(saved))
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(copy.deepcopy(extras["scheduler"]))
+        for generator, state in zip(self._generators, extras["generators"], strict=True):
+            generator.set_state(state)
+
+    def _names(self) -> dict[int, str]:
+        return {
+            id(tensor): f"{index}/{name}"
+            for index, model in enumerate(self._models)
+            for name, tensor in live_state(model).items()
+        }
+
+
+def rewinder_for(rewind: Rewind | Rewinder) -> Rewinder | None:
+    """Return what a driver's ``rewind`` stands for; None rewinds nothing."""
+    if isinstance(rewind, Rewinder):
+        return rewind
+    if rewind not in ("init", "lr", "none"):
+        raise PruningError(
+            f"unknown rewind {rewind!r}. Known: 'init', 'lr', 'none', or a Rewinder, as in Rewinder(at=1000)."
+        )
+    return None if rewind == "none" else Rewinder(weights=rewind == "init")

@@ -1,0 +1,38 @@
+"""One root seed, many named random streams: a control changes one of them and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+Stream = Literal["init", "order", "mask", "noise", "split"]
+_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: only ever append
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Independent random generators, derived from one root seed.
+
+    Streams are told apart by name, trial and level, through numpy's ``SeedSequence``. Drawing more from one
+    never shifts another, so the data order stays the same when the initialisation changes.
+
+    >>> seeds = Seeds(0)
+    >>> first = torch.rand(2, generator=seeds.generator("init", trial=3))
+    >>> again = torch.rand(2, generator=seeds.generator("init", trial=3))
+    >>> bool((first == again).all())
+    True
+    >>> seeds.seed("init", trial=3) == seeds.seed("order", trial=3)
+    False
+    """
+
+    root: int = 0
+
+    def seed(self, stream: Stream, *, trial: int = 0, level: int = 0) -> int:
+        """Return the 63-bit seed of one stream."""
+        sequence = np.random.SeedSequence(self.root, spawn_key=(_STREAMS.index(stream), trial, level))
+        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:
+        """Return a fresh CPU generator at the start of one stream."""
+        return torch.Generator().manual_seed(self.seed(stream, trial=trial, level=level))

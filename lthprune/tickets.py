@@ -1,0 +1,212 @@
+"""Tickets: what a level yields, and how it is kept and put to use."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lthprune.errors import PruningError, StorageError
+from lthprune.files import read_tensors, write_tensors
+from lthprune.masks import Count, Masks, count, pack, unpack
+from lthprune.methods import write_mask
+from lthprune.state import State, masks_of, restore
+
+Metrics = dict[str, Any]
+_FORMAT = 1
+_ARRAY = "$array"  # stands in the header where the metrics hold an array
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A sparse network: masks, and the weights to train it from.
+
+    Attributes:
+        level: the pruning round; 0 is the dense network.
+        masks: for every prunable tensor, where a weight is left.
+        weights: the rewound weights and buffers that training starts from. Shared between tickets, so not to
+            be changed.
+        trained: the weights and buffers after training this ticket; pruned weights are zero.
+        metrics: what ``train`` returned: numbers, texts, arrays, or dicts of these.
+        provenance: where the ticket comes from: driver, scope, score, schedule, rewind, seed, trial.
+    """
+
+    level: int
+    masks: Masks = field(repr=False)
+    weights: State = field(repr=False)
+    trained: State = field(repr=False)
+    metrics: Metrics = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def counts(self) -> dict[str, Count]:
+        """How many weights are left in every prunable tensor, and of how many."""
+        return count(self.masks)
+
+    @property
+    def left(self) -> int:
+        """The number of prunable weights left."""
+        return sum(tensor.left for tensor in self.counts.values())
+
+    @property
+    def density(self) -> float:
+        """The fraction of prunable weights left, in [0, 1]: the paper's P_m."""
+        return self.left / sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of prunable weights pruned: 1 - density."""
+        return 1 - self.density
+
+    def apply(self, model: nn.Module, weights: Literal["rewound", "trained"] = "rewound") -> nn.Module:
+        """Make a model this ticket: its weights and buffers, and its masks in torch's own terms.
+
+        The model may be fresh, dense or pruned already; of a tensor that the ticket does not prune, everything
+        is there afterwards. Returns the same model.
+
+        Raises:
+            StorageError: names or shapes differ; the model is unchanged then.
+        """
+        restore(
+            model,
+            self.weights if weights == "rewound" else self.trained,
+            what=f"the ticket of level {self.level}",
+        )
+        everything = {name: torch.ones_like(mask, dtype=torch.bool) for name, mask in masks_of(model).items()}
+        for name, mask in (everything | self.masks).items():
+            layer, _, attribute = name.rpartition(".")
+            write_mask(model.get_submodule(layer), attribute, mask)
+        return model
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ticket to a safetensors file, masks packed eight to the byte; see :func:`load_ticket`."""
+        path = Path(path)
+        arrays: dict[str, Tensor] = {}
+        header = {
+            "format": _FORMAT,
+            "level": self.level,
+            "masked": list(self.masks),
+            "metrics": _without_arrays(self.metrics, arrays),
+            "provenance": self.provenance,
+        }
+        tensors = {f"masks/{name}": pack(mask) for name, mask in self.masks.items()}
+        tensors |= {f"weights/{name}": tensor for name, tensor in self.weights.items()}
+        tensors |= {f"trained/{name}": tensor for name, tensor in self.trained.items()}
+        tensors |= {f"metrics/{place}": array for place, array in arrays.items()}
+        write_tensors(path, tensors, json.dumps(header))
+        return path
+
+
+def load_ticket(path: str | Path) -> Ticket:
+    """Read a ticket that :meth:`Ticket.save` wrote.
+
+    Raises:
+        StorageError: the file is missing, damaged or no ticket.
+    """
+    tensors, text = read_tensors(Path(path))
+    header = json.loads(text)
+    if header.get("format") != _FORMAT or "masked" not in header:
+        raise StorageError(f"{path} is not a ticket of format {_FORMAT}; this lthprune cannot read it.")
+    parts: dict[str, State] = {"masks": {}, "weights": {}, "trained": {}, "metrics": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = tensor
+    masks = {name: unpack(parts["masks"][name], tuple(parts["weights"][name].shape)) for name in header["masked"]}
+    return Ticket(
+        level=header["level"],
+        masks=masks,
+        weights=parts["weights"],
+        trained=parts["trained"],
+        metrics=_with_arrays(header["metrics"], parts["metrics"]),
+        provenance=header["provenance"],
+    )
+
+
+class Tickets(Sequence[Ticket]):
+    """The tickets of one search, level by level; ``tickets[0]`` is the dense network."""
+
+    def __init__(self, tickets: Iterable[Ticket]) -> None:
+        self._tickets = tuple(tickets)
+
+    @overload
+    def __getitem__(self, index: int) -> Ticket: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Tickets": ...
+    def __getitem__(self, index: int | slice) -> "Ticket | Tickets":
+        return Tickets(self._tickets[index]) if isinstance(index, slice) else self._tickets[index]
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return iter(self._tickets)
+
+    def __repr__(self) -> str:
+        lines = [f"level {t.level:2d}  density {t.density:7.2%}  {_brief(t.metrics)}".rstrip() for t in self]
+        return "\n".join(["Tickets:", *lines])
+
+    def smallest(self, condition: Callable[[Ticket], bool] = lambda ticket: True) -> Ticket:
+        """Return the ticket with the fewest weights among those that fulfil a condition.
+
+        Raises:
+            PruningError: none does.
+        """
+        fitting = [ticket for ticket in self if condition(ticket)]
+        if not fitting:
+            raise PruningError(f"none of the {len(self)} tickets fulfils the condition.")
+        return min(fitting, key=lambda ticket: ticket.left)
+
+
+def check_metrics(metrics: object) -> Metrics:
+    """Return what a ``train`` function returned as metrics, or say what is wrong with it."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise PruningError(
+            f"train() returned a {type(metrics).__name__}; return a dict of metrics such as {{'val_acc': 0.98}}, or None."
+        )
+    _without_arrays(metrics, {})
+    return dict(metrics)
+
+
+def _without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> dict[str, Any]:
+    """Return metrics fit for JSON: arrays are moved to ``arrays``, and their places say where to."""
+    plain: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise PruningError(f"train() returned a metric named {name!r}; names are strings.")
+        if isinstance(value, Mapping):
+            plain[name] = _without_arrays(value, arrays)
+        elif isinstance(value, Tensor | np.ndarray) and value.ndim:
+            place = str(len(arrays))
+            arrays[place] = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+            plain[name] = {_ARRAY: place}
+        elif isinstance(value, Tensor | np.generic | np.ndarray):
+            plain[name] = value.item()
+        elif value is None or isinstance(value, str | bool | int | float):
+            plain[name] = value
+        else:
+            raise PruningError(
+                f"train() returned {name!r} as a {type(value).__name__}; metrics are numbers, texts, arrays, tensors "
+                "or dicts of these."
+            )
+    return plain
+
+
+def _with_arrays(plain: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Metrics:
+    """Undo :func:`_without_arrays`; arrays come back as numpy's."""
+    metrics: Metrics = {}
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            metrics[name] = arrays[value[_ARRAY]].numpy() if _ARRAY in value else _with_arrays(value, arrays)
+        else:
+            metrics[name] = value
+    return metrics
+
+
+def _brief(metrics: Metrics) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
