@@ -1,0 +1,84 @@
+"""lthprune: find, study and hand over lottery tickets."""
+
+from lthprune.errors import (
+    DataError,
+    LayerCollapseWarning,
+    LthpruneError,
+    NothingPrunedWarning,
+    PruningError,
+    RecipeError,
+    StorageError,
+)
+from lthprune.experiment import Watcher, resume_run, run_recipe
+from lthprune.histories import Histories
+from lthprune.masks import Count, keep_highest, overlap
+from lthprune.methods import (
+    BiasAware,
+    GlobalMagnitude,
+    LayerwiseMagnitude,
+    PerLayerRates,
+    PruningMethod,
+    RandomPruning,
+)
+from lthprune.pruning import Pruning, prune
+from lthprune.recipe import Recipe, load_recipe
+from lthprune.rewinding import Rewinder
+from lthprune.runs import Run
+from lthprune.schedules import Explicit, Geometric, Target
+from lthprune.scores import Candidate, magnitude, magnitude_increase, movement, random
+from lthprune.search import Search, imp, imp_levels, osp, osp_levels
+from lthprune.seeds import Seeds
+from lthprune.selection import Selection
+from lthprune.state import refresh
+from lthprune.store import Stored, TicketStore
+from lthprune.tickets import Ticket, Tickets, load_ticket
+
+__all__ = [
+    "BiasAware",
+    "Candidate",
+    "Count",
+    "DataError",
+    "Explicit",
+    "Geometric",
+    "GlobalMagnitude",
+    "Histories",
+    "LayerCollapseWarning",
+    "LayerwiseMagnitude",
+    "LthpruneError",
+    "NothingPrunedWarning",
+    "PerLayerRates",
+    "Pruning",
+    "PruningError",
+    "PruningMethod",
+    "RandomPruning",
+    "Recipe",
+    "RecipeError",
+    "Rewinder",
+    "Run",
+    "Search",
+    "Seeds",
+    "Selection",
+    "StorageError",
+    "Stored",
+    "Target",
+    "Ticket",
+    "TicketStore",
+    "Tickets",
+    "Watcher",
+    "imp",
+    "imp_levels",
+    "keep_highest",
+    "load_recipe",
+    "load_ticket",
+    "magnitude",
+    "magnitude_increase",
+    "movement",
+    "osp",
+    "osp_levels",
+    "overlap",
+    "prune",
+    "random",
+    "refresh",
+    "resume_run",
+    "run_recipe",
+]

@@ -3,6 +3,7 @@
 A mask is a boolean tensor, true where a weight is left; several are a dict by tensor name.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from lthprune.errors import PruningError
 
 Masks = dict[str, Tensor]
+
+_CHUNK = 1 << 20  # scores gathered at a time: few enough to stay in the processor's cache
 
 
 class Count(NamedTuple):
@@ -33,7 +36,7 @@ def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
     >>> count({"w": torch.tensor([True, False, True])})
     {'w': Count(left=2, total=3)}
     """
-    return {name: Count(int(mask.sum()), mask.numel()) for name, mask in masks.items()}
+    return {name: Count(int(mask.count_nonzero()), mask.numel()) for name, mask in masks.items()}
 
 
 def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, *, minimum: int = 0) -> Masks:
@@ -57,17 +60,22 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
     >>> keep_highest(scores, everything, 2)
     {'a': tensor([False,  True]), 'b': tensor([ True, False])}
     """
-    _check(scores, masks, left)
+    survivors = _check(scores, masks, left)
     if minimum:
         return _keep_highest_above_minimum(scores, masks, left, minimum)
-    threshold, ties = _threshold(scores, masks, left)
-    kept: Masks = {}
+    if left == survivors:
+        return {name: mask.clone() for name, mask in masks.items()}
+    dtype = functools.reduce(torch.promote_types, (scores[name].dtype for name in masks))
+    scores = {name: scores[name].detach().to(dtype) for name in masks}  # the same tensors, unless their dtypes differ
+    threshold = _highest_pruned(scores, masks, survivors, survivors - left)
+    kept = {name: ((scores[name] > threshold) & mask).contiguous() for name, mask in masks.items()}
+    ties = left - sum(int(mask.count_nonzero()) for mask in kept.values())
     for name, mask in masks.items():
-        kept[name] = (scores[name] > threshold) & mask
-        if ties:
-            tied = ((scores[name] == threshold) & mask).flatten().nonzero().flatten()[:ties]
-            kept[name].view(-1)[tied] = True
-            ties -= len(tied)
+        if not ties:
+            break
+        tied = ((scores[name] == threshold) & mask).flatten().nonzero().flatten()[:ties]
+        kept[name].view(-1)[tied] = True
+        ties -= len(tied)
     return kept
 
 
@@ -90,8 +98,8 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
     0.3333333333333333
     """
-    both = sum(int((first[name] & second[name]).sum()) for name in first)
-    either = sum(int((first[name] | second[name]).sum()) for name in first)
+    both = sum(int((first[name] & second[name]).count_nonzero()) for name in first)
+    either = sum(int((first[name] | second[name]).count_nonzero()) for name in first)
     return both / either if either else 1.0
 
 
@@ -114,46 +122,51 @@ def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.unpackbits(packed.numpy(), count=size).astype(bool)).view(shape)
 
 
-def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> None:
+def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> int:
+    """Refuse what cannot be ranked or kept; return how many weights the masks hold."""
     for name, mask in masks.items():
         if scores[name].shape != mask.shape:
             raise PruningError(
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "
                 "a score function gives every weight one score."
             )
-        if scores[name].is_floating_point() and bool(scores[name].isnan().any()):
+        if mask.numel() and scores[name].is_floating_point() and bool(scores[name].amax().isnan()):  # a NaN wins amax
             raise PruningError(
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
                 "pruning probably diverged; a lower learning rate usually mends it."
             )
-    survivors = sum(int(mask.sum()) for mask in masks.values())
+    survivors = sum(int(mask.count_nonzero()) for mask in masks.values())
     if not 0 <= left <= survivors:
         raise PruningError(f"cannot keep {left:,} weights of the {survivors:,} that are left in {', '.join(masks)}.")
+    return survivors
 
 
-def _threshold(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> tuple[float, int]:
-    """Return the highest score that is not kept whole, and how many of the weights at that score stay."""
-    survivors = [scores[name].flatten() if bool(mask.all()) else scores[name][mask] for name, mask in masks.items()]
-    if any(piece.is_floating_point() and piece.dtype.itemsize < 4 for piece in survivors):
-        survivors = [piece.float() for piece in survivors]  # exact, and numpy has no bfloat16
-    flat = torch.cat([piece.detach().cpu() for piece in survivors]).numpy()
-    del survivors
-    pruned = flat.size - left
-    if pruned == 0:
-        return -np.inf, int((flat == -np.inf).sum())
+def _highest_pruned(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], survivors: int, pruned: int) -> float:
+    """Return the highest score among the ``pruned`` lowest of the survivors."""
+    dtype = next(iter(scores.values())).dtype
+    if dtype.is_floating_point and dtype.itemsize < 4:
+        dtype = torch.float32  # exact, and numpy has no bfloat16
+    flat = np.empty(survivors, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+    filled = 0
+    for name, mask in masks.items():
+        chunks = torch.split(scores[name].flatten(), _CHUNK), torch.split(mask.flatten(), _CHUNK)
+        for some, held in zip(*chunks, strict=True):
+            surviving = np.compress(held.cpu().numpy(), some.to("cpu", dtype).numpy())
+            flat[filled : filled + surviving.size] = surviving
+            filled += surviving.size
     flat.partition(pruned - 1)  # in place: numpy's introselect is several times faster than a sort or torch.kthvalue
-    threshold = flat[pruned - 1]
-    return threshold.item(), left - int((flat[pruned:] > threshold).sum())
+    highest: float = flat[pruned - 1].item()
+    return highest
 
 
 def _keep_highest_above_minimum(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, minimum: int
 ) -> Masks:
     protected = {
-        name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.sum())))[name]
+        name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.count_nonzero())))[name]
         for name, mask in masks.items()
     }
-    spoken_for = sum(int(mask.sum()) for mask in protected.values())
+    spoken_for = sum(int(mask.count_nonzero()) for mask in protected.values())
     if spoken_for > left:
         raise PruningError(
             f"cannot keep only {left:,} weights with at least {minimum:,} in each of {len(masks)} tensors, which takes "

@@ -49,7 +49,7 @@ class PruningMethod(torch_prune.BasePruningMethod):
         """Return the new mask of a tensor, or of the vector of its survivors: torch hands in the one or the other."""
         mask = default_mask.bool()
         scores = type(self).score(Candidate("tensor", t.detach()))
-        left = left_after(self.amount, int(mask.sum()))
+        left = left_after(self.amount, int(mask.count_nonzero()))
         return keep_highest({"tensor": scores}, {"tensor": mask}, left)["tensor"]
 
     def apply_mask(self, module: nn.Module) -> Tensor:
@@ -66,11 +66,12 @@ class PruningMethod(torch_prune.BasePruningMethod):
         existing = _method_on(module, name)
         if existing is None:
             existing = super().apply(module, name, *args, importance_scores=importance_scores, **kwargs)  # type: ignore[no-untyped-call]
+            setattr(module, name, getattr(module, name).detach())  # torch leaves it in a graph, which deepcopy refuses
         else:
             scored = getattr(module, f"{name}_orig") if importance_scores is None else importance_scores
             mask = getattr(module, f"{name}_mask")
             mask.copy_(cls(*args, **kwargs).compute_mask(scored, mask))
-        refresh(module)
+            refresh(module)
         return existing
 
 
@@ -159,20 +160,18 @@ class BiasAware(PruningMethod):
 
 
 class _Masked(PruningMethod):
-    """The method behind :func:`write_mask`: it holds no mask of its own, the buffer is the mask."""
+    """The method behind :func:`write_mask`, handed the mask as scores: it holds none of its own, the buffer is it."""
 
     def __init__(self) -> None:
         super().__init__(0)
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
-        return default_mask.bool()
+        return t.to(default_mask.device, torch.bool, copy=True)
 
 
 def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
     """Make ``mask`` the mask of ``module.name``: in place where the tensor is pruned already, whoever pruned it."""
-    _Masked.apply(module, name)
-    getattr(module, f"{name}_mask").copy_(mask)
-    refresh(module)
+    _Masked.apply(module, name, importance_scores=mask)
 
 
 def _method_on(module: nn.Module, name: str) -> torch_prune.BasePruningMethod | None:

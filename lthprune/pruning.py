@@ -62,7 +62,7 @@ class Pruning:
             Pool(
                 names=tuple(tensor.name for tensor in group),
                 kinds=tuple(tensor.kind for tensor in group),
-                left=sum(int(mask.sum()) for mask in current_masks(group).values()),
+                left=sum(_left(tensor) for tensor in group),
                 total=sum(tensor.parameter.numel() for tensor in group),
             )
             for group in groups.values()
@@ -195,9 +195,13 @@ def current_masks(tensors: Sequence[PrunableTensor]) -> Masks:
     return {
         tensor.name: torch.ones_like(tensor.parameter, dtype=torch.bool)
         if tensor.mask is None
-        else tensor.mask.bool().clone()
+        else tensor.mask.to(torch.bool, copy=True)
         for tensor in tensors
     }
+
+
+def _left(tensor: PrunableTensor) -> int:
+    return tensor.parameter.numel() if tensor.mask is None else int(tensor.mask.count_nonzero())
 
 
 def _one_of(what: str, word: object, known: Sequence[str]) -> None:

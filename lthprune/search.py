@@ -133,7 +133,7 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
             - ``bias``, ``score``, ``selection``, ``min_survivors``: see [`Pruning`][lthprune.Pruning].
             - ``rewind``: ``"init"`` (the default), ``Rewinder(at=step)``, ``"lr"`` or ``"none"``;
               see [`Rewinder`][lthprune.Rewinder].
-            - ``store``: a folder that tickets are kept in; a search that finds some of its own there goes on after them.
+            - ``store``: a folder that tickets are kept in; a search that finds its own there goes on after them.
             - ``on_level``: called with each level's ticket (a tuple of them for a list of models).
             - ``seed``: the root seed of scores that draw.
             - ``progress``: whether to show a progress bar; None shows one where there is a terminal.
@@ -219,6 +219,9 @@ def _search(
         found.append(tickets)
         if on_level is not None:
             on_level(level)
+    if stored is not None and len(found) == stored.last[0].level + 1:  # nothing was left to do
+        for each, ticket in zip(models, stored.last, strict=True):
+            ticket.apply(each, "trained")
     trials = [Tickets(trial) for trial in zip(*found, strict=True)]
     return trials[0] if isinstance(model, nn.Module) else trials
 

@@ -40,7 +40,7 @@ def masks_of(model: nn.Module) -> State:
         _join(prefix, name): module._buffers[f"{name}_mask"]
         for prefix, module in model.named_modules()
         for name in _masked(module)
-    }  # type: ignore[return-value]
+    }
 
 
 def snapshot(model: nn.Module) -> State:

@@ -167,7 +167,7 @@ def check_metrics(metrics: object) -> Metrics:
         return {}
     if not isinstance(metrics, Mapping):
         raise PruningError(
-            f"train() returned a {type(metrics).__name__}; return a dict of metrics such as {{'val_acc': 0.98}}, or None."
+            f"train() returned a {type(metrics).__name__}; return a dict, as in {{'val_acc': 0.98}}, or None."
         )
     _without_arrays(metrics, {})
     return dict(metrics)

@@ -1,0 +1,65 @@
+"""The ``lthprune`` command: its verbs, and how errors become messages and exit codes.
+
+Nothing here imports torch, so that ``lthprune --help`` answers at once; verbs import what they use.
+"""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lthprune_cli import recipes, results, running
+
+app = typer.Typer(
+    name="lthprune",
+    help="Find, study and hand over lottery tickets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("ls")(recipes.ls)
+app.command("show")(recipes.show)
+app.command("run")(running.run)
+app.command("resume")(running.resume)
+app.command("runs")(results.runs)
+app.command("summary")(results.summary)
+app.command("plot")(results.plot)
+
+
+@app.callback()
+def _lthprune(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; bad input ends it with exit code 2 and one paragraph, with no traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    errors = Console(stderr=True)
+    warnings.showwarning = lambda message, *rest: errors.print(f"[yellow]Warning:[/] {message}", highlight=False)
+    try:
+        app(arguments, prog_name="lthprune")
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_explain(error, errors))
+
+
+def _explain(error: Exception, errors: Console) -> int:
+    from lthprune.errors import LthpruneError  # here, because importing the library imports torch
+
+    if isinstance(error, LthpruneError):
+        errors.print("[bold red]Error:[/]", end=" ")
+        errors.print(str(error), markup=False, highlight=False)
+        return 2
+    errors.print("[bold red]lthprune failed:[/]", end=" ")
+    errors.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+    errors.print("This is a fault of lthprune's. --debug shows where it happened; please report it.", highlight=False)
+    return 1

@@ -1,0 +1,92 @@
+"""Verbs about recipes: ``ls`` and ``show``."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lthprune.layers import LayerRow
+    from lthprune.recipe import Recipe
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Replace a setting, as in train.lr=3e-4. Repeatable."),
+]
+
+
+def ls() -> None:
+    """List the bundled recipes."""
+    from lthprune.recipe import bundled
+
+    table = Table(title="Bundled recipes", title_justify="left")
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("what it is")
+    for name, text in bundled().items():
+        table.add_row(name, text.splitlines()[0].removeprefix("# "))
+    Console().print(table)
+
+
+def show(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
+    settings: Settings = None,
+) -> None:
+    """Show a recipe: its settings, its layers, and what every level leaves of them. Nothing is run."""
+    from lthprune.layers import tabulate_layers
+    from lthprune.recipe import load_recipe
+
+    loaded = load_recipe(recipe, settings or [])
+    layers = tabulate_layers(loaded)
+    console = Console()
+    console.print(_settings_table(recipe, loaded))
+    console.print(_layer_table(layers.layers))
+    for table in _level_tables(layers.left, console.width):
+        console.print(table)
+
+
+def _settings_table(name: str, recipe: "Recipe") -> Table:
+    table = Table(title=f"{name}: settings", title_justify="left", show_header=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value")
+    for section, values in recipe.model_dump(mode="json", exclude_none=True).items():
+        for key, value in values.items():
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            table.add_row(f"{section}.{key}", str(shown))
+        table.add_section()
+    return table
+
+
+def _layer_table(rows: "Sequence[LayerRow]") -> Table:
+    table = Table(title="Layers", title_justify="left", show_footer=True)
+    table.add_column("layer", "all", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("shape", no_wrap=True)
+    table.add_column("weights", f"{sum(row.weights for row in rows):,}", justify="right")
+    table.add_column("biases", f"{sum(row.biases for row in rows):,}", justify="right")
+    table.add_column("parameters", f"{sum(row.weights + row.biases for row in rows):,}", justify="right")
+    table.add_column("rate", justify="right")
+    for row in rows:
+        shape = "x".join(map(str, row.shape))
+        counts = (f"{row.weights:,}", f"{row.biases:,}", f"{row.weights + row.biases:,}")
+        table.add_row(row.layer, row.kind, shape, *counts, "" if row.rate is None else f"{row.rate:.3g}")
+    return table
+
+
+def _level_tables(left: Mapping[str, Sequence[int]], width: int) -> list[Table]:
+    """Return the counts left per level, in as many tables as the console's width asks for."""
+    per_table = max(1, (width - 34) // 12)
+    names = list(left) if len(left) > 1 else []
+    totals = [sum(counts) for counts in zip(*left.values(), strict=True)]
+    tables = []
+    for start in range(0, max(1, len(names)), per_table):
+        shown = names[start : start + per_table]
+        table = Table(title="Prunable weights left per level", title_justify="left")
+        for column in ("level", "density", "all", *shown):
+            table.add_column(column, justify="right")
+        for level, total in enumerate(totals):
+            own = [f"{left[name][level]:,}" for name in shown]
+            table.add_row(str(level), f"{total / totals[0]:.2%}", f"{total:,}", *own)
+        tables.append(table)
+    return tables

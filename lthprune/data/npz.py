@@ -1,0 +1,79 @@
+"""Data sets of one's own: an ``.npz`` file with x_train, y_train, x_test and y_test."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lthprune.data.dataset import Raw
+from lthprune.errors import DataError
+
+_NAMES = ("x_train", "y_train", "x_test", "y_test")
+
+
+def load_npz(path: Path) -> Raw:
+    """Read a data set from an ``.npz`` file; nothing in it is ever unpickled.
+
+    Inputs are vectors (N, features), grey images (N, H, W) or images (N, H, W, C) or (N, C, H, W), where C is 1 to 4
+    and an array that fits both is taken as (N, H, W, C). Bytes are scaled to [0, 1]. Labels are whole numbers from 0.
+
+    Raises:
+        DataError: says all that is wrong with the file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in _NAMES if name not in file]
+            if missing:
+                raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'nothing'}.")
+            arrays = {name: file[name] for name in _NAMES}
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}.") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is not a readable .npz file of plain arrays ({error}). Write it with numpy.savez; arrays of "
+            "Python objects are refused, because reading them would run code."
+        ) from error
+    faults = [
+        fault for split in ("train", "test") for fault in _faults(split, arrays[f"x_{split}"], arrays[f"y_{split}"])
+    ]
+    if not faults and arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+        faults = [f"x_train holds inputs of shape {arrays['x_train'].shape[1:]}, x_test {arrays['x_test'].shape[1:]}"]
+    if faults:
+        raise DataError(f"{path} cannot be used: {'; '.join(faults)}.")
+    return Raw(
+        _channels_first(arrays["x_train"]),
+        torch.from_numpy(arrays["y_train"].astype(np.int64)),
+        _channels_first(arrays["x_test"]),
+        torch.from_numpy(arrays["y_test"].astype(np.int64)),
+    )
+
+
+def _faults(split: str, x: np.ndarray, y: np.ndarray) -> list[str]:
+    faults = []
+    if x.ndim not in (2, 3, 4):
+        faults.append(f"x_{split} has {x.ndim} dimensions, not 2 (vectors), 3 or 4 (images)")
+    if x.ndim == 4 and x.shape[3] > 4 and x.shape[1] > 4:
+        faults.append(f"x_{split} of shape {x.shape} has no axis of 1 to 4 channels, neither last nor second")
+    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
+        faults.append(f"x_{split} holds {x.dtype}, not numbers")
+    elif not np.isfinite(x).all():
+        faults.append(f"x_{split} has values that are NaN or infinite")
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        faults.append(f"y_{split} is not a vector of whole numbers but {y.dtype} of shape {y.shape}")
+    elif len(y) and y.min() < 0:
+        faults.append(f"y_{split} has negative labels; classes count from 0")
+    if len(x) != len(y):
+        faults.append(f"x_{split} has {len(x):,} samples and y_{split} {len(y):,} labels")
+    elif len(x) == 0:
+        faults.append(f"x_{split} is empty")
+    return faults
+
+
+def _channels_first(x: np.ndarray) -> Tensor:
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[3] <= 4:
+        x = x.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))

@@ -1,0 +1,168 @@
+"""Where data come from: embedded, on disk, or downloaded once through torchvision."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+
+from lthprune.data.dataset import Dataset, Raw, split_and_normalise
+from lthprune.data.npz import load_npz
+from lthprune.errors import DataError, suggestion
+from lthprune.section import Section
+from lthprune.seeds import Seeds
+
+_TIMEOUT = 30  # seconds without an answer before a download is given up
+
+
+class DataSpec(Section):
+    """The ``[data]`` table of a recipe."""
+
+    name: str
+    """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, or the path of an ``.npz`` file"""
+    validation: int = Field(ge=1)
+    """how many training samples are held out for validation"""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SOURCES and not name.endswith(".npz"):
+            known = ", ".join(SOURCES)
+            raise ValueError(f"unknown data set{suggestion(name, SOURCES)} Known: {known}, or the path of an .npz file")
+        return name
+
+
+def load_data(spec: DataSpec, *, data_dir: str | Path | None = None, seed: int = 0) -> Dataset:
+    """Load a data set into memory, split and normalised.
+
+    Args:
+        spec: which one, and how much of it is held out.
+        data_dir: the data root; else the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
+        seed: the root seed; its ``split`` stream decides what is held out.
+
+    Raises:
+        DataError: the data are not there and cannot be downloaded, or are damaged.
+
+    >>> digits = load_data(DataSpec(name="digits", validation=237))
+    >>> digits.x_train.shape, digits.x_val.shape, digits.x_test.shape
+    (torch.Size([1200, 1, 8, 8]), torch.Size([237, 1, 8, 8]), torch.Size([360, 1, 8, 8]))
+    """
+    if spec.name.endswith(".npz"):
+        raw = load_npz(Path(spec.name).expanduser())
+    else:
+        raw = SOURCES[spec.name].load(data_root(data_dir))
+    return split_and_normalise(raw, spec.validation, Seeds(seed).generator("split"))
+
+
+def data_root(data_dir: str | Path | None = None) -> Path:
+    """Return the folder that data sets are looked for in, and downloaded to."""
+    chosen = data_dir or os.environ.get("LTHPRUNE_DATA") or Path.home() / ".cache" / "lthprune"
+    return Path(chosen).expanduser()
+
+
+def _digits(root: Path) -> Raw:
+    """Return scikit-learn's digits: 1,797 real 8x8 images, a fixed fifth of them for testing."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = torch.from_numpy(images.astype(np.float32)).view(-1, 1, 8, 8) / 16
+    y = torch.from_numpy(labels.astype(np.int64))
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))  # RandomState is frozen by numpy's policy
+    test, train = order[:360], order[360:]
+    return Raw(x[train], y[train], x[test], y[test])
+
+
+def _mnist(root: Path) -> Raw:
+    return _through_torchvision("MNIST", root, "MNIST", "MNIST/raw/train-images-idx3-ubyte and its three sisters")
+
+
+def _fashion_mnist(root: Path) -> Raw:
+    return _through_torchvision(
+        "FashionMNIST", root, "FashionMNIST", "FashionMNIST/raw/train-images-idx3-ubyte and its three sisters"
+    )
+
+
+def _cifar10(root: Path) -> Raw:
+    if (root / "cifar10.npz").is_file():
+        return load_npz(root / "cifar10.npz")
+    return _through_torchvision("CIFAR10", root, "cifar-10-batches-py", "cifar-10-batches-py/, or cifar10.npz")
+
+
+class Source(NamedTuple):
+    """A data set with a name: how to load it, the shape of its inputs (C, H, W), the number of its classes."""
+
+    load: Callable[[Path], Raw]
+    input_shape: tuple[int, ...]
+    classes: int = 10
+
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(_digits, (1, 8, 8)),
+    "mnist": Source(_mnist, (1, 28, 28)),
+    "fashion-mnist": Source(_fashion_mnist, (1, 28, 28)),
+    "cifar10": Source(_cifar10, (3, 32, 32)),
+}
+
+
+def shape_of_data(spec: DataSpec) -> tuple[tuple[int, ...], int]:
+    """Return the shape of one input and the number of classes; named data sets need not be there for it.
+
+    >>> shape_of_data(DataSpec(name="cifar10", validation=5000))
+    ((3, 32, 32), 10)
+    """
+    if spec.name in SOURCES:
+        return SOURCES[spec.name].input_shape, SOURCES[spec.name].classes
+    data = load_data(spec)
+    return data.input_shape, data.classes
+
+
+def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
+    from torchvision import datasets
+
+    make = getattr(datasets, name)
+    if not (root / folder).exists():
+        _download(make, name, root, folder, files)
+    try:
+        train, test = make(root, train=True), make(root, train=False)
+    except Exception as error:  # torchvision raises what its parsers happen to raise
+        raise DataError(
+            f"the {name} files in {root / folder} are incomplete or damaged ({error}). Put {files} there, "
+            "or remove the folder to have it downloaded."
+        ) from error
+    return Raw(*_tensors(train), *_tensors(test))
+
+
+def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
+    return (images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()), labels
+
+
+def _download(make: Callable[..., Any], name: str, root: Path, folder: str, files: str) -> None:
+    """Download into a folder of its own beside the target, and move it when it is whole."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary, _socket_timeout(_TIMEOUT):
+            make(temporary, train=True, download=True)
+            shutil.move(Path(temporary) / folder, root / folder)
+    except Exception as error:  # whatever the network, the server or the disk came up with
+        raise DataError(
+            f"{name} is not in {root} and could not be downloaded ({error}). Put {files} into that folder, or point "
+            "--data-dir or LTHPRUNE_DATA at a folder that has them."
+        ) from error
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

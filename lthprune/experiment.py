@@ -1,0 +1,195 @@
+"""From a recipe to a finished run: objects, tickets, store."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lthprune.data import Dataset, load_data
+from lthprune.errors import LthpruneError
+from lthprune.models import build_model
+from lthprune.recipe import Recipe
+from lthprune.rewinding import Rewinder
+from lthprune.runs import Run, create_run, describe_environment
+from lthprune.search import Search, imp_levels, osp_levels
+from lthprune.seeds import Seeds
+from lthprune.state import snapshot
+from lthprune.tickets import Metrics, Ticket
+from lthprune.training import Evaluation, early_stopping_index, train
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who looks on while a recipe runs; each is called with what has just happened.
+
+    Attributes:
+        on_begin: with the run, once its directory is there.
+        on_evaluation: with the level, the trial and the evaluation.
+        on_level: with the tickets of a finished level, one for each trial.
+    """
+
+    on_begin: Callable[[Run], object] = lambda run: None
+    on_evaluation: Callable[[int, int, Evaluation], object] = lambda level, trial, evaluation: None
+    on_level: Callable[[Sequence[Ticket]], object] = lambda tickets: None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe made into objects: the data, a model for every trial, the search."""
+
+    recipe: Recipe
+    data: Dataset
+    models: list[nn.Module]
+    search: Search
+
+    def provenance(self, recipe_name: str) -> dict[str, Any]:
+        """Return what a resumption has to match: the settings, and the very data."""
+        return {
+            "recipe": recipe_name,
+            "settings": self.recipe.model_dump(mode="json"),
+            "data": self.data.fingerprint,
+        }
+
+
+def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str = "cpu") -> Experiment:
+    """Load the data and build the models of a recipe.
+
+    Raises:
+        LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
+    """
+    place = find_device(device)
+    data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.seed)
+    seeds = Seeds(recipe.run.seed)
+    models: list[nn.Module] = [
+        build_model(recipe.model, data.input_shape, data.classes, seeds.generator("init", trial=trial)).to(place)
+        for trial in range(recipe.run.trials)
+    ]
+    search = recipe.prune.search(recipe.run.seed)
+    search.pruning.plan(models[0], search.schedule, search.levels)  # refuses what does not fit, before anything runs
+    return Experiment(recipe, data.to(place), models, search)
+
+
+def run_recipe(
+    recipe: Recipe,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    out: str | Path = "runs",
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> Run:
+    """Run a recipe from the beginning, in a new directory in ``out``.
+
+    Raises:
+        LthpruneError: something about the recipe, the data or the folder; nothing is left behind then.
+    """
+    watcher = watcher or Watcher()
+    experiment = prepare(recipe, data_dir=data_dir, device=device)
+    run = create_run(recipe, name, out)
+    run.write_environment(describe_environment(find_device(device), data_dir))
+    run.tickets.begin(experiment.provenance(name), [snapshot(model) for model in experiment.models])
+    _descend(experiment, run, watcher)
+    return run
+
+
+def resume_run(
+    run: Run, *, data_dir: str | Path | None = None, device: str | None = None, watcher: Watcher | None = None
+) -> Run:
+    """Go on with a run after its last finished level, to the same bits as if it had never been broken off.
+
+    Data and device are those of the run where nothing else is said; another device, or another number of threads,
+    gives other roundings.
+
+    Raises:
+        StorageError: the folder is no run, or a file in it is damaged or was changed.
+    """
+    watcher = watcher or Watcher()
+    recipe, environment = run.recipe(), run.environment()
+    experiment = prepare(
+        recipe, data_dir=data_dir or environment.get("data_dir"), device=device or environment.get("device", "cpu")
+    )
+    run.tickets.check(experiment.provenance(run.recipe_name))
+    _descend(experiment, run, watcher)
+    return run
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name, or say that it is not there."""
+    if name not in ("cpu", "cuda"):
+        raise LthpruneError(f"unknown device {name!r}. Known: cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LthpruneError("there is no CUDA device that torch can use here. Run with --device cpu.")
+    return torch.device(name)
+
+
+def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
+    watcher.on_begin(run)
+    histories = run.gather_histories()
+    levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
+    with _deterministic_convolutions():
+        started = time.perf_counter()
+        for tickets in levels(
+            experiment.models,
+            lambda models: _train_level(experiment, models, run.tickets.finished, watcher),
+            experiment.search,
+            run.tickets.load(),
+        ):
+            histories.record(tickets)
+            run.append(tickets, histories)
+            environment = run.environment()
+            environment["seconds_per_level"][str(tickets[0].level)] = round(time.perf_counter() - started, 3)
+            run.write_environment(environment)
+            watcher.on_level(tickets)
+            started = time.perf_counter()
+    histories.save(run.folder / "histories.npz")
+
+
+def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
+    """Train the trials of one level, one after the other, and return what was measured."""
+    recipe, rewind = experiment.recipe, experiment.search.rewind
+    metrics = []
+    for trial, model in enumerate(models):
+        late = rewind if isinstance(rewind, Rewinder) else None
+
+        def count_step(model: nn.Module = model, late: Rewinder | None = late) -> None:
+            if late is not None:
+                late.step(model)
+
+        def report(evaluation: Evaluation, trial: int = trial) -> None:
+            watcher.on_evaluation(level, trial, evaluation)
+
+        done = train(
+            model,
+            experiment.data,
+            recipe.train,
+            Seeds(recipe.run.seed).generator("order", trial=trial),  # the same order at every level
+            start=late.at if late is not None and level > 0 else 0,
+            fine_tune=rewind == "none" and level > 0,
+            keep_early_stop=recipe.run.keep_early_stop,
+            on_step=count_step,
+            on_evaluation=report,
+        )
+        at = early_stopping_index(done.history["val_loss"])
+        metrics.append(
+            {
+                "early_stop_step": done.early_stop,
+                "val_loss": float(done.history["val_loss"][at]),
+                "val_acc": float(done.history["val_acc"][at]),
+                "test_acc": float(done.history["test_acc"][at]),
+                "history": done.history,
+            }
+            | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
+        )
+    return metrics
+
+
+@contextmanager
+def _deterministic_convolutions() -> Iterator[None]:
+    """Have cuDNN choose the same algorithms every time, and put back what the caller had."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield

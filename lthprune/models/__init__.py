@@ -1,0 +1,6 @@
+"""The networks of the recipes, and the language that plans them."""
+
+from lthprune.models.build import build_model, initialise
+from lthprune.models.plan import PLANS, ModelSpec
+
+__all__ = ["PLANS", "ModelSpec", "build_model", "initialise"]

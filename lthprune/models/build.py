@@ -1,0 +1,112 @@
+"""From a plan to a module with its initial weights."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.errors import RecipeError
+from lthprune.models.plan import ModelSpec, parse_item
+from lthprune.selection import select
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+def build_model(
+    spec: ModelSpec, input_shape: tuple[int, ...], classes: int, generator: torch.Generator
+) -> nn.Sequential:
+    """Build a network: convolutions as planned, dense layers, an output layer with one unit for each class.
+
+    Layers are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights come from the generator and
+    nothing else; biases are zero.
+
+    Raises:
+        RecipeError: the plan does not fit inputs of this shape.
+
+    >>> lenet = build_model(ModelSpec(kind="lenet"), (1, 28, 28), 10, torch.Generator())
+    >>> {name: sum(p.numel() for p in layer.parameters()) for name, layer in lenet.named_children() if "e" in name[1]}
+    {'dense1': 235500, 'dense2': 30100}
+    """
+    plan = spec.plan
+    with torch.device("meta"):  # no memory, and no draws from the global generator
+        layers, shape = _convolutions(spec, input_shape)
+        if len(shape) > 1:
+            layers["flatten"] = nn.Flatten()
+        features = torch.Size(shape).numel()
+        for index, size in enumerate(plan.dense, start=1):
+            layers[f"dense{index}"] = nn.Linear(features, size)
+            layers[f"activation{index + _conv_count(layers)}"] = _ACTIVATIONS[spec.activation]()
+            features = size
+        layers["output"] = nn.Linear(features, classes)
+        model = nn.Sequential(layers)
+    model.to_empty(device="cpu")
+    initialise(model, spec, generator)
+    return model
+
+
+def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) -> None:
+    """Draw a model's weights anew, in place; a pruned model's too, whose ``reset_parameters`` would not reach them."""
+    draw = _initialiser(spec)
+    with torch.no_grad():
+        for tensor in select(model, bias=True):
+            if tensor.attribute == "weight":
+                draw(tensor.parameter, generator)
+            else:
+                tensor.parameter.zero_()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def _initialiser(spec: ModelSpec) -> Callable[[Tensor, torch.Generator], Tensor]:
+    draws: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+        "glorot_normal": lambda weight, g: nn.init.xavier_normal_(weight, generator=g),
+        "glorot_uniform": lambda weight, g: nn.init.xavier_uniform_(weight, generator=g),
+        "kaiming_normal": lambda weight, g: nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=g),
+        "kaiming_uniform": lambda weight, g: nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=g),
+        "normal": lambda weight, g: nn.init.normal_(weight, std=spec.init_std, generator=g),
+    }
+    return draws[spec.init]
+
+
+def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[OrderedDict[str, nn.Module], tuple[int, ...]]:
+    """Return the convolutional layers and the shape that leaves them."""
+    plan = spec.plan
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if not plan.conv:
+        return layers, input_shape
+    if len(input_shape) != 3:
+        raise RecipeError(f"a plan with convolutions needs images (C, H, W); the data have the shape {input_shape}.")
+    channels, *image = input_shape
+    convolutions = pools = 0
+    for item in map(parse_item, plan.conv):
+        if item == "M" or item == "A":
+            pools += 1
+            layers[f"pool{pools}"] = nn.MaxPool2d(2) if item == "M" else nn.AvgPool2d(2)
+            image = [size // 2 for size in image]
+        else:
+            convolutions += 1
+            layers[f"conv{convolutions}"] = nn.Conv2d(channels, item.channels, plan.kernel_size, padding=plan.padding)
+            if item.batch_norm:
+                layers[f"norm{convolutions}"] = nn.BatchNorm2d(item.channels)
+            layers[f"activation{convolutions}"] = _ACTIVATIONS[spec.activation]()
+            channels = item.channels
+            image = [size + 2 * plan.padding - plan.kernel_size + 1 for size in image]
+        if min(image) < 1:
+            raise RecipeError(
+                f"the plan {list(plan.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to nothing "
+                f"at {list(layers)[-1]}; take out a pooling or a layer, or raise the padding."
+            )
+    return layers, (channels, *image)
+
+
+def _conv_count(layers: OrderedDict[str, nn.Module]) -> int:
+    return sum(isinstance(layer, nn.Conv2d) for layer in layers.values())

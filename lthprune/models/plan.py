@@ -1,0 +1,110 @@
+"""The plan language, and the networks that have a name."""
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from lthprune.errors import RecipeError, suggestion
+from lthprune.section import Section
+
+Kind = Literal["lenet", "lenet5", "conv2", "conv4", "conv6", "tiny", "mlp", "plan"]
+Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "leaky_relu"]
+Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
+
+
+class Plan(NamedTuple):
+    """Layers before the output layer, and the shape of the convolutions' kernels."""
+
+    conv: tuple[int | str, ...]
+    dense: tuple[int, ...]
+    kernel_size: int = 3
+    padding: int = 1
+
+
+PLANS: dict[str, Plan] = {
+    "lenet": Plan((), (300, 100)),
+    "lenet5": Plan((6, "M", 16, "M"), (300, 100), kernel_size=5, padding=0),
+    "conv2": Plan((64, 64, "M"), (256, 256)),
+    "conv4": Plan((64, 64, "M", 128, 128, "M"), (256, 256)),
+    "conv6": Plan((64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 256)),
+    "tiny": Plan((8, 8, "M", 8, "M"), (300, 100)),
+}
+
+
+class ModelSpec(Section):
+    """The ``[model]`` table of a recipe."""
+
+    kind: Kind
+    """a network with a name, ``mlp`` (give ``dense``) or ``plan`` (give ``conv``, ``dense`` or both)"""
+    conv: tuple[int | str, ...] | None = None
+    """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
+    dense: tuple[int, ...] | None = None
+    """sizes of the dense layers; the output layer follows by itself, one unit for each class"""
+    activation: Activation = "relu"
+    """what follows every layer but the output"""
+    init: Init = "glorot_normal"
+    """how weights begin; biases begin at zero"""
+    init_std: float = Field(default=0.1, gt=0)
+    """the standard deviation for ``init = "normal"``"""
+    kernel_size: int | None = Field(default=None, ge=1)
+    """of the convolutions, in pixels; the named network's own where nothing is said, else 3"""
+    padding: int | None = Field(default=None, ge=0)
+    """of the convolutions, in pixels; the named network's own where nothing is said, else 1"""
+
+    @field_validator("conv")
+    @classmethod
+    def _readable(cls, conv: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
+        for item in conv or ():
+            parse_item(item)
+        return conv
+
+    @field_validator("dense")
+    @classmethod
+    def _positive(cls, dense: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if any(size < 1 for size in dense or ()):
+            raise ValueError(f"dense layers have at least one unit; this says {list(dense or ())}")
+        return dense
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ModelSpec":
+        if self.kind == "mlp" and (self.dense is None or self.conv):
+            raise ValueError('kind = "mlp" takes dense = [...] and no conv')
+        if self.kind == "plan" and self.dense is None and self.conv is None:
+            raise ValueError('kind = "plan" takes conv = [...], dense = [...] or both')
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The named network's plan, with what the recipe says instead."""
+        named = PLANS.get(self.kind, Plan((), ()))
+        return Plan(
+            conv=named.conv if self.conv is None else self.conv,
+            dense=named.dense if self.dense is None else self.dense,
+            kernel_size=self.kernel_size or named.kernel_size,
+            padding=named.padding if self.padding is None else self.padding,
+        )
+
+
+class ConvItem(NamedTuple):
+    """A convolution of a plan."""
+
+    channels: int
+    batch_norm: bool
+
+
+def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
+    """Read one item of a convolutional plan.
+
+    >>> parse_item(64), parse_item("8B"), parse_item("M")
+    (ConvItem(channels=64, batch_norm=False), ConvItem(channels=8, batch_norm=True), 'M')
+    """
+    text = str(item).strip()
+    if text in ("M", "A"):
+        return text  # type: ignore[return-value]
+    digits = text.removesuffix("B")
+    if not digits.isdecimal() or int(digits) < 1:
+        raise RecipeError(
+            f"a convolutional plan is made of channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; "
+            f"not {item!r}{suggestion(text, ('M', 'A', '64B'))}"
+        )
+    return ConvItem(int(digits), batch_norm=text.endswith("B"))

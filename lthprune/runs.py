@@ -1,0 +1,153 @@
+"""A run on disk: the recipe as run, where it ran, its histories and its tickets."""
+
+import json
+import os
+import platform
+import re
+import secrets
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthprune.errors import StorageError
+from lthprune.files import write_atomically
+from lthprune.histories import Histories
+from lthprune.recipe import Recipe, parse_recipe
+from lthprune.store import TicketStore
+from lthprune.tickets import Ticket
+
+
+class Run:
+    """A run directory; see the documentation's page on it for every file.
+
+    A level counts as finished once the manifest says so, which is written last: whatever a killed process left
+    behind is not read, and is overwritten when the run is resumed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.tickets = TicketStore(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The name of the run: its folder's."""
+        return self.folder.resolve().name
+
+    @property
+    def recipe_name(self) -> str:
+        """The name of the recipe that it ran."""
+        return str(self.tickets.manifest()["search"]["recipe"])
+
+    def recipe(self) -> Recipe:
+        """Return the recipe as run.
+
+        Raises:
+            StorageError: the folder is no run, or its recipe is not the one that the run began with.
+        """
+        begun = self.tickets.manifest()["search"]
+        path = self.folder / "recipe.toml"
+        try:
+            text = path.read_text("utf-8")
+            recipe = parse_recipe(tomllib.loads(text), str(path))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
+        if recipe.model_dump(mode="json") != begun["settings"]:
+            raise StorageError(
+                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back, or "
+                f"start a run of the other recipe: lthprune run {path}"
+            )
+        return recipe
+
+    def environment(self) -> dict[str, Any]:
+        """Return where and with what the run was made, and how long its levels took."""
+        path = self.folder / "environment.json"
+        try:
+            environment: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
+        return environment
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Replace the run's account of its environment."""
+        write_atomically(self.folder / "environment.json", json.dumps(environment, indent=1).encode())
+
+    def histories(self) -> Histories:
+        """Return the histories of the finished levels; the rest is NaN.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        return Histories.load(self.folder / "histories.npz").up_to(self.tickets.finished)
+
+    def gather_histories(self) -> Histories:
+        """Return the histories as the tickets of the finished levels tell them, file or no file."""
+        recipe = self.recipe()
+        histories = Histories.empty(recipe.run.trials, recipe.prune.levels, recipe.train.evaluation_steps)
+        for level in range(self.tickets.finished):
+            histories.record(self.tickets.level(level))
+        return histories
+
+    def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
+        """Keep a finished level. The manifest is written last: until it is, the level does not count."""
+        histories.save(self.folder / "histories.npz")
+        self.tickets.append(tickets)
+
+
+def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
+    """Make a new run directory in ``out``, named after the recipe and the time, and write the recipe into it.
+
+    Raises:
+        StorageError: the folder cannot be written, or is itself a run.
+    """
+    out = Path(out).expanduser()
+    if (out / "manifest.json").is_file():
+        raise StorageError(
+            f"{out} is itself a run (of {Run(out).recipe_name}). Choose a folder for runs to be kept in, or go on "
+            f"with it: lthprune resume {out}"
+        )
+    stem = re.sub(r"[^\w.-]+", "-", recipe_name)
+    folder = out / f"{stem}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+    write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
+    return Run(folder)
+
+
+def find_runs(folder: str | Path) -> list[Run]:
+    """Return the runs in a folder, oldest first."""
+    manifests = Path(folder).expanduser().glob("*/manifest.json")
+    return [Run(path.parent) for path in sorted(manifests, key=lambda path: path.parent.stat().st_ctime)]
+
+
+def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
+    """Return the versions, the machine and the caller's git state, for ``environment.json``."""
+    packages = ("lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors")
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in packages},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
+        "git": _git_state(),
+        "seconds_per_level": {},
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return commit and cleanness of the repository that the caller stands in, if it stands in one."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}

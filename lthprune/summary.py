@@ -1,0 +1,58 @@
+"""What came out of a run, level by level."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lthprune.runs import Run
+
+
+class Spread(NamedTuple):
+    """A quantity over the trials: mean, minimum and maximum."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LevelSummary:
+    """One level of a run over its trials. Accuracies are fractions in [0, 1], read at the early-stopping step."""
+
+    level: int
+    density: float
+    left: int
+    val_acc: Spread
+    test_acc: Spread
+    early_stop: Spread
+
+
+def summarise(run: Run) -> list[LevelSummary]:
+    """Summarise the finished levels of a run."""
+    histories = run.histories()
+    total = sum(mask.numel() for mask in run.tickets.level(0)[0].masks.values()) if run.tickets.finished else 0
+    return [
+        LevelSummary(
+            level=level,
+            density=float(histories.density[level]),
+            left=round(float(histories.density[level]) * total),
+            val_acc=_spread(histories.at_early_stop("val_acc")[:, level]),
+            test_acc=_spread(histories.at_early_stop("test_acc")[:, level]),
+            early_stop=_spread(histories.early_stop_steps()[:, level]),
+        )
+        for level in range(run.tickets.finished)
+    ]
+
+
+def smallest_winning(levels: list[LevelSummary]) -> LevelSummary | None:
+    """Return the smallest winning ticket: mean validation accuracy at least that of the dense network.
+
+    Chosen on validation accuracy alone; None where no pruned level reaches the dense network.
+    """
+    winning = [level for level in levels[1:] if level.val_acc.mean >= levels[0].val_acc.mean]
+    return min(winning, key=lambda level: level.density, default=None)
+
+
+def _spread(values: np.ndarray) -> Spread:
+    return Spread(float(values.mean()), float(values.min()), float(values.max()))

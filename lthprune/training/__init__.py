@@ -1,0 +1,16 @@
+"""Training: the plan, early stopping, and the loop."""
+
+from lthprune.training.loop import HISTORIES, Evaluation, Training, evaluate, train
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.stopping import early_stopping_index, should_stop
+
+__all__ = [
+    "HISTORIES",
+    "Evaluation",
+    "Training",
+    "TrainingPlan",
+    "early_stopping_index",
+    "evaluate",
+    "should_stop",
+    "train",
+]

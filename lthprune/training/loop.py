@@ -1,0 +1,146 @@
+"""The training loop, written to be read: what every faster engine has to equal.
+
+The model may be pruned in torch's terms: its hooks mask every forward pass, so pruned weights are zero in it
+whatever momentum or weight decay do to the dense parameters beneath.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lthprune.data import Dataset
+from lthprune.errors import DataError
+from lthprune.state import State, snapshot
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.stopping import early_stopping_index, should_stop
+
+_CHUNK = 1000  # samples evaluated at once: bounds the memory of a convolutional net's activations
+
+HISTORIES = ("train_loss", "val_loss", "val_acc", "test_acc")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known after an evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1]."""
+
+    step: int
+    train_loss: float
+    val_loss: float
+    val_acc: float
+    test_acc: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    ``history`` maps each of ``HISTORIES`` to an array over the plan's evaluation steps, NaN where none was made.
+    ``early_stop`` is the step of minimum validation loss; ``early_stop_state`` a copy of the model at that step, where
+    it was asked for.
+    """
+
+    history: dict[str, np.ndarray]
+    early_stop: int
+    early_stop_state: State | None = None
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    plan: TrainingPlan,
+    order: torch.Generator,
+    *,
+    start: int = 0,
+    fine_tune: bool = False,
+    keep_early_stop: bool = False,
+    on_step: Callable[[], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
+) -> Training:
+    """Train a model in place and evaluate it as it goes.
+
+    Args:
+        model: dense or pruned.
+        data: on the model's device.
+        plan: optimiser, steps, evaluations, stopping.
+        order: decides the order of the training samples.
+        start: steps that are made already (late rewinding); their batches are passed over.
+        fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
+        keep_early_stop: keep a copy of the model at the early-stopping step.
+        on_step: called after every optimiser step.
+        on_evaluation: called after every evaluation.
+    """
+    steps = plan.evaluation_steps
+    places = {step: place for place, step in enumerate(steps)}
+    history = {name: np.full(len(steps), np.nan) for name in HISTORIES}
+    kept: State | None = None
+    optimizer = plan.make_optimizer(model)
+    batches = minibatches(len(data.x_train), plan.batch_size, order)
+    for _ in range(start):
+        next(batches)
+    train_loss, since = torch.zeros((), device=data.x_train.device), 0
+    model.train()
+    for step in range(start + 1, plan.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
+        batch = next(batches).to(data.x_train.device)
+        loss = F.cross_entropy(model(data.x_train[batch]), data.y_train[batch])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        train_loss += loss.detach()
+        since += 1
+        if on_step is not None:
+            on_step()
+        if step in places:
+            at = places[step]
+            val_loss, val_acc = evaluate(model, data.x_val, data.y_val)
+            _, test_acc = evaluate(model, data.x_test, data.y_test)
+            evaluation = Evaluation(step, float(train_loss) / since, val_loss, val_acc, test_acc)
+            for name in HISTORIES:
+                history[name][at] = getattr(evaluation, name)
+            if keep_early_stop and early_stopping_index(history["val_loss"]) == at:
+                kept = snapshot(model)
+            if on_evaluation is not None:
+                on_evaluation(evaluation)
+            train_loss.zero_()
+            since = 0
+            seen = history["val_loss"][: at + 1]
+            if should_stop(
+                list(seen[~np.isnan(seen)]),
+                patience=plan.patience,
+                min_delta=plan.min_delta,
+                loss_cutoff=plan.loss_cutoff,
+            ):
+                break
+    return Training(history, steps[early_stopping_index(history["val_loss"])], kept)
+
+
+def minibatches(samples: int, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of one batch after another, for ever; every epoch is a new permutation."""
+    if batch_size > samples:
+        raise DataError(
+            f"batch_size = {batch_size:,}, but there are only {samples:,} training samples. Lower it, or hold out "
+            "fewer samples for validation."
+        )
+    while True:
+        epoch = torch.randperm(samples, generator=order)
+        for start in range(0, samples - batch_size + 1, batch_size):
+            yield epoch[start : start + batch_size]
+
+
+def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the mean cross-entropy (nats) and the accuracy, in evaluation mode; the model's mode is as before."""
+    training = model.training
+    model.eval()
+    loss, correct = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+    with torch.no_grad():
+        for inputs, labels in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
+            outputs = model(inputs)
+            loss += F.cross_entropy(outputs, labels, reduction="sum")
+            correct += (outputs.argmax(dim=1) == labels).sum()
+    model.train(training)
+    return float(loss) / len(x), float(correct) / len(x)

@@ -1,0 +1,67 @@
+"""How a network is trained: the optimiser, the steps, when to look and when to stop."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from lthprune.section import Section
+
+
+class TrainingPlan(Section):
+    """The ``[train]`` table of a recipe. A step is one step of the optimiser: the paper's "iteration"."""
+
+    optimizer: Literal["adam", "adamw", "sgd"]
+    """``adam``, ``adamw`` or ``sgd``"""
+    lr: float = Field(gt=0)
+    """the learning rate"""
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """of ``sgd``"""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """L2 regularisation (decoupled from the gradient with ``adamw``)"""
+    batch_size: int = Field(ge=1)
+    """training samples per step; every epoch is shuffled anew, a last incomplete batch is left out"""
+    steps: int = Field(ge=1)
+    """optimiser steps per level"""
+    evaluate_every: int = Field(default=100, ge=1)
+    """steps between two evaluations; the last step is always evaluated"""
+    lr_milestones: tuple[int, ...] = ()
+    """steps after which the learning rate is multiplied by ``lr_gamma``"""
+    lr_gamma: float = Field(default=0.1, gt=0)
+    """what the learning rate is multiplied by at a milestone"""
+    patience: int | None = Field(default=None, ge=1)
+    """stop after so many evaluations in a row without a new minimum of the validation loss"""
+    min_delta: float = Field(default=0.0, ge=0)
+    """by how much a minimum must be lower than the one before to count as new"""
+    loss_cutoff: float | None = Field(default=None, gt=0)
+    """stop once the validation loss is below"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingPlan":
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to sgd; {self.optimizer} has its own")
+        return self
+
+    @property
+    def evaluation_steps(self) -> tuple[int, ...]:
+        """The steps after which the network is evaluated."""
+        steps = list(range(self.evaluate_every, self.steps + 1, self.evaluate_every))
+        return (*steps, self.steps) if not steps or steps[-1] != self.steps else tuple(steps)
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return a fresh optimiser over a model's parameters."""
+        words = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(model.parameters(), momentum=self.momentum, **words)  # type: ignore[arg-type]
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(model.parameters(), **words)  # type: ignore[arg-type]
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1.
+
+        >>> plan = TrainingPlan(optimizer="sgd", lr=1.0, batch_size=1, steps=30, lr_milestones=(10, 20))
+        >>> [round(plan.lr_at(step), 3) for step in (1, 10, 11, 21)]
+        [1.0, 1.0, 0.1, 0.01]
+        """
+        return self.lr * self.lr_gamma ** sum(step > milestone for milestone in self.lr_milestones)
