@@ -47,7 +47,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> Non
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read what :func:`write_tensors` wrote.
+    """Read what ``write_tensors`` wrote.
 
     Raises:
         StorageError: the file is missing, damaged or not one of ours.

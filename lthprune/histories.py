@@ -73,7 +73,7 @@ class Histories:
 
     @classmethod
     def load(cls, path: Path) -> "Histories":
-        """Read what :meth:`save` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             StorageError: the file is missing or damaged.

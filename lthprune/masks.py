@@ -44,7 +44,7 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
 
     Of equal scores the first ones stay, in the order of the tensors and within a tensor in row-major order, so
     the same inputs give the same masks everywhere. Takes one partition of the surviving scores, in
-    :math:`O(n)`; :func:`keep_highest_by_sorting` is its readable twin.
+    ``O(n)``; ``keep_highest_by_sorting`` is its readable twin.
 
     Args:
         scores: a score for every weight; tensors of any shapes, all in one competition.
@@ -80,7 +80,7 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
 
 
 def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> Masks:
-    """Do what :func:`keep_highest` does, by one stable sort: slower, and plain to see that it is right."""
+    """Do what ``keep_highest`` does, by one stable sort: slower, and plain to see that it is right."""
     _check(scores, masks, left)
     survives = torch.cat([mask.flatten() for mask in masks.values()])
     flat = torch.cat([scores[name].flatten() for name in masks])
@@ -113,7 +113,7 @@ def pack(mask: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Undo :func:`pack`, given the mask's shape.
+    """Undo ``pack``, given the mask's shape.
 
     >>> unpack(torch.tensor([160], dtype=torch.uint8), (3,))
     tensor([ True, False,  True])

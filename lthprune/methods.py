@@ -160,7 +160,7 @@ class BiasAware(PruningMethod):
 
 
 class _Masked(PruningMethod):
-    """The method behind :func:`write_mask`, handed the mask as scores: it holds none of its own, the buffer is it."""
+    """The method behind ``write_mask``, handed the mask as scores: it holds none of its own, the buffer is it."""
 
     def __init__(self) -> None:
         super().__init__(0)

@@ -142,7 +142,7 @@ def prune(
         model: any module; parts of it may be pruned already.
         amount: what to prune of each scope: a fraction of the weights left, an exact number, or (layerwise)
             fractions by layer kind or name pattern.
-        scope: see :class:`Pruning`, as for ``score``, ``bias``, ``selection`` and ``min_survivors``.
+        scope: see ``Pruning``, as for ``score``, ``bias``, ``selection`` and ``min_survivors``.
         score: the criterion.
         bias: whether and how biases are pruned.
         selection: which layers are prunable.

@@ -21,7 +21,7 @@ class Rewinder:
 
     Args:
         at: the step to go back to; 0 is the initialisation. For a later step (Frankle et al. 2020) the training
-            loop calls :meth:`step` after every optimiser step.
+            loop calls ``step`` after every optimiser step.
         weights: whether the model goes back at all. Without (learning-rate rewinding, Renda et al. 2020) only the
             optimiser, scheduler and generators do, and training goes on from the trained weights.
         optimizer: an optimiser that lives on over the levels; its state and learning rates go back too.

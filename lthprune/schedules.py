@@ -20,7 +20,7 @@ Rate = float | Mapping[str, float]
 class Geometric:
     """Every level prunes the fraction ``rate`` of what the level before left (the paper's p).
 
-    Level k leaves :math:`(1 - p)^k` of the weights, rounded to the nearest whole number (a half is pruned):
+    Level k leaves ``(1 - p)^k`` of the weights, rounded to the nearest whole number (a half is pruned):
     rounding errors do not add up over the levels. ``rate`` may also map layer kinds and name patterns to
     rates of their own, as in ``{"dense": 0.2, "output": 0.1}``; a layer's or tensor's name beats its kind.
     """
@@ -32,7 +32,7 @@ class Geometric:
 class Target:
     """The last level leaves ``target``: a density as a float, a number of weights as an int.
 
-    Level k of n leaves :math:`N (target/N)^{k/n}` weights: every level prunes the same fraction of what
+    Level k of n leaves ``N * (target / N)^(k / n)`` weights: every level prunes the same fraction of what
     remains.
     """
 
@@ -61,7 +61,7 @@ class Pool(NamedTuple):
 def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
     """Return how many weights each pool keeps at every level; row 0 is the state before pruning.
 
-    Totals that a schedule names (:class:`Target`, :class:`Explicit`) are met exactly: what a level prunes is
+    Totals that a schedule names (``Target``, ``Explicit``) are met exactly: what a level prunes is
     shared among the pools in proportion to what they have left, by the largest remainders.
 
     >>> plan_counts(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)

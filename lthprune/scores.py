@@ -1,6 +1,6 @@
 """Scores: how much each weight deserves to stay. The lowest are pruned.
 
-A score function takes a :class:`Candidate` and returns a tensor of the same shape; any such function is a
+A score function takes a ``Candidate`` and returns a tensor of the same shape; any such function is a
 pruning criterion. Criteria after Zhou et al. (2019), *Deconstructing Lottery Tickets*, section 3.
 """
 
@@ -36,7 +36,7 @@ Score = Callable[[Candidate], Tensor]
 
 
 def magnitude(candidate: Candidate) -> Tensor:
-    """Score by :math:`|w_f|`: Frankle & Carbin's criterion, ``large_final`` in Zhou et al.
+    """Score by ``|w_f|``: Frankle & Carbin's criterion, ``large_final`` in Zhou et al.
 
     >>> magnitude(Candidate("w", torch.tensor([-2.0, 1.0])))
     tensor([2., 1.])
@@ -45,7 +45,7 @@ def magnitude(candidate: Candidate) -> Tensor:
 
 
 def magnitude_increase(candidate: Candidate) -> Tensor:
-    """Score by :math:`|w_f| - |w_i|`: weights that grew stay.
+    """Score by ``|w_f| - |w_i|``: weights that grew stay.
 
     >>> magnitude_increase(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
     tensor([-1.0000,  0.5000])
@@ -54,7 +54,7 @@ def magnitude_increase(candidate: Candidate) -> Tensor:
 
 
 def movement(candidate: Candidate) -> Tensor:
-    """Score by :math:`|w_f - w_i|`: weights that moved stay (not Sanh et al.'s first-order movement pruning).
+    """Score by ``|w_f - w_i|``: weights that moved stay (not Sanh et al.'s first-order movement pruning).
 
     >>> movement(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
     tensor([5.0000, 0.5000])

@@ -20,7 +20,7 @@ from lthprune.schedules import Explicit, Geometric, Rate, Schedule, Target
 from lthprune.scores import Score, magnitude, score_named
 from lthprune.seeds import Seeds
 from lthprune.selection import Selection
-from lthprune.state import State, refresh, restore, snapshot
+from lthprune.state import State, live_state, refresh, restore, snapshot
 from lthprune.store import Stored, TicketStore
 from lthprune.tickets import Metrics, Ticket, Tickets, check_metrics
 
@@ -87,12 +87,12 @@ def osp_levels(
 def osp_levels(
     model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
 ) -> Iterator[Any]:
-    """Search by one-shot pruning; as :func:`imp_levels`, but every level is pruned from the dense network."""
+    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
     return _levels("osp", model, train, search, stored)
 
 
 class SearchWords(TypedDict, total=False):
-    """The keyword arguments of :func:`imp` and :func:`osp`."""
+    """The keyword arguments of ``imp`` and ``osp``."""
 
     levels: Required[int]
     rate: Rate
@@ -160,7 +160,7 @@ def osp(model: nn.Module, train: Train, **words: Unpack[SearchWords]) -> Tickets
 @overload
 def osp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> list[Tickets]: ...
 def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Any:
-    """Find lottery tickets by one-shot pruning; takes the words of :func:`imp`.
+    """Find lottery tickets by one-shot pruning; takes the words of ``imp``.
 
     The dense network is trained once. Every level prunes it anew, to the counts that IMP reaches at that level,
     rewinds what is left and trains it.
@@ -211,16 +211,17 @@ def _search(
             _plan(models, search)  # refuses what it refuses before anything is written
             keep.begin(search.provenance(driver), [snapshot(each) for each in models])
         found = [keep.level(level) for level in range(keep.finished)]
+    finished = len(found)
     new = _levels(driver, model, train, search, stored)
-    for level in levels_with_progress(new, total=levels + 1, done=len(found), title=driver, show=progress):
+    for level in levels_with_progress(new, total=levels + 1, done=finished, title=driver, show=progress):
         tickets = (level,) if isinstance(level, Ticket) else level
         if keep is not None:
             keep.append(tickets)
         found.append(tickets)
         if on_level is not None:
             on_level(level)
-    if stored is not None and len(found) == stored.last[0].level + 1:  # nothing was left to do
-        for each, ticket in zip(models, stored.last, strict=True):
+    if len(found) == finished:  # nothing was left to train
+        for each, ticket in zip(models, found[-1], strict=True):
             ticket.apply(each, "trained")
     trials = [Tickets(trial) for trial in zip(*found, strict=True)]
     return trials[0] if isinstance(model, nn.Module) else trials
@@ -260,16 +261,15 @@ def _descend(
     driver: str, models: list[nn.Module], train: Train, search: Search, stored: Stored | None
 ) -> Iterator[tuple[Ticket, ...]]:
     plan = _plan(models, search)
+    dense, last = (stored.dense, stored.last) if stored else ((), ())
+    for model, state in zip(models, stored.initial if stored else (), strict=False):
+        restore(model, state, what="the stored initial state")
+    initial = [snapshot(model) for model in models]
     rewinder = rewinder_for(search.rewind)
     if rewinder is not None:
         rewinder.watch(*models)
-    initial: Sequence[State] = [snapshot(model) for model in models]
-    dense = last = None
-    if stored is not None:
-        initial, dense, last = stored.initial, stored.dense, stored.last
-        if rewinder is not None and rewinder.weights:
-            for model, ticket in zip(models, dense, strict=True):
-                rewinder.adopt(model, ticket.weights)
+        for model, ticket in zip(models, dense, strict=False):
+            rewinder.adopt(model, ticket.weights)
     for level in range(last[0].level + 1 if last else 0, search.levels + 1):
         if dense and last:
             sources = last if driver == "imp" else dense
@@ -289,7 +289,7 @@ def _plan(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
     """Return the counts per level and pool; refuses a population that is none."""
     if not models:
         raise PruningError("there is no model to prune: the list is empty.")
-    shapes = [{name: tensor.shape for name, tensor in snapshot(model).items()} for model in models]
+    shapes = [{name: tensor.shape for name, tensor in live_state(model).items()} for model in models]
     if any(shape != shapes[0] for shape in shapes):
         raise PruningError("the models of a population share one architecture; these differ in names or shapes.")
     if len({id(model) for model in models}) < len(models):

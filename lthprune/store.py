@@ -17,11 +17,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Stored:
-    """What a search goes on from: of every trial the initial weights, the dense ticket and the last one."""
+    """What a search goes on from: of every trial the initial weights, the dense ticket and the last one.
+
+    The tickets are empty tuples while no level is finished.
+    """
 
     initial: tuple[State, ...]
-    dense: tuple[Ticket, ...]
-    last: tuple[Ticket, ...]
+    dense: tuple[Ticket, ...] = ()
+    last: tuple[Ticket, ...] = ()
 
 
 class TicketStore:
@@ -108,12 +111,12 @@ class TicketStore:
                 f"{self.folder} holds another search: {'; '.join(differing)}. Choose another folder for this one."
             )
 
-    def load(self) -> Stored | None:
-        """Return what a search goes on from, or None while no level is finished."""
+    def load(self) -> Stored:
+        """Return what a search goes on from."""
         manifest = self.manifest()
-        if not manifest["finished"]:
-            return None
         initial = tuple(read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items())
+        if not manifest["finished"]:
+            return Stored(initial)
         return Stored(initial, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
 
     @property

@@ -21,7 +21,7 @@ _FORMAT = 1
 _ARRAY = "$array"  # stands in the header where the metrics hold an array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no truth value to compare by
 class Ticket:
     """A sparse network: masks, and the weights to train it from.
 
@@ -83,7 +83,7 @@ class Ticket:
         return model
 
     def save(self, path: str | Path) -> Path:
-        """Write the ticket to a safetensors file, masks packed eight to the byte; see :func:`load_ticket`."""
+        """Write the ticket to a safetensors file, masks packed eight to the byte; see ``load_ticket``."""
         path = Path(path)
         arrays: dict[str, Tensor] = {}
         header = {
@@ -102,7 +102,7 @@ class Ticket:
 
 
 def load_ticket(path: str | Path) -> Ticket:
-    """Read a ticket that :meth:`Ticket.save` wrote.
+    """Read a ticket that ``Ticket.save`` wrote.
 
     Raises:
         StorageError: the file is missing, damaged or no ticket.
@@ -198,7 +198,7 @@ def _without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> di
 
 
 def _with_arrays(plain: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Metrics:
-    """Undo :func:`_without_arrays`; arrays come back as numpy's."""
+    """Undo ``_without_arrays``; arrays come back as numpy's."""
     metrics: Metrics = {}
     for name, value in plain.items():
         if isinstance(value, dict):
