@@ -35,10 +35,11 @@ class NothingPrunedWarning(UserWarning):
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known one, or a full stop.
 
-    >>> suggestion("geometirc", ["geometric", "target"])
-    "; did you mean 'geometric'?"
-    >>> suggestion("zebra", ["geometric", "target"])
-    '.'
+    Examples:
+        >>> suggestion("geometirc", ["geometric", "target"])
+        "; did you mean 'geometric'?"
+        >>> suggestion("zebra", ["geometric", "target"])
+        '.'
     """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else "."

@@ -32,8 +32,9 @@ class Histories:
     def empty(cls, trials: int, levels: int, steps: Sequence[int]) -> "Histories":
         """Return histories in which nothing is measured yet.
 
-        >>> Histories.empty(5, 12, [100, 200]).curves["val_acc"].shape
-        (5, 13, 2)
+        Examples:
+            >>> Histories.empty(5, 12, [100, 200]).curves["val_acc"].shape
+            (5, 13, 2)
         """
         shape = (trials, levels + 1, len(steps))
         curves = {name: np.full(shape, np.nan) for name in HISTORIES}

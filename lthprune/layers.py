@@ -33,12 +33,13 @@ class LayerTable:
 def tabulate_layers(recipe: Recipe) -> LayerTable:
     """Return a recipe's layers with their parameter counts and rates, and the counts left per level.
 
-    >>> from lthprune.recipe import load_recipe
-    >>> table = tabulate_layers(load_recipe("lenet-mnist"))
-    >>> [(row.layer, row.weights + row.biases) for row in table.layers]
-    [('dense1', 235500), ('dense2', 30100), ('output', 1010)]
-    >>> table.left["dense1"][:3]
-    (235200, 188160, 150528)
+    Examples:
+        >>> from lthprune.recipe import load_recipe
+        >>> table = tabulate_layers(load_recipe("lenet-mnist"))
+        >>> [(row.layer, row.weights + row.biases) for row in table.layers]
+        [('dense1', 235500), ('dense2', 30100), ('output', 1010)]
+        >>> table.left["dense1"][:3]
+        (235200, 188160, 150528)
     """
     model = build_model(recipe.model, *shape_of_data(recipe.data), Seeds(recipe.run.seed).generator("init"))
     search = recipe.prune.search(recipe.run.seed)

@@ -33,8 +33,9 @@ class Count(NamedTuple):
 def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
     """Count the weights left in every tensor.
 
-    >>> count({"w": torch.tensor([True, False, True])})
-    {'w': Count(left=2, total=3)}
+    Examples:
+        >>> count({"w": torch.tensor([True, False, True])})
+        {'w': Count(left=2, total=3)}
     """
     return {name: Count(int(mask.count_nonzero()), mask.numel()) for name, mask in masks.items()}
 
@@ -55,10 +56,11 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
     Raises:
         PruningError: ``left`` is more than the masks hold or too few for the minimum, or a score is NaN.
 
-    >>> scores = {"a": torch.tensor([0.1, 0.9]), "b": torch.tensor([0.5, 0.5])}
-    >>> everything = {name: torch.ones(2, dtype=torch.bool) for name in scores}
-    >>> keep_highest(scores, everything, 2)
-    {'a': tensor([False,  True]), 'b': tensor([ True, False])}
+    Examples:
+        >>> scores = {"a": torch.tensor([0.1, 0.9]), "b": torch.tensor([0.5, 0.5])}
+        >>> everything = {name: torch.ones(2, dtype=torch.bool) for name in scores}
+        >>> keep_highest(scores, everything, 2)
+        {'a': tensor([False,  True]), 'b': tensor([ True, False])}
     """
     survivors = _check(scores, masks, left)
     if minimum:
@@ -95,8 +97,9 @@ def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Te
 def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     """Return the Jaccard index of two sets of masks: weights in both over weights in either, in [0, 1].
 
-    >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
-    0.3333333333333333
+    Examples:
+        >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
+        0.3333333333333333
     """
     both = sum(int((first[name] & second[name]).count_nonzero()) for name in first)
     either = sum(int((first[name] | second[name]).count_nonzero()) for name in first)
@@ -106,8 +109,9 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
 def pack(mask: Tensor) -> Tensor:
     """Pack a mask into bytes, eight weights each (row-major, first weight in the highest bit).
 
-    >>> pack(torch.tensor([True, False, True]))
-    tensor([160], dtype=torch.uint8)
+    Examples:
+        >>> pack(torch.tensor([True, False, True]))
+        tensor([160], dtype=torch.uint8)
     """
     return torch.from_numpy(np.packbits(mask.detach().cpu().numpy()))
 
@@ -115,8 +119,9 @@ def pack(mask: Tensor) -> Tensor:
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Undo ``pack``, given the mask's shape.
 
-    >>> unpack(torch.tensor([160], dtype=torch.uint8), (3,))
-    tensor([ True, False,  True])
+    Examples:
+        >>> unpack(torch.tensor([160], dtype=torch.uint8), (3,))
+        tensor([ True, False,  True])
     """
     size = int(np.prod(shape))
     return torch.from_numpy(np.unpackbits(packed.numpy(), count=size).astype(bool)).view(shape)

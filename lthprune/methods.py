@@ -25,13 +25,14 @@ class PruningMethod(torch_prune.BasePruningMethod):
     ``amount`` is a fraction of the weights left (rounded to the nearest whole number, a half upwards) or their
     number. Subclass it and set ``score`` to turn a criterion into a torch pruning method:
 
-    >>> class SmallestGoLast(PruningMethod):
-    ...     score = staticmethod(lambda candidate: -candidate.final.abs())
-    >>> linear = nn.Linear(10, 10)
-    >>> for _ in range(3):
-    ...     _ = SmallestGoLast.apply(linear, "weight", amount=0.5)
-    >>> int(linear.weight_mask.sum()), len(linear._forward_pre_hooks)
-    (12, 1)
+    Examples:
+        >>> class SmallestGoLast(PruningMethod):
+        ...     score = staticmethod(lambda candidate: -candidate.final.abs())
+        >>> linear = nn.Linear(10, 10)
+        >>> for _ in range(3):
+        ...     _ = SmallestGoLast.apply(linear, "weight", amount=0.5)
+        >>> int(linear.weight_mask.sum()), len(linear._forward_pre_hooks)
+        (12, 1)
     """
 
     PRUNING_TYPE = "unstructured"
@@ -78,31 +79,34 @@ class PruningMethod(torch_prune.BasePruningMethod):
 class LayerwiseMagnitude(PruningMethod):
     """Magnitude pruning of one tensor on its own.
 
-    >>> linear = nn.Linear(10, 10)
-    >>> _ = LayerwiseMagnitude.apply(linear, "weight", amount=0.2)
-    >>> int(linear.weight_mask.sum()), torch_prune.is_pruned(linear)
-    (80, True)
+    Examples:
+        >>> linear = nn.Linear(10, 10)
+        >>> _ = LayerwiseMagnitude.apply(linear, "weight", amount=0.2)
+        >>> int(linear.weight_mask.sum()), torch_prune.is_pruned(linear)
+        (80, True)
     """
 
 
 class GlobalMagnitude(PruningMethod):
     """Magnitude pruning over many tensors: the method to hand to ``torch.nn.utils.prune.global_unstructured``.
 
-    >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    >>> tensors = [(net[0], "weight"), (net[1], "weight")]
-    >>> torch_prune.global_unstructured(tensors, pruning_method=GlobalMagnitude, amount=0.25)
-    >>> int(net[0].weight_mask.sum() + net[1].weight_mask.sum())
-    24
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        >>> tensors = [(net[0], "weight"), (net[1], "weight")]
+        >>> torch_prune.global_unstructured(tensors, pruning_method=GlobalMagnitude, amount=0.25)
+        >>> int(net[0].weight_mask.sum() + net[1].weight_mask.sum())
+        24
     """
 
 
 class RandomPruning(PruningMethod):
     """Random pruning, the control: every weight is as likely to go. Draws from torch's default generator.
 
-    >>> linear = nn.Linear(10, 10)
-    >>> _ = RandomPruning.apply(linear, "weight", amount=7)
-    >>> int(linear.weight_mask.sum())
-    93
+    Examples:
+        >>> linear = nn.Linear(10, 10)
+        >>> _ = RandomPruning.apply(linear, "weight", amount=7)
+        >>> int(linear.weight_mask.sum())
+        93
     """
 
     @staticmethod
@@ -114,11 +118,12 @@ class RandomPruning(PruningMethod):
 class PerLayerRates(PruningMethod):
     """Magnitude pruning at the rate that belongs to a layer's name or kind.
 
-    >>> rates = {"dense": 0.2, "output": 0.1}
-    >>> output = nn.Linear(10, 10)
-    >>> _ = PerLayerRates.apply(output, "weight", rates, layer="head", kind="output")
-    >>> int(output.weight_mask.sum())
-    90
+    Examples:
+        >>> rates = {"dense": 0.2, "output": 0.1}
+        >>> output = nn.Linear(10, 10)
+        >>> _ = PerLayerRates.apply(output, "weight", rates, layer="head", kind="output")
+        >>> int(output.weight_mask.sum())
+        90
     """
 
     def __init__(self, rates: Mapping[str, float], *, layer: str = "layer", kind: Kind = "dense") -> None:
@@ -131,13 +136,14 @@ class BiasAware(PruningMethod):
     ``apply`` ranks one tensor on its own, so that a bias has a scope of its own. To let weights and biases
     compete, hand torch the scores that put them on one footing; zero biases are then not the first to go:
 
-    >>> net = nn.Sequential(nn.Linear(10, 10))
-    >>> _ = nn.init.zeros_(net[0].bias)
-    >>> tensors = [(net[0], "weight"), (net[0], "bias")]
-    >>> scores = BiasAware.importance_scores(tensors)
-    >>> torch_prune.global_unstructured(tensors, BiasAware, importance_scores=scores, amount=11)
-    >>> int(net[0].bias_mask.sum()), int(net[0].weight_mask.sum())
-    (10, 89)
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(10, 10))
+        >>> _ = nn.init.zeros_(net[0].bias)
+        >>> tensors = [(net[0], "weight"), (net[0], "bias")]
+        >>> scores = BiasAware.importance_scores(tensors)
+        >>> torch_prune.global_unstructured(tensors, BiasAware, importance_scores=scores, amount=11)
+        >>> int(net[0].bias_mask.sum()), int(net[0].weight_mask.sum())
+        (10, 89)
     """
 
     @staticmethod

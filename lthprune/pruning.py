@@ -153,10 +153,11 @@ def prune(
     Raises:
         PruningError: the model or the amount is refused; the model is unchanged then.
 
-    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 5))
-    >>> left = prune(model, 0.2)
-    >>> sum(count.left for count in left.values())
-    200
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 5))
+        >>> left = prune(model, 0.2)
+        >>> sum(count.left for count in left.values())
+        200
     """
     pruning = Pruning(scope, score, bias, selection or Selection(), min_survivors)
     pools, tensors = pruning.pools(model), pruning.tensors(model)

@@ -125,8 +125,9 @@ class Recipe(Section):
 def bundled() -> dict[str, str]:
     """Return the bundled recipes: their names and TOML texts.
 
-    >>> "lenet-mnist" in bundled()
-    True
+    Examples:
+        >>> "lenet-mnist" in bundled()
+        True
     """
     files = sorted(resources.files("lthprune.recipes").iterdir(), key=lambda file: file.name)
     return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in files if file.name.endswith(".toml")}
@@ -143,8 +144,9 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the recipe is unknown, is no TOML, or has faults; all of them are named.
 
-    >>> load_recipe("lenet-mnist", ["train.lr=3e-4"]).train.lr
-    0.0003
+    Examples:
+        >>> load_recipe("lenet-mnist", ["train.lr=3e-4"]).train.lr
+        0.0003
     """
     text, where = _read(name)
     try:

@@ -31,15 +31,16 @@ class Rewinder:
     The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune: nothing goes back) that the drivers take stand for
     ``Rewinder()``, ``Rewinder(weights=False)`` and no rewinder.
 
-    >>> model = nn.Linear(2, 1)
-    >>> rewinder = Rewinder(at=1)
-    >>> rewinder.watch(model)
-    >>> _ = nn.init.ones_(model.weight)
-    >>> rewinder.step()
-    >>> _ = nn.init.zeros_(model.weight)
-    >>> rewinder.rewind(model)
-    >>> model.weight.tolist()
-    [[1.0, 1.0]]
+    Examples:
+        >>> model = nn.Linear(2, 1)
+        >>> rewinder = Rewinder(at=1)
+        >>> rewinder.watch(model)
+        >>> _ = nn.init.ones_(model.weight)
+        >>> rewinder.step()
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> rewinder.rewind(model)
+        >>> model.weight.tolist()
+        [[1.0, 1.0]]
     """
 
     def __init__(

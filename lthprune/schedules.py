@@ -64,10 +64,11 @@ def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[
     Totals that a schedule names (``Target``, ``Explicit``) are met exactly: what a level prunes is
     shared among the pools in proportion to what they have left, by the largest remainders.
 
-    >>> plan_counts(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
-    [(100,), (80,), (64,), (51,)]
-    >>> plan_counts(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
-    (600,)
+    Examples:
+        >>> plan_counts(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
+        [(100,), (80,), (64,), (51,)]
+        >>> plan_counts(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
+        (600,)
 
     Raises:
         PruningError: a rate outside [0, 1), a target above what is left, an explicit list that grows, is of
@@ -104,8 +105,9 @@ def check_rate(rate: Rate) -> None:
 def left_after(amount: float | int, left: int) -> int:
     """Return how many of ``left`` weights stay when ``amount`` of them, a fraction or a number, are pruned.
 
-    >>> left_after(0.5, 5), left_after(3, 5)
-    (2, 2)
+    Examples:
+        >>> left_after(0.5, 5), left_after(3, 5)
+        (2, 2)
     """
     if isinstance(amount, int):
         if not 0 <= amount <= left:

@@ -38,8 +38,9 @@ Score = Callable[[Candidate], Tensor]
 def magnitude(candidate: Candidate) -> Tensor:
     """Score by ``|w_f|``: Frankle & Carbin's criterion, ``large_final`` in Zhou et al.
 
-    >>> magnitude(Candidate("w", torch.tensor([-2.0, 1.0])))
-    tensor([2., 1.])
+    Examples:
+        >>> magnitude(Candidate("w", torch.tensor([-2.0, 1.0])))
+        tensor([2., 1.])
     """
     return candidate.final.abs()
 
@@ -47,8 +48,9 @@ def magnitude(candidate: Candidate) -> Tensor:
 def magnitude_increase(candidate: Candidate) -> Tensor:
     """Score by ``|w_f| - |w_i|``: weights that grew stay.
 
-    >>> magnitude_increase(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
-    tensor([-1.0000,  0.5000])
+    Examples:
+        >>> magnitude_increase(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
+        tensor([-1.0000,  0.5000])
     """
     return candidate.final.abs() - candidate.require_initial().abs()
 
@@ -56,8 +58,9 @@ def magnitude_increase(candidate: Candidate) -> Tensor:
 def movement(candidate: Candidate) -> Tensor:
     """Score by ``|w_f - w_i|``: weights that moved stay (not Sanh et al.'s first-order movement pruning).
 
-    >>> movement(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
-    tensor([5.0000, 0.5000])
+    Examples:
+        >>> movement(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
+        tensor([5.0000, 0.5000])
     """
     return (candidate.final - candidate.require_initial()).abs()
 
@@ -65,8 +68,9 @@ def movement(candidate: Candidate) -> Tensor:
 def random(candidate: Candidate) -> Tensor:
     """Score by chance: uniform in [0, 1), the control that any criterion has to beat.
 
-    >>> random(Candidate("w", torch.zeros(2, 3))).shape
-    torch.Size([2, 3])
+    Examples:
+        >>> random(Candidate("w", torch.zeros(2, 3))).shape
+        torch.Size([2, 3])
     """
     shape = candidate.final.shape
     return torch.rand(shape, generator=candidate.generator).to(candidate.final.device)
@@ -97,11 +101,12 @@ def one_footing(weights: Tensor, weight_mask: Tensor, biases: Tensor, bias_mask:
     stays if it is large among biases as a weight stays if it is large among weights; the order among weights
     is untouched. Means are over what the masks still hold. Biases that are all zero count as average.
 
-    >>> yes = torch.ones(2, dtype=torch.bool)
-    >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.tensor([0.1, 0.3]), yes)
-    tensor([1., 3.])
-    >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.zeros(2), yes)
-    tensor([2., 2.])
+    Examples:
+        >>> yes = torch.ones(2, dtype=torch.bool)
+        >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.tensor([0.1, 0.3]), yes)
+        tensor([1., 3.])
+        >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.zeros(2), yes)
+        tensor([2., 2.])
     """
     if not bool(weight_mask.any()) or not bool(bias_mask.any()):
         return biases

@@ -63,7 +63,7 @@ def imp_levels(
 ) -> Iterator[tuple[Ticket, ...]]: ...
 def imp_levels(
     model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Any]:
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
     """Search by iterative magnitude pruning and yield each level's ticket as it is found.
 
     Args:
@@ -86,7 +86,7 @@ def osp_levels(
 ) -> Iterator[tuple[Ticket, ...]]: ...
 def osp_levels(
     model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Any]:
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
     """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
     return _levels("osp", model, train, search, stored)
 
@@ -114,7 +114,7 @@ class SearchWords(TypedDict, total=False):
 def imp(model: nn.Module, train: Train, **words: Unpack[SearchWords]) -> Tickets: ...
 @overload
 def imp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> list[Tickets]: ...
-def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Any:
+def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Tickets | list[Tickets]:
     """Find lottery tickets by iterative magnitude pruning (Frankle & Carbin 2019, section 2).
 
     Train; prune the lowest scores; rewind what is left; again. The model ends as the last ticket, trained.
@@ -145,12 +145,13 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         PruningError: the model, schedule or score is refused before anything is trained.
         StorageError: the store holds another search or is damaged.
 
-    >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
-    >>> def train(model):
-    ...     return {"val_acc": 0.5}  # your loop, your data
-    >>> tickets = imp(model, train, levels=3, rate=0.5, scope="layerwise")
-    >>> [ticket.left for ticket in tickets]
-    [160, 80, 40, 20]
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> def train(model):
+        ...     return {"val_acc": 0.5}  # your loop, your data
+        >>> tickets = imp(model, train, levels=3, rate=0.5, scope="layerwise")
+        >>> [ticket.left for ticket in tickets]
+        [160, 80, 40, 20]
     """
     return _search("imp", model, train, **words)
 
@@ -159,15 +160,16 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
 def osp(model: nn.Module, train: Train, **words: Unpack[SearchWords]) -> Tickets: ...
 @overload
 def osp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> list[Tickets]: ...
-def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Any:
+def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Tickets | list[Tickets]:
     """Find lottery tickets by one-shot pruning; takes the words of ``imp``.
 
     The dense network is trained once. Every level prunes it anew, to the counts that IMP reaches at that level,
     rewinds what is left and trains it.
 
-    >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
-    >>> [ticket.left for ticket in osp(model, lambda model: None, levels=3, rate=0.5, scope="layerwise")]
-    [160, 80, 40, 20]
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> [ticket.left for ticket in osp(model, lambda model: None, levels=3, rate=0.5, scope="layerwise")]
+        [160, 80, 40, 20]
     """
     return _search("osp", model, train, **words)
 

@@ -17,13 +17,14 @@ class Seeds:
     Streams are told apart by name, trial and level, through numpy's ``SeedSequence``. Drawing more from one
     never shifts another, so the data order stays the same when the initialisation changes.
 
-    >>> seeds = Seeds(0)
-    >>> first = torch.rand(2, generator=seeds.generator("init", trial=3))
-    >>> again = torch.rand(2, generator=seeds.generator("init", trial=3))
-    >>> bool((first == again).all())
-    True
-    >>> seeds.seed("init", trial=3) == seeds.seed("order", trial=3)
-    False
+    Examples:
+        >>> seeds = Seeds(0)
+        >>> first = torch.rand(2, generator=seeds.generator("init", trial=3))
+        >>> again = torch.rand(2, generator=seeds.generator("init", trial=3))
+        >>> bool((first == again).all())
+        True
+        >>> seeds.seed("init", trial=3) == seeds.seed("order", trial=3)
+        False
     """
 
     root: int = 0

@@ -25,11 +25,12 @@ class Selection:
     - ``output``: the name of the output layer; ``"auto"`` takes the last dense or convolutional layer in the
       order of registration, ``None`` treats no layer as the output.
 
-    >>> model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
-    >>> [(tensor.name, tensor.kind) for tensor in select(model)]
-    [('0.weight', 'dense'), ('2.weight', 'output')]
-    >>> [tensor.name for tensor in select(model, Selection(exclude=("2",)), bias=True)]
-    ['0.weight', '0.bias']
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        >>> [(tensor.name, tensor.kind) for tensor in select(model)]
+        [('0.weight', 'dense'), ('2.weight', 'output')]
+        >>> [tensor.name for tensor in select(model, Selection(exclude=("2",)), bias=True)]
+        ['0.weight', '0.bias']
     """
 
     kinds: tuple[Kind, ...] = ("conv", "dense", "output")

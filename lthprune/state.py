@@ -17,8 +17,9 @@ State = dict[str, Tensor]
 def live_state(model: nn.Module) -> State:
     """Return the model's own parameters and buffers (not copies) by plain name.
 
-    >>> sorted(live_state(nn.Linear(2, 1)))
-    ['bias', 'weight']
+    Examples:
+        >>> sorted(live_state(nn.Linear(2, 1)))
+        ['bias', 'weight']
     """
     state: State = {}
     for prefix, module in model.named_modules():

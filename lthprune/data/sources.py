@@ -50,9 +50,10 @@ def load_data(spec: DataSpec, *, data_dir: str | Path | None = None, seed: int =
     Raises:
         DataError: the data are not there and cannot be downloaded, or are damaged.
 
-    >>> digits = load_data(DataSpec(name="digits", validation=237))
-    >>> digits.x_train.shape, digits.x_val.shape, digits.x_test.shape
-    (torch.Size([1200, 1, 8, 8]), torch.Size([237, 1, 8, 8]), torch.Size([360, 1, 8, 8]))
+    Examples:
+        >>> digits = load_data(DataSpec(name="digits", validation=237))
+        >>> digits.x_train.shape, digits.x_val.shape, digits.x_test.shape
+        (torch.Size([1200, 1, 8, 8]), torch.Size([237, 1, 8, 8]), torch.Size([360, 1, 8, 8]))
     """
     if spec.name.endswith(".npz"):
         raw = load_npz(Path(spec.name).expanduser())
@@ -114,8 +115,9 @@ SOURCES: dict[str, Source] = {
 def shape_of_data(spec: DataSpec) -> tuple[tuple[int, ...], int]:
     """Return the shape of one input and the number of classes; named data sets need not be there for it.
 
-    >>> shape_of_data(DataSpec(name="cifar10", validation=5000))
-    ((3, 32, 32), 10)
+    Examples:
+        >>> shape_of_data(DataSpec(name="cifar10", validation=5000))
+        ((3, 32, 32), 10)
     """
     if spec.name in SOURCES:
         return SOURCES[spec.name].input_shape, SOURCES[spec.name].classes

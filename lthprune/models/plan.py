@@ -35,15 +35,15 @@ class ModelSpec(Section):
     """The ``[model]`` table of a recipe."""
 
     kind: Kind
-    """a network with a name, ``mlp`` (give ``dense``) or ``plan`` (give ``conv``, ``dense`` or both)"""
+    """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` (give ``dense``) or ``plan`` (give ``conv``, ``dense``)"""
     conv: tuple[int | str, ...] | None = None
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
     """sizes of the dense layers; the output layer follows by itself, one unit for each class"""
     activation: Activation = "relu"
-    """what follows every layer but the output"""
+    """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
-    """how weights begin; biases begin at zero"""
+    """weights: ``glorot_normal``, ``glorot_uniform``, ``kaiming_normal``, ``kaiming_uniform``, ``normal``; biases are zero"""
     init_std: float = Field(default=0.1, gt=0)
     """the standard deviation for ``init = "normal"``"""
     kernel_size: int | None = Field(default=None, ge=1)
@@ -95,8 +95,9 @@ class ConvItem(NamedTuple):
 def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
     """Read one item of a convolutional plan.
 
-    >>> parse_item(64), parse_item("8B"), parse_item("M")
-    (ConvItem(channels=64, batch_norm=False), ConvItem(channels=8, batch_norm=True), 'M')
+    Examples:
+        >>> parse_item(64), parse_item("8B"), parse_item("M")
+        (ConvItem(channels=64, batch_norm=False), ConvItem(channels=8, batch_norm=True), 'M')
     """
     text = str(item).strip()
     if text in ("M", "A"):

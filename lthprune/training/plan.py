@@ -60,8 +60,9 @@ class TrainingPlan(Section):
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1.
 
-        >>> plan = TrainingPlan(optimizer="sgd", lr=1.0, batch_size=1, steps=30, lr_milestones=(10, 20))
-        >>> [round(plan.lr_at(step), 3) for step in (1, 10, 11, 21)]
-        [1.0, 1.0, 0.1, 0.01]
+        Examples:
+            >>> plan = TrainingPlan(optimizer="sgd", lr=1.0, batch_size=1, steps=30, lr_milestones=(10, 20))
+            >>> [round(plan.lr_at(step), 3) for step in (1, 10, 11, 21)]
+            [1.0, 1.0, 0.1, 0.01]
         """
         return self.lr * self.lr_gamma ** sum(step > milestone for milestone in self.lr_milestones)

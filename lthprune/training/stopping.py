@@ -11,8 +11,9 @@ def early_stopping_index(val_loss: Sequence[float] | np.ndarray) -> int:
     This is the paper's early-stopping iteration (Frankle & Carbin 2019, section 2): a number read off a full
     training. Evaluations that are NaN, not made or diverged, do not count.
 
-    >>> early_stopping_index([0.9, 0.4, 0.5, 0.4])
-    1
+    Examples:
+        >>> early_stopping_index([0.9, 0.4, 0.5, 0.4])
+        1
     """
     losses = np.asarray(val_loss, dtype=float)
     return int(np.nanargmin(losses)) if not np.isnan(losses).all() else len(losses) - 1
@@ -26,10 +27,11 @@ def should_stop(
     Stops after ``patience`` evaluations in a row that are not lower than the best before by more than
     ``min_delta``, or as soon as one is below ``loss_cutoff``.
 
-    >>> should_stop([0.9, 0.4, 0.5, 0.45], patience=2)
-    True
-    >>> should_stop([0.9, 0.4, 0.5, 0.39], patience=2)
-    False
+    Examples:
+        >>> should_stop([0.9, 0.4, 0.5, 0.45], patience=2)
+        True
+        >>> should_stop([0.9, 0.4, 0.5, 0.39], patience=2)
+        False
     """
     if loss_cutoff is not None and val_loss[-1] < loss_cutoff:
         return True
