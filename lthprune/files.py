@@ -42,8 +42,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
     """Write named tensors and one string atomically, as safetensors; the same content gives the same bytes."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(contiguous, metadata={"lthprune": header}))
+    owned = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    write_atomically(path, save(owned, metadata={"lthprune": header}))  # which refuses tensors that share memory
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:

@@ -2,7 +2,8 @@
 
 ``torch.nn.utils.prune`` stacks a new method and another mask on a tensor at every round. Here a tensor gets
 one method, once; further rounds edit its ``weight_mask`` buffer. ``prune.is_pruned``, ``prune.remove`` and
-torch's own methods work before, between and after.
+torch's own methods work before, between and after. (``prune.global_unstructured`` stacks methods of torch's own
+whatever method it is given; ``lthprune.prune`` does not.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
+from lthprune.errors import PruningError
 from lthprune.masks import keep_highest
 from lthprune.schedules import Pool, left_after, rate_of
 from lthprune.scores import Candidate, magnitude, one_footing, random
@@ -64,6 +66,11 @@ class PruningMethod(torch_prune.BasePruningMethod):
         cls, module: nn.Module, name: str, *args: Any, importance_scores: Tensor | None = None, **kwargs: Any
     ) -> torch_prune.BasePruningMethod:
         """Prune ``module.name``; a tensor that is pruned already keeps its method and has its mask edited."""
+        if importance_scores is not None and importance_scores.shape != getattr(module, name).shape:
+            raise PruningError(
+                f"the importance scores have the shape {tuple(importance_scores.shape)}, the tensor {name!r} "
+                f"{tuple(getattr(module, name).shape)}: every weight takes one score."
+            )
         existing = _method_on(module, name)
         if existing is None:
             existing = super().apply(module, name, *args, importance_scores=importance_scores, **kwargs)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, suggestion
 from lthprune.masks import Count, Masks, count, keep_highest
 from lthprune.methods import write_mask
-from lthprune.schedules import Pool, Schedule, left_after, plan_counts, rate_of
+from lthprune.schedules import Pool, Schedule, check_rate_names, left_after, plan_counts, rate_of
 from lthprune.scores import Candidate, Score, magnitude, one_footing, score_named
 from lthprune.seeds import Seeds
 from lthprune.selection import PrunableTensor, Selection, select
@@ -64,6 +64,7 @@ class Pruning:
                 kinds=tuple(tensor.kind for tensor in group),
                 left=sum(_left(tensor) for tensor in group),
                 total=sum(tensor.parameter.numel() for tensor in group),
+                minimum=sum(min(self.min_survivors, _left(tensor)) for tensor in group),
             )
             for group in groups.values()
         ]
@@ -72,10 +73,18 @@ class Pruning:
         """Return how many weights every pool keeps at levels 0, 1, ...; nothing is pruned."""
         pools = self.pools(model)
         plan = plan_counts(schedule, pools, levels)
-        return [tuple(self._with_minimum(left, pool) for left, pool in zip(row, pools, strict=True)) for row in plan]
+        return [tuple(self.kept(left, pool) for left, pool in zip(row, pools, strict=True)) for row in plan]
 
-    def _with_minimum(self, left: int, pool: Pool) -> int:
-        return max(left, min(self.min_survivors, pool.left)) if len(pool.names) == 1 else left
+    def kept(self, left: int, pool: Pool) -> int:
+        """Return how many weights a pool keeps where a schedule says ``left``: the minimum has a say in it."""
+        if self.scope == "layerwise":
+            return max(left, pool.minimum)
+        if left < pool.minimum:
+            raise PruningError(
+                f"cannot keep only {left:,} weights with at least {self.min_survivors:,} in each of "
+                f"{', '.join(pool.names)}, which takes {pool.minimum:,}. Lower min_survivors or stop sooner."
+            )
+        return left
 
 
 def choose_masks(
@@ -103,7 +112,7 @@ def choose_masks(
     chosen: Masks = {}
     for pool, keep in zip(pools, left, strict=True):
         scores = {
-            name: score(Candidate(name, final[name].detach(), initial[name] if initial else None, generator))
+            name: score(Candidate(name, final[name].detach(), initial.get(name) if initial else None, generator))
             for name in pool.names
         }
         held = {name: masks[name] for name in pool.names}
@@ -160,11 +169,14 @@ def prune(
         200
     """
     pruning = Pruning(scope, score, bias, selection or Selection(), min_survivors)
+    generator = Seeds(seed).generator("mask")
     pools, tensors = pruning.pools(model), pruning.tensors(model)
+    if isinstance(amount, Mapping):
+        check_rate_names(amount, pools)
     left = []
     for pool in pools:
         share = rate_of(pool, amount) if isinstance(amount, Mapping) else amount
-        left.append(left_after(share, pool.left))
+        left.append(pruning.kept(left_after(share, pool.left), pool))
         if share and left[-1] == pool.left:
             warnings.warn(
                 f"{share:.3g} of the {pool.left} weights left in {', '.join(pool.names)} rounds to none; "
@@ -179,7 +191,7 @@ def prune(
         masks=current_masks(tensors),
         final={tensor.name: tensor.parameter for tensor in tensors},
         initial=initial,
-        generator=Seeds(seed).generator("mask"),
+        generator=generator,
     )
     write_masks(tensors, masks)
     return count(masks)

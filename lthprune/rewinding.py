@@ -69,12 +69,21 @@ class Rewinder:
         """Whether an optimiser, scheduler or generator goes back with the model."""
         return bool(self._optimizer or self._scheduler or self._generators)
 
+    def __str__(self) -> str:
+        return f"step {self.at}" if self.weights else f"step {self.at}, not the weights"
+
     def watch(self, *models: nn.Module) -> None:
         """Begin with these models as they are now; the drivers call this before the first training."""
         self._models = list(models)
         self._steps = [0] * len(models)
         self._states = [None] * len(models)
         self._extras = None
+        if self._optimizer is not None:
+            names = self._names()
+            if any(id(parameter) not in names for parameter in _parameters(self._optimizer)):
+                raise PruningError(
+                    "the rewinder's optimizer holds parameters of another model. Give it the one that trains this."
+                )
         if self.at == 0:
             for model in models:
                 self._capture(model)
@@ -151,9 +160,8 @@ class Rewinder:
     def _restore_extras(self, extras: dict[str, Any]) -> None:
         if self._optimizer is not None:
             names = self._names()
-            parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
             self._optimizer.state.clear()
-            for parameter in parameters:
+            for parameter in _parameters(self._optimizer):
                 if names[id(parameter)] in extras["optimizer"]:
                     self._optimizer.state[parameter] = copy.deepcopy(extras["optimizer"][names[id(parameter)]])
             for group, saved in zip(self._optimizer.param_groups, extras["groups"], strict=True):
@@ -169,6 +177,10 @@ class Rewinder:
             for index, model in enumerate(self._models)
             for name, tensor in live_state(model).items()
         }
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def rewinder_for(rewind: Rewind | Rewinder) -> Rewinder | None:

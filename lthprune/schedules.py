@@ -50,12 +50,13 @@ Schedule = Geometric | Target | Explicit
 
 
 class Pool(NamedTuple):
-    """Tensors that compete with one another: what their counts are planned from."""
+    """Tensors that compete with one another: how many weights they have left, of how many, and have to keep."""
 
     names: tuple[str, ...]
     kinds: tuple[Kind, ...]
     left: int
     total: int
+    minimum: int = 0
 
 
 def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
@@ -78,7 +79,7 @@ def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[
         raise PruningError(f"levels = {levels}: the number of pruning rounds cannot be negative.")
     start = tuple(pool.left for pool in pools)
     if isinstance(schedule, Geometric):
-        _check_rate_names(schedule.rate, pools)
+        check_rate_names(schedule.rate, pools)
         rates = [rate_of(pool, schedule.rate) for pool in pools]
         return [
             tuple(_shrunk(left, rate, level) for left, rate in zip(start, rates, strict=True))
@@ -150,7 +151,8 @@ def _match(name: str, kind: Kind, rates: Mapping[str, float]) -> str | None:
     return kind if kind in rates else None
 
 
-def _check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
+def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
+    """Raise a PruningError if a key of a rate mapping is no kind of layer and matches no tensor."""
     if not isinstance(rate, Mapping):
         return
     named = [(name, kind) for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)]

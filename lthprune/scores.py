@@ -24,10 +24,11 @@ class Candidate:
 
     def require_initial(self) -> Tensor:
         """Return the initial weights, or say who has them."""
-        if self.initial is None:
+        if self.initial is None or self.initial.shape != self.final.shape:
+            found = "are not known here" if self.initial is None else f"have the shape {tuple(self.initial.shape)}"
             raise PruningError(
-                f"this score compares the weights of {self.name!r} with their initial values, which are not known "
-                "here. imp() and osp() keep them; prune() takes them as initial=."
+                f"this score compares the weights of {self.name!r} with their initial values, which {found}. "
+                "imp() and osp() keep them; prune() takes them as initial=."
             )
         return self.initial
 

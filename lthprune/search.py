@@ -11,7 +11,7 @@ from typing import Any, Required, TypedDict, Unpack, overload
 
 from torch import nn
 
-from lthprune.errors import PruningError
+from lthprune.errors import PruningError, StorageError
 from lthprune.masks import Masks
 from lthprune.progress import levels_with_progress
 from lthprune.pruning import BiasPruning, Pruning, Scope, choose_masks, current_masks, write_masks
@@ -20,7 +20,7 @@ from lthprune.schedules import Explicit, Geometric, Rate, Schedule, Target
 from lthprune.scores import Score, magnitude, score_named
 from lthprune.seeds import Seeds
 from lthprune.selection import Selection
-from lthprune.state import State, live_state, refresh, restore, snapshot
+from lthprune.state import State, check_fit, live_state, refresh, restore, snapshot
 from lthprune.store import Stored, TicketStore
 from lthprune.tickets import Metrics, Ticket, Tickets, check_metrics
 
@@ -40,6 +40,10 @@ class Search:
     rewind: Rewind | Rewinder = "init"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        rewinder_for(self.rewind)
+        Seeds(self.seed)
+
     def provenance(self, driver: str) -> dict[str, Any]:
         """Return where this search's tickets come from, in words fit for a file."""
         return {
@@ -50,7 +54,8 @@ class Search:
             "score": getattr(score_named(self.pruning.score), "__name__", repr(self.pruning.score)),
             "bias": self.pruning.bias,
             "min_survivors": self.pruning.min_survivors,
-            "rewind": self.rewind if isinstance(self.rewind, str) else f"step {self.rewind.at}",
+            "selection": self.pruning.selection.describe(),
+            "rewind": str(self.rewind),
             "seed": self.seed,
         }
 
@@ -264,20 +269,18 @@ def _descend(
 ) -> Iterator[tuple[Ticket, ...]]:
     plan = _plan(models, search)
     dense, last = (stored.dense, stored.last) if stored else ((), ())
-    for model, state in zip(models, stored.initial if stored else (), strict=False):
-        restore(model, state, what="the stored initial state")
-    initial = [snapshot(model) for model in models]
     rewinder = rewinder_for(search.rewind)
     if rewinder is not None:
         rewinder.watch(*models)
-        for model, ticket in zip(models, dense, strict=False):
-            rewinder.adopt(model, ticket.weights)
+    if stored is not None:
+        _take_up(models, stored, rewinder)
+    initial = [snapshot(model) for model in models]
     for level in range(last[0].level + 1 if last else 0, search.levels + 1):
         if dense and last:
             sources = last if driver == "imp" else dense
             for trial, model in enumerate(models):
                 masks = _masks_after(search, model, sources[trial], plan[level], initial[trial], trial)
-                restore(model, last[trial].trained)  # the same state whether the search was broken off here or not
+                restore(model, sources[trial].trained)  # the state that a resumed search starts from, too
                 write_masks(search.pruning.tensors(model), masks)
             for model in models:
                 if rewinder is not None:
@@ -287,15 +290,33 @@ def _descend(
         yield last
 
 
+def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
+    """Bring fresh models and a rewinder to where the stored search began; refuse before any of them is changed."""
+    if len(stored.initial) != len(models):
+        raise StorageError(f"the stored search has {len(stored.initial)} models; this one is given {len(models)}.")
+    for model, state in zip(models, stored.initial, strict=True):
+        check_fit(model, state, what="the stored initial state")
+    origins = tuple(ticket.weights for ticket in stored.dense)
+    if rewinder is not None and (origins or rewinder.at == 0):
+        for model, state in zip(models, origins or stored.initial, strict=True):
+            rewinder.adopt(model, state)
+    for model, state in zip(models, stored.initial, strict=True):
+        restore(model, state)
+
+
 def _plan(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
     """Return the counts per level and pool; refuses a population that is none."""
     if not models:
         raise PruningError("there is no model to prune: the list is empty.")
-    shapes = [{name: tensor.shape for name, tensor in live_state(model).items()} for model in models]
+    for model in models:
+        search.pruning.tensors(model)
+    states = [live_state(model) for model in models]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     if any(shape != shapes[0] for shape in shapes):
         raise PruningError("the models of a population share one architecture; these differ in names or shapes.")
-    if len({id(model) for model in models}) < len(models):
-        raise PruningError("a model is in the list twice; the models of a population are objects of their own.")
+    tensors = {id(tensor) for state in states for tensor in state.values()}
+    if len(tensors) < sum(len({id(tensor) for tensor in state.values()}) for state in states):
+        raise PruningError("models of the population share parameters; each needs parameters of its own.")
     return search.pruning.plan(models[0], search.schedule, search.levels)
 
 

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from lthprune.errors import PruningError, suggestion
+
 Stream = Literal["init", "order", "mask", "noise", "split"]
 _STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: only ever append
 
@@ -29,8 +31,16 @@ class Seeds:
 
     root: int = 0
 
+    def __post_init__(self) -> None:
+        if self.root < 0:
+            raise PruningError(f"seed = {self.root}: a root seed is a whole number, 0 or more.")
+
     def seed(self, stream: Stream, *, trial: int = 0, level: int = 0) -> int:
         """Return the 63-bit seed of one stream."""
+        if stream not in _STREAMS:
+            raise PruningError(
+                f"unknown random stream {stream!r}{suggestion(stream, _STREAMS)} Streams: {', '.join(_STREAMS)}."
+            )
         sequence = np.random.SeedSequence(self.root, spawn_key=(_STREAMS.index(stream), trial, level))
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 

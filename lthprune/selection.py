@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -38,6 +38,18 @@ class Selection:
     exclude: tuple[str, ...] = ()
     where: Callable[[str, nn.Module], bool] | None = None
     output: str | None = "auto"
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in get_args(Kind):
+                known = ", ".join(get_args(Kind))
+                raise PruningError(f"unknown kind of layer {kind!r}{suggestion(kind, get_args(Kind))} Kinds: {known}.")
+
+    def describe(self) -> dict[str, object]:
+        """Return the selection in words fit for a file; a predicate by its name."""
+        where = None if self.where is None else getattr(self.where, "__qualname__", type(self.where).__qualname__)
+        words = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return words | {"where": where}
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,7 @@ def _refuse_unreachable(model: nn.Module, tensors: Iterable[PrunableTensor]) -> 
                 f"{tensor.name!r} belongs to the nn.MultiheadAttention {attention[id(tensor.module)]!r}, which reads "
                 f"its weights without calling the layer, so a pruning hook there would never run. Leave it out: {mend}."
             )
-        if not {tensor.attribute, f"{tensor.attribute}_orig"} & tensor.module._parameters.keys():
+        if tensor.attribute not in tensor.module._parameters and tensor.mask is None:
             raise PruningError(
                 f"{tensor.name!r} is computed from other tensors (a parametrisation, a weight norm), so a mask on it "
                 f"would be overwritten. Remove the parametrisation first, or leave the layer out: {mend}."

@@ -60,6 +60,15 @@ def restore(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the s
     Raises:
         StorageError: names or shapes differ; the model is unchanged then.
     """
+    check_fit(model, state, what=what)
+    with torch.no_grad():
+        for name, tensor in live_state(model).items():
+            tensor.copy_(state[name])
+    refresh(model)
+
+
+def check_fit(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the state") -> None:
+    """Raise a StorageError unless a state has the model's names and shapes."""
     live = live_state(model)
     faults = [f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state]
     faults += [f"the model has no {name!r}{suggestion(name, live)}" for name in state if name not in live]
@@ -72,10 +81,6 @@ def restore(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the s
         shown = " ".join(fault[0].upper() + fault[1:] for fault in faults[:5])
         more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
         raise StorageError(f"{what} does not fit this {type(model).__name__}. {shown}{more}")
-    with torch.no_grad():
-        for name, tensor in live.items():
-            tensor.copy_(state[name])
-    refresh(model)
 
 
 def refresh(model: nn.Module) -> None:

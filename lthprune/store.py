@@ -59,7 +59,12 @@ class TicketStore:
             manifest = json.loads(self._manifest_path.read_bytes())
             if manifest["format"] != _FORMAT:
                 raise StorageError(f"{self._manifest_path} has the format {manifest['format']}, not {_FORMAT}.")
-            return {**manifest, "finished": list(manifest["finished"])}
+            return {
+                "format": _FORMAT,
+                "search": dict(manifest["search"]),
+                "initial": dict(manifest["initial"]),
+                "finished": [dict(files) for files in manifest["finished"]],
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{self._manifest_path} is damaged ({error}); the run cannot be resumed.") from error
 

@@ -31,7 +31,7 @@ class Ticket:
         weights: the rewound weights and buffers that training starts from. Shared between tickets, so not to
             be changed.
         trained: the weights and buffers after training this ticket; pruned weights are zero.
-        metrics: what ``train`` returned: numbers, texts, arrays, or dicts of these.
+        metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
         provenance: where the ticket comes from: driver, scope, score, schedule, rewind, seed, trial.
     """
 
@@ -108,22 +108,26 @@ def load_ticket(path: str | Path) -> Ticket:
         StorageError: the file is missing, damaged or no ticket.
     """
     tensors, text = read_tensors(Path(path))
-    header = json.loads(text)
-    if header.get("format") != _FORMAT or "masked" not in header:
-        raise StorageError(f"{path} is not a ticket of format {_FORMAT}; this lthprune cannot read it.")
-    parts: dict[str, State] = {"masks": {}, "weights": {}, "trained": {}, "metrics": {}}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition("/")
-        parts[part][name] = tensor
-    masks = {name: unpack(parts["masks"][name], tuple(parts["weights"][name].shape)) for name in header["masked"]}
-    return Ticket(
-        level=header["level"],
-        masks=masks,
-        weights=parts["weights"],
-        trained=parts["trained"],
-        metrics=_with_arrays(header["metrics"], parts["metrics"]),
-        provenance=header["provenance"],
-    )
+    try:
+        header = json.loads(text)
+        if header["format"] != _FORMAT:
+            raise StorageError(f"{path} is a ticket of format {header['format']}; this lthprune reads {_FORMAT}.")
+        parts: dict[str, State] = {"masks": {}, "weights": {}, "trained": {}, "metrics": {}}
+        for key, tensor in tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor
+        return Ticket(
+            level=header["level"],
+            masks={
+                name: unpack(parts["masks"][name], tuple(parts["weights"][name].shape)) for name in header["masked"]
+            },
+            weights=parts["weights"],
+            trained=parts["trained"],
+            metrics=_with_arrays(header["metrics"], parts["metrics"]),
+            provenance=header["provenance"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is not a ticket: its header cannot be read ({error!r}).") from error
 
 
 class Tickets(Sequence[Ticket]):
@@ -169,8 +173,9 @@ def check_metrics(metrics: object) -> Metrics:
         raise PruningError(
             f"train() returned a {type(metrics).__name__}; return a dict, as in {{'val_acc': 0.98}}, or None."
         )
-    _without_arrays(metrics, {})
-    return dict(metrics)
+    arrays: dict[str, Tensor] = {}
+    plain = _without_arrays(metrics, arrays)
+    return _with_arrays(plain, {place: array.clone() for place, array in arrays.items()})  # the loop may reuse its own
 
 
 def _without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> dict[str, Any]:
@@ -179,22 +184,33 @@ def _without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> di
     for name, value in metrics.items():
         if not isinstance(name, str):
             raise PruningError(f"train() returned a metric named {name!r}; names are strings.")
+        if name == _ARRAY:
+            raise PruningError(f"train() returned a metric named {_ARRAY!r}, a name that files use themselves.")
         if isinstance(value, Mapping):
             plain[name] = _without_arrays(value, arrays)
-        elif isinstance(value, Tensor | np.ndarray) and value.ndim:
-            place = str(len(arrays))
-            arrays[place] = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-            plain[name] = {_ARRAY: place}
-        elif isinstance(value, Tensor | np.generic | np.ndarray):
+        elif isinstance(value, Tensor | np.ndarray) and value.ndim and _is_numeric(value):
+            array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+            plain[name] = {_ARRAY: str(len(arrays))}
+            arrays[str(len(arrays))] = array.float() if array.dtype == torch.bfloat16 else array  # numpy has none
+        elif isinstance(value, Tensor | np.generic | np.ndarray) and not value.ndim and _is_numeric(value):
             plain[name] = value.item()
         elif value is None or isinstance(value, str | bool | int | float):
             plain[name] = value
         else:
             raise PruningError(
-                f"train() returned {name!r} as a {type(value).__name__}; metrics are numbers, texts, arrays, tensors "
-                "or dicts of these."
+                f"train() returned {name!r} as {_kind_of(value)}; metrics are real numbers, texts, arrays of real "
+                "numbers, or dicts of these."
             )
     return plain
+
+
+def _is_numeric(value: Tensor | np.ndarray | np.generic) -> bool:
+    return not value.is_complex() if isinstance(value, Tensor) else value.dtype.kind in "biuf"
+
+
+def _kind_of(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return f"a {type(value).__name__}" + (f" of {dtype}" if dtype is not None else "")
 
 
 def _with_arrays(plain: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Metrics:

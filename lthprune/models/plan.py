@@ -35,7 +35,7 @@ class ModelSpec(Section):
     """The ``[model]`` table of a recipe."""
 
     kind: Kind
-    """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` (give ``dense``) or ``plan`` (give ``conv``, ``dense``)"""
+    """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` takes ``dense``, ``plan`` both"""
     conv: tuple[int | str, ...] | None = None
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
@@ -43,7 +43,7 @@ class ModelSpec(Section):
     activation: Activation = "relu"
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
-    """weights: ``glorot_normal``, ``glorot_uniform``, ``kaiming_normal``, ``kaiming_uniform``, ``normal``; biases are zero"""
+    """of the weights: ``glorot_normal``, ``glorot_uniform``, ``kaiming_normal``, ``kaiming_uniform`` or ``normal``"""
     init_std: float = Field(default=0.1, gt=0)
     """the standard deviation for ``init = "normal"``"""
     kernel_size: int | None = Field(default=None, ge=1)

@@ -1,0 +1,56 @@
+"""Named random streams."""
+
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.errors import LthpruneError
+from lthprune.seeds import Seeds, Stream
+from tests import strategies
+
+STREAMS = get_args(Stream)
+
+
+@given(strategies.seeds, st.sampled_from(STREAMS), st.integers(0, 9), st.integers(0, 30))
+def test_a_stream_starts_the_same_however_often_it_is_asked_for(root, stream, trial, level):
+    first, again = (Seeds(root).generator(stream, trial=trial, level=level) for _ in range(2))
+    torch.rand(7, generator=Seeds(root).generator("order"))
+    assert torch.rand(5, generator=first).equal(torch.rand(5, generator=again))
+
+
+def test_every_stream_trial_level_and_root_has_a_seed_of_its_own():
+    drawn = [
+        Seeds(root).seed(stream, trial=trial, level=level)
+        for root in range(3)
+        for stream in STREAMS
+        for trial in range(5)
+        for level in range(5)
+    ]
+    assert len(set(drawn)) == len(drawn) == 3 * len(STREAMS) * 25
+    assert all(0 <= seed < 2**63 for seed in drawn)
+
+
+def test_seeds_are_the_same_on_every_machine_and_in_every_version():
+    drawn = [Seeds(0).seed(stream, trial=1, level=2) for stream in STREAMS[:5]]
+    assert drawn == [
+        1_597_417_224_433_793_117,
+        7_948_772_188_680_933_785,
+        8_494_160_947_022_706_839,
+        3_206_157_528_097_727_752,
+        2_682_218_288_029_005_339,
+    ]
+
+
+def test_drawing_from_a_stream_leaves_torchs_own_generator_alone():
+    before = torch.get_rng_state()
+    torch.rand(3, generator=Seeds(1).generator("init"))
+    assert torch.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize(("root", "stream"), [(0, "oder"), (-1, "order")])
+def test_an_unknown_stream_and_a_negative_root_are_refused(root, stream):
+    with pytest.raises(LthpruneError, match=r"oder|-1"):
+        Seeds(root).seed(stream)

@@ -1,0 +1,158 @@
+"""Which tensors are prunable."""
+
+import pytest
+import torch
+from hypothesis import given
+from torch import nn
+
+from lthprune.errors import PruningError
+from lthprune.pruning import prune
+from lthprune.selection import Selection, select
+from tests import strategies
+from tests.nets import net, refused
+
+
+def names(model, selection=None, **words):
+    return [tensor.name for tensor in select(model, selection, **words)]
+
+
+def test_layers_come_in_the_order_of_registration_with_their_kinds():
+    assert [(tensor.name, tensor.kind) for tensor in select(net("mixed"))] == [
+        ("0.0.weight", "conv"),
+        ("1.weight", "conv"),
+        ("3.weight", "conv"),
+        ("5.0.weight", "dense"),
+        ("5.2.weight", "output"),
+    ]
+
+
+@given(strategies.architectures())
+def test_a_pruned_model_has_the_same_prunable_tensors_as_before(architecture):
+    model = architecture.build()
+    before = select(model, bias=True)
+    parameters = [tensor.parameter for tensor in before]
+    assert all(tensor.mask is None for tensor in before)
+    prune(model, 0.5, bias="together")
+    after = select(model, bias=True)
+    assert [(tensor.name, tensor.kind) for tensor in after] == [(tensor.name, tensor.kind) for tensor in before]
+    for tensor, parameter in zip(after, parameters, strict=True):
+        assert tensor.parameter is parameter
+        assert tensor.mask is tensor.module.get_buffer(f"{tensor.attribute}_mask")
+
+
+@given(strategies.architectures())
+def test_biases_are_chosen_with_their_layers_where_there_are_any(architecture):
+    model = architecture.build()
+    normed = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    expected = [name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in normed]
+    assert names(model, bias=True) == expected
+    assert names(model) == [name for name in expected if name.endswith("weight")]
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(kinds=("conv",)), ["0.weight", "3.weight"]),
+        (Selection(kinds=("output",)), ["5.weight"]),
+        (Selection(kinds=("dense",), output=None), ["5.weight"]),
+        (Selection(kinds=("output",), output="0"), ["0.weight"]),
+        (Selection(include=("0", "5")), ["0.weight", "5.weight"]),
+        (Selection(exclude=("[03]",)), ["5.weight"]),
+        (Selection(include=("[03]",), exclude=("3",)), ["0.weight"]),
+        (Selection(where=lambda name, module: name != "0" and module.bias is not None), ["3.weight", "5.weight"]),
+        (Selection(kinds=("conv",), where=lambda name, module: name > "0"), ["3.weight"]),
+    ],
+)
+def test_a_layer_has_to_pass_kind_name_and_predicate(selection, expected):
+    assert names(net("convolutional"), selection) == expected
+
+
+def test_the_model_may_be_a_single_layer():
+    assert names(nn.Linear(3, 2), bias=True) == ["weight", "bias"]
+
+
+def test_a_module_used_twice_is_one_layer_and_pruned_in_both_places():
+    shared = nn.Linear(4, 4, bias=False)
+    model = nn.Sequential(shared, nn.Identity(), shared)
+    assert names(model) == ["0.weight"]
+    prune(model, 15)
+    survivor = shared.weight[shared.weight_mask].item()
+    entries = model(torch.ones(1, 4)).flatten().tolist()
+    on_diagonal = bool(shared.weight_mask.diagonal().any())
+    assert max(entries, key=abs) == pytest.approx(survivor**2 if on_diagonal else 0)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(5, 4)
+        self.body = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 5)
+        self.head.weight = self.embed.weight
+
+
+def transformer():
+    return nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))
+
+
+def convolution_free():
+    return nn.Sequential(nn.Embedding(3, 2), nn.LayerNorm(2))
+
+
+def weight_normed():
+    return nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+
+
+def spectrally_normed():
+    """torch's older spectral norm keeps its tensor under the very name that pruning uses."""
+    return nn.Sequential(nn.Linear(3, 3), torch.nn.utils.spectral_norm(nn.Linear(3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (convolution_free, "has no dense or convolutional layers"),
+        (transformer, r"'self_attn\.out_proj\.weight' belongs to the nn\.MultiheadAttention.*exclude="),
+        (Tied, r"'head\.weight' is tied: embed\.weight and head\.weight share one tensor.*exclude=\('head',\)"),
+        (lazy, r"'0\.weight' is not initialised yet"),
+        (weight_normed, r"'1\.weight' is computed from other tensors"),
+        (spectrally_normed, r"'1\.weight' is computed from other tensors"),
+    ],
+)
+def test_what_a_pruning_hook_would_not_reach_is_refused(build, complaint):
+    model = build()
+    with refused(complaint, model, error=PruningError):
+        prune(model, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("build", "exclude", "left"),
+    [(transformer, "*out_proj", ["linear1.weight", "linear2.weight"]), (Tied, "head", ["body.weight"])],
+)
+def test_what_is_refused_can_be_left_out_and_the_rest_is_pruned(build, exclude, left):
+    assert list(prune(build(), 0.5, selection=Selection(exclude=(exclude,)))) == left
+
+
+@pytest.mark.parametrize(
+    ("selection", "complaint"),
+    [
+        (Selection(include=("fc*",)), r"'fc\*' matches no .* layer.*Layers: 1, 3, 5"),
+        (Selection(exclude=("11",)), "'11' matches no .* layer; did you mean '1'"),
+        (Selection(output="55"), "output layer '55'.*did you mean '5'"),
+        (Selection(kinds=("conv",)), "leaves nothing to prune"),
+        (Selection(where=lambda name, module: False), "leaves nothing to prune"),
+    ],
+)
+def test_a_selection_that_fits_nothing_is_refused_with_what_there_is(selection, complaint):
+    model = net("dense")
+    with refused(complaint, model, error=PruningError):
+        prune(model, 0.5, selection=selection)
+
+
+def test_an_unknown_kind_of_layer_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(PruningError, match=r"'dence'.*did you mean 'dense'"):
+        Selection(kinds=("dence", "output"))
