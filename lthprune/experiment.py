@@ -12,6 +12,7 @@ from torch import nn
 
 from lthprune.data import Dataset, load_data
 from lthprune.errors import LthpruneError
+from lthprune.files import remove_leftovers
 from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.rewinding import Rewinder
@@ -20,7 +21,7 @@ from lthprune.search import Search, imp_levels, osp_levels
 from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
-from lthprune.training import Evaluation, early_stopping_index, train
+from lthprune.training import Evaluation, check_batches, early_stopping_index, train
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
     """
     place = find_device(device)
     data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.seed)
+    check_batches(len(data.x_train), recipe.train.batch_size)
     seeds = Seeds(recipe.run.seed)
     models: list[nn.Module] = [
         build_model(recipe.model, data.input_shape, data.classes, seeds.generator("init", trial=trial)).to(place)
@@ -114,6 +116,7 @@ def resume_run(
         recipe, data_dir=data_dir or environment.get("data_dir"), device=device or environment.get("device", "cpu")
     )
     run.tickets.check(experiment.provenance(run.recipe_name))
+    remove_leftovers(run.folder)
     _descend(experiment, run, watcher)
     return run
 

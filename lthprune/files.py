@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lthprune.errors import StorageError
 
+_PART = ".part"  # what temporary files end in
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file through a temporary one in the same folder: a reader sees the old bytes or the new, never a part.
@@ -22,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PART, delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
@@ -38,6 +40,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left anywhere in a folder."""
+    for leftover in folder.rglob(f".*{_PART}"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:

@@ -1,6 +1,8 @@
 """Histories: what was measured over the trials, levels and evaluations of a run, as plain arrays."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +82,9 @@ class Histories:
             StorageError: the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls({name: file[name] for name in HISTORIES}, file["density"], file["steps"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise StorageError(
                 f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it anew."
             ) from error

@@ -122,7 +122,8 @@ def imp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) 
 def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Tickets | list[Tickets]:
     """Find lottery tickets by iterative magnitude pruning (Frankle & Carbin 2019, section 2).
 
-    Train; prune the lowest scores; rewind what is left; again. The model ends as the last ticket, trained.
+    Train; prune the lowest scores; rewind what is left; again. The model ends as the last ticket, trained; one that
+    is pruned already goes on from what it has left.
 
     Args:
         model: any module, changed in place; or a list of modules of one architecture, which ``train`` then

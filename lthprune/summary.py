@@ -30,8 +30,10 @@ class LevelSummary:
 
 def summarise(run: Run) -> list[LevelSummary]:
     """Summarise the finished levels of a run."""
+    if not run.tickets.manifest()["finished"]:
+        return []
     histories = run.histories()
-    total = sum(mask.numel() for mask in run.tickets.level(0)[0].masks.values()) if run.tickets.finished else 0
+    total = sum(mask.numel() for mask in run.tickets.level(0)[0].masks.values())
     return [
         LevelSummary(
             level=level,

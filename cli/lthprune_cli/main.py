@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from lthprune_cli import recipes, results, running
 
@@ -40,12 +41,9 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     errors = Console(stderr=True)
-    warnings.showwarning = lambda message, *rest: errors.print(f"[yellow]Warning:[/] {message}", highlight=False)
+    warnings.showwarning = lambda message, *rest: errors.print(Text.assemble(("Warning:", "yellow"), f" {message}"))
     try:
         app(arguments, prog_name="lthprune")
-    except KeyboardInterrupt:
-        errors.print("Stopped.")
-        sys.exit(130)
     except Exception as error:
         if debug:
             raise
@@ -56,10 +54,8 @@ def _explain(error: Exception, errors: Console) -> int:
     from lthprune.errors import LthpruneError  # here, because importing the library imports torch
 
     if isinstance(error, LthpruneError):
-        errors.print("[bold red]Error:[/]", end=" ")
-        errors.print(str(error), markup=False, highlight=False)
+        errors.print(Text.assemble(("Error:", "bold red"), f" {error}"))
         return 2
-    errors.print("[bold red]lthprune failed:[/]", end=" ")
-    errors.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+    errors.print(Text.assemble(("lthprune failed:", "bold red"), f" {type(error).__name__}: {error}"))
     errors.print("This is a fault of lthprune's. --debug shows where it happened; please report it.", highlight=False)
     return 1

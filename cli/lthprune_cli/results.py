@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -58,7 +59,7 @@ def print_summary(run: "Run") -> None:
         console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
         return
     winner = smallest_winning(levels)
-    table = Table(title=f"{run.name}", title_justify="left", caption_justify="left")
+    table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=(0, 0, 0, 1))
     for column in ("level", "density", "weights", "val acc %", "test acc %", "early stop"):
         table.add_column(column, justify="right", no_wrap=True)
     for level in levels:

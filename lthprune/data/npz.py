@@ -1,6 +1,7 @@
 """Data sets of one's own: an ``.npz`` file with x_train, y_train, x_test and y_test."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,14 @@ def load_npz(path: Path) -> Raw:
         DataError: says all that is wrong with the file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, zipfile.ZipFile(stream), np.load(stream, allow_pickle=False) as file:
             missing = [name for name in _NAMES if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'nothing'}.")
-            arrays = {name: file[name] for name in _NAMES}
+            arrays = {name: np.asarray(file[name]) for name in _NAMES}  # what is no array in the file comes as bytes
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} is not a readable .npz file of plain arrays ({error}). Write it with numpy.savez; arrays of "
             "Python objects are refused, because reading them would run code."
@@ -64,6 +65,8 @@ def _faults(split: str, x: np.ndarray, y: np.ndarray) -> list[str]:
         faults.append(f"y_{split} is not a vector of whole numbers but {y.dtype} of shape {y.shape}")
     elif len(y) and y.min() < 0:
         faults.append(f"y_{split} has negative labels; classes count from 0")
+    if faults:
+        return faults
     if len(x) != len(y):
         faults.append(f"x_{split} has {len(x):,} samples and y_{split} {len(y):,} labels")
     elif len(x) == 0:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +138,14 @@ def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
             f"the {name} files in {root / folder} are incomplete or damaged ({error}). Put {files} there, "
             "or remove the folder to have it downloaded."
         ) from error
-    return Raw(*_tensors(train), *_tensors(test))
+    raw = Raw(*_tensors(train), *_tensors(test))
+    if len(raw.x_train) != len(raw.y_train) or len(raw.x_test) != len(raw.y_test):
+        raise DataError(
+            f"the {name} files in {root / folder} do not belong together: {len(raw.x_train):,} and {len(raw.x_test):,} "
+            f"images, {len(raw.y_train):,} and {len(raw.y_test):,} labels. Put {files} there, or remove "
+            "the folder to have it downloaded."
+        )
+    return raw
 
 
 def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,12 +155,16 @@ def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _download(make: Callable[..., Any], name: str, root: Path, folder: str, files: str) -> None:
     """Download into a folder of its own beside the target, and move it when it is whole."""
+    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary, _socket_timeout(_TIMEOUT):
             make(temporary, train=True, download=True)
             shutil.move(Path(temporary) / folder, root / folder)
     except Exception as error:  # whatever the network, the server or the disk came up with
+        for empty in made:
+            with suppress(OSError):
+                empty.rmdir()
         raise DataError(
             f"{name} is not in {root} and could not be downloaded ({error}). Put {files} into that folder, or point "
             "--data-dir or LTHPRUNE_DATA at a folder that has them."

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lthprune.errors import RecipeError
 from lthprune.models.plan import ModelSpec, parse_item
 from lthprune.selection import select
+from lthprune.state import refresh
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -65,6 +66,7 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) ->
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+    refresh(model)
 
 
 def _initialiser(spec: ModelSpec) -> Callable[[Tensor, torch.Generator], Tensor]:
@@ -91,11 +93,13 @@ def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[Ordere
     for item in map(parse_item, plan.conv):
         if item == "M" or item == "A":
             pools += 1
-            layers[f"pool{pools}"] = nn.MaxPool2d(2) if item == "M" else nn.AvgPool2d(2)
+            name = f"pool{pools}"
+            layers[name] = nn.MaxPool2d(2) if item == "M" else nn.AvgPool2d(2)
             image = [size // 2 for size in image]
         else:
             convolutions += 1
-            layers[f"conv{convolutions}"] = nn.Conv2d(channels, item.channels, plan.kernel_size, padding=plan.padding)
+            name = f"conv{convolutions}"
+            layers[name] = nn.Conv2d(channels, item.channels, plan.kernel_size, padding=plan.padding)
             if item.batch_norm:
                 layers[f"norm{convolutions}"] = nn.BatchNorm2d(item.channels)
             layers[f"activation{convolutions}"] = _ACTIVATIONS[spec.activation]()
@@ -104,7 +108,7 @@ def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[Ordere
         if min(image) < 1:
             raise RecipeError(
                 f"the plan {list(plan.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to nothing "
-                f"at {list(layers)[-1]}; take out a pooling or a layer, or raise the padding."
+                f"at {name}; take out a pooling or a layer, or raise the padding."
             )
     return layers, (channels, *image)
 

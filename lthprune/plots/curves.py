@@ -81,7 +81,7 @@ def _over_density(
     done = ~np.isnan(density)
     percent, values = 100 * density[done], values[:, done]
     mean = values.mean(axis=0)
-    spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean])
+    spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # a mean of equals is rounded
     axes.errorbar(percent * dodge, mean, yerr=spread, color=colour, label=label, marker="o", markersize=3.5, capsize=2)
     axes.axhline(float(mean[0]), color=colour, linestyle="--", linewidth=1, label=f"{label}, dense")
     axes.set_xscale("log")

@@ -1,6 +1,6 @@
 """Training: the plan, early stopping, and the loop."""
 
-from lthprune.training.loop import HISTORIES, Evaluation, Training, evaluate, train
+from lthprune.training.loop import HISTORIES, Evaluation, Training, check_batches, evaluate, train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.stopping import early_stopping_index, should_stop
 
@@ -9,6 +9,7 @@ __all__ = [
     "Evaluation",
     "Training",
     "TrainingPlan",
+    "check_batches",
     "early_stopping_index",
     "evaluate",
     "should_stop",

@@ -76,6 +76,7 @@ def train(
     steps = plan.evaluation_steps
     places = {step: place for place, step in enumerate(steps)}
     history = {name: np.full(len(steps), np.nan) for name in HISTORIES}
+    val_losses: list[float] = []
     kept: State | None = None
     optimizer = plan.make_optimizer(model)
     batches = minibatches(len(data.x_train), plan.batch_size, order)
@@ -108,9 +109,9 @@ def train(
                 on_evaluation(evaluation)
             train_loss.zero_()
             since = 0
-            seen = history["val_loss"][: at + 1]
+            val_losses.append(val_loss)
             if should_stop(
-                list(seen[~np.isnan(seen)]),
+                val_losses,
                 patience=plan.patience,
                 min_delta=plan.min_delta,
                 loss_cutoff=plan.loss_cutoff,
@@ -121,15 +122,20 @@ def train(
 
 def minibatches(samples: int, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
     """Yield the indices of one batch after another, for ever; every epoch is a new permutation."""
+    check_batches(samples, batch_size)
+    while True:
+        epoch = torch.randperm(samples, generator=order)
+        for start in range(0, samples - batch_size + 1, batch_size):
+            yield epoch[start : start + batch_size]
+
+
+def check_batches(samples: int, batch_size: int) -> None:
+    """Raise a DataError if there are too few training samples for a single batch."""
     if batch_size > samples:
         raise DataError(
             f"batch_size = {batch_size:,}, but there are only {samples:,} training samples. Lower it, or hold out "
             "fewer samples for validation."
         )
-    while True:
-        epoch = torch.randperm(samples, generator=order)
-        for start in range(0, samples - batch_size + 1, batch_size):
-            yield epoch[start : start + batch_size]
 
 
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:

@@ -1,0 +1,197 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lthprune.runs import Run
+from tests.cli.conftest import Cli
+from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
+
+TINY = [word for setting in SETTINGS for word in ("--set", setting)]
+VERBS = ["ls", "show", "run", "resume", "runs", "summary", "plot"]
+
+FAULTS: dict[str, tuple[list[str], str]] = {
+    "unknown recipe": (["run", "lenet-digist"], "did you mean 'lenet-digits'?"),
+    "misspelt key": (["run", "lenet-digits", "--set", "train.lrr=1"], "did you mean 'lr'?"),
+    "misspelt table": (["run", "lenet-digits", "--set", "trian.lr=1"], "did you mean 'train'?"),
+    "unreadable setting": (["run", "lenet-digits", "--set", "lr"], "write table.key=value"),
+    "negative rate": (["run", "lenet-digits", "--set", "prune.rate=-0.2"], "at least 0 and less than 1"),
+    "unknown method": (["run", "lenet-digits", "--method", "ipm"], "'imp'"),
+    "no trials": (["run", "lenet-digits", "--trials", "0"], "[run] trials"),
+    "negative seed": (["run", "lenet-digits", "--seed", "-1"], "[run] seed"),
+    "missing recipe file": (["run", "mine.toml"], "mine.toml"),
+    "missing data": (["run", "lenet-mnist", "--data-dir", "nowhere"], "MNIST/raw/train-images-idx3-ubyte"),
+    "missing npz": (["run", "lenet-digits", "--set", "data.name=own.npz"], "own.npz"),
+    "out is a file": (["run", "lenet-digits", *TINY, "--out", "/etc/passwd"], "Choose a folder"),
+    "out cannot be made": (["run", "lenet-digits", *TINY, "--out", "/proc/nope"], "Choose a folder"),
+    "unknown device": (["run", "lenet-digits", "--device", "tpu"], "Known: cpu, cuda"),
+    "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),
+    "pruning that does not fit": (["run", "lenet-digits", "--set", "prune.include=['x']"], "Layers: dense1"),
+    "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),
+    "resumed nothing": (["resume", "nowhere"], "holds no run"),
+    "summed up nothing": (["summary", "nowhere"], "nowhere"),
+    "plotted nothing": (["plot", "nowhere"], "nowhere"),
+}
+
+
+def is_one_clear_paragraph(text: str) -> bool:
+    return text.startswith("Error: ") and "Traceback" not in text and "\n\n" not in text.strip()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LTHPRUNE_DATA", raising=False)
+    for name, proxy in OFFLINE.items():
+        monkeypatch.setenv(name, proxy)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_ends_with_one_paragraph_that_names_the_mend_and_with_nothing_made(fault: str, cli: Cli) -> None:
+    arguments, mend = FAULTS[fault]
+    result = cli(*arguments)
+    assert result.code == 2
+    assert is_one_clear_paragraph(result.err), result.err
+    assert mend in " ".join(result.err.split())
+    assert result.out == ""
+    assert list(Path().iterdir()) == []
+    assert result.narrow
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "trial-1" / "level-00.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def edit(folder: Path) -> None:
+    path = folder / "recipe.toml"
+    path.write_text(path.read_text().replace("lr = 0.0012", "lr = 0.1"))
+
+
+def cut_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def empty_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"format": 1, "finished": []}')
+
+
+def cut_histories(folder: Path) -> None:
+    path = folder / "histories.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_environment(folder: Path) -> None:
+    (folder / "environment.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("verb", "damage", "file"),
+    [
+        ("resume", truncate, "level-00.safetensors"),
+        ("summary", truncate, "level-00.safetensors"),
+        ("resume", edit, "is not the recipe that this run of tiny began with"),
+        ("resume", no_environment, "environment.json"),
+        *((verb, cut_manifest, "manifest.json") for verb in ("resume", "summary", "plot")),
+        *((verb, empty_manifest, "manifest.json") for verb in ("resume", "plot")),
+        *((verb, cut_histories, "histories.npz") for verb in ("summary", "plot")),
+    ],
+)
+def test_a_damaged_run_ends_with_one_paragraph_and_stays_as_it_was(
+    verb: str, damage: object, file: str, finished: Run, cli: Cli
+) -> None:
+    assert callable(damage)
+    folder = Path(shutil.copytree(finished.folder, "copy"))
+    damage(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    result = cli(verb, folder)
+    assert (result.code, is_one_clear_paragraph(result.err)) == (2, True), result.err
+    assert file in " ".join(result.err.split())
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+def test_a_run_directory_is_no_place_for_another_recipes_run(finished: Run, cli: Cli) -> None:
+    result = cli("run", "lenet-digits", *TINY, "--out", finished.folder)
+    assert (result.code, is_one_clear_paragraph(result.err)) == (2, True)
+    assert "is itself a run (of tiny)" in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_debug_shows_where_an_error_was_raised(place: int, cli: Cli) -> None:
+    arguments = ["run", "lenet-digist"]
+    arguments.insert(place, "--debug")
+    with pytest.raises(Exception, match="unknown recipe 'lenet-digist'"):
+        cli(*arguments)
+
+
+def test_exit_codes_and_messages_are_those_of_the_process(tmp_path: Path) -> None:
+    plain = lthprune("run", "lenet-digits", "--out", tmp_path / "runs", "--set", "train.lrr=1")
+    assert plain.returncode == 2
+    assert is_one_clear_paragraph(plain.stderr)
+    debug = lthprune("--debug", "run", "lenet-digits", "--out", tmp_path / "runs", "--set", "train.lrr=1")
+    assert debug.returncode not in (0, 2)
+    assert "Traceback" in debug.stderr
+    assert "RecipeError" in debug.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["lthprune.recipe.load_recipe", "lthprune.experiment.load_data"])
+def test_an_interruption_before_anything_is_written_says_so(
+    where: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    result = cli("run", "lenet-digits", *TINY)
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert "topped" in result.err or where == "lthprune.recipe.load_recipe"
+    assert list(Path().iterdir()) == []
+
+
+def test_a_fault_of_lthprunes_own_is_called_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by [zero]")
+
+    monkeypatch.setattr("lthprune.recipe.load_recipe", broken)
+    result = cli("show", "lenet-digits")
+    assert result.code == 1
+    assert "ZeroDivisionError: by [zero]" in result.err
+    assert "--debug" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_warning_is_a_line_and_no_traceback(tmp_path: Path) -> None:
+    done = lthprune("run", "lenet-digits", *TINY, "--set", "prune.densities=[0.5, 0.002]", "--out", tmp_path)
+    assert done.returncode == 0
+    assert "Warning: " in done.stderr
+    assert ".py" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], *([verb, "--help"] for verb in VERBS)])
+def test_help_is_answered_without_importing_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys, atexit; from lthprune_cli.main import main\n"
+        "atexit.register(lambda: print(sorted({'torch', 'numpy', 'lthprune'} & set(sys.modules)), file=sys.stderr))\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.stderr.strip() == "[]"
+    assert done.returncode == (0 if arguments else 2)
+    assert "Usage: lthprune" in done.stdout
+    assert "…" not in done.stdout
+    assert all(word in done.stdout for word in (VERBS if arguments in ([], ["--help"]) else ["--help"]))
+
+
+def test_the_installed_command_is_this_one() -> None:
+    script = shutil.which("lthprune", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert script, "lthprune is not installed beside this Python"
+    done = subprocess.run([script, "ls"], capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, "lenet-digits" in done.stdout) == (0, True)

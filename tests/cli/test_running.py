@@ -1,0 +1,123 @@
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lthprune.experiment import run_recipe
+from lthprune.runs import Run, find_runs
+from tests.cli.conftest import Cli
+from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
+
+LONG = ("train.steps=600", "train.evaluate_every=100", "prune.levels=3", "model.dense=[40]")
+
+
+def settings(*words: str) -> list[str]:
+    return [part for word in (*SETTINGS, *words) for part in ("--set", word)]
+
+
+def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
+    result = cli("run", "lenet-digits", *settings(), "--method", "osp", "--trials", 3, "--seed", 7, "--out", "there")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    (run,) = find_runs("there")
+    recipe = run.recipe()
+    assert (recipe.prune.method, recipe.run.trials, recipe.run.seed) == ("osp", 3, 7)
+    assert run.name.startswith("lenet-digits-")
+    assert len(re.findall(r"^level  \d  density .*%  val acc .*%  test acc .*%$", result.out, re.MULTILINE)) == 3
+    assert f"Run directory: {run.folder}" in result.out
+    assert f"lthprune plot {run.folder}" in result.out
+    assert "early-stopping" not in result.out
+    again = cli("resume", run.folder)
+    assert (again.code, again.err) == (0, "")
+    assert (
+        again.out.splitlines()[1:] == [line for line in result.out.splitlines() if not line.startswith("level  ")][1:]
+    )
+
+
+def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli) -> None:
+    Path("own.toml").write_text(tiny().to_toml())
+    assert cli("run", "own.toml").code == 0
+    (run,) = find_runs("runs")
+    assert (run.recipe(), run.recipe_name) == (tiny(), "own")
+    assert run.name.startswith("own-")
+
+
+class Process:
+    """``lthprune run`` in a process of its own, to be ended by signals."""
+
+    def __init__(self, out: Path, words: tuple[str, ...]) -> None:
+        arguments = command("run", "lenet-digits", *settings(*words), "--out", out)
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), bufsize=1
+        )
+        assert self.process.stdout is not None
+        self.folder = Path(self.process.stdout.readline().removeprefix("Run directory: ").strip())
+        assert self.folder.parent == out
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.0002)
+
+    def writes(self, level: int) -> bool:
+        """Whether tickets of a level are there that the manifest does not name yet."""
+        return any(f"level-{level:02d}" in path.name for path in self.folder.glob("trial-*/*"))
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """Send a signal; return the exit code and what was printed as an error."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+def killed(out: Path, words: tuple[str, ...], moment: str) -> Path:
+    """Run and kill at a random moment, or between the writing of a level's tickets and its manifest."""
+    for attempt in range(6):
+        begun = Process(out / str(attempt), words)
+        if moment == "random":
+            time.sleep(random.uniform(0, 0.8))
+        else:
+            begun.wait_for(lambda begun=begun: begun.writes(2))  # type: ignore[misc]
+        code, _ = begun.end(signal.SIGKILL)
+        finished = Run(begun.folder).tickets.finished
+        if code == -signal.SIGKILL and (finished == 2 or moment == "random") and finished < 4:
+            return begun.folder
+    pytest.fail(f"the run was never caught at the moment: {moment}")
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        ("random", ()),
+        ("random", ("prune.rewind=100", "prune.method=osp", "run.keep_early_stop=true")),
+        ("between tickets and manifest", ("run.trials=3",)),
+        ("between tickets and manifest", ("prune.rewind=100", "run.trials=3", "train.optimizer=adamw")),
+    ],
+)
+def test_a_run_killed_with_signal_nine_resumes_to_the_bits_of_one_that_was_not(
+    tmp_path: Path, moment: str, words: tuple[str, ...]
+) -> None:
+    folder = killed(tmp_path / "killed", (*LONG, *words), moment)
+    where = f"{folder}, finished levels: {Run(folder).tickets.finished}"
+    resumed = lthprune("resume", folder)
+    assert (resumed.returncode, resumed.stderr) == (0, ""), where
+    whole = run_recipe(tiny(*LONG, *words), "lenet-digits", out=tmp_path / "whole")
+    assert contents(folder) == contents(whole.folder), where
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    begun = Process(tmp_path / "runs", LONG)
+    begun.wait_for(lambda: Run(begun.folder).tickets.finished > 0)
+    code, errors = begun.end(signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert f"lthprune resume {begun.folder}\n" in errors
+    assert 0 < Run(begun.folder).tickets.finished < 4
+    resumed = lthprune(*errors.split("lthprune ")[1].split())
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    whole = run_recipe(tiny(*LONG), "lenet-digits", out=tmp_path / "whole")
+    assert contents(begun.folder) == contents(whole.folder)

@@ -1,0 +1,65 @@
+"""What the documentation says is so: its commands, names and examples are those of the code."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+import lthprune
+from lthprune.recipe import bundled
+from lthprune_cli.main import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_every_public_name_has_its_place_in_the_api_pages_once():
+    documented = re.findall(r"^::: lthprune\.(\w+)$", "\n".join(PAGES.values()), flags=re.MULTILINE)
+    assert sorted(documented) == sorted(lthprune.__all__)
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert all(page.removeprefix("docs/") in navigation for page in PAGES)
+
+
+def test_the_readme_and_the_home_page_give_the_same_two_commands():
+    commands = [blocks(README.partition(f"<!-- ci: {mark} -->")[2], "sh")[0] for mark in ("run", "test")]
+    assert commands == blocks(PAGES["docs/index.md"], "sh")
+
+
+def test_the_readmes_code_is_what_the_library_offers():
+    for name in re.findall(r"lthprune\.([a-z_]+)\(", README):
+        assert name in lthprune.__all__
+
+
+@pytest.mark.parametrize("recipe", bundled())
+def test_every_bundled_recipe_is_in_the_list_of_recipes(recipe):
+    assert f"`{recipe}`" in PAGES["docs/recipes.md"]
+
+
+def test_every_verb_that_the_documentation_mentions_exists_and_every_verb_is_mentioned():
+    verbs = {command.name for command in app.registered_commands}
+    text = README + "\n".join(PAGES.values())
+    mentioned = set(re.findall(r"^lthprune ([a-z]+)", text, flags=re.MULTILINE))
+    assert mentioned | set(re.findall(r"`lthprune ([a-z]+)", text)) == verbs
+
+
+def test_the_examples_for_a_model_of_your_own_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program, *others = blocks(PAGES["docs/own-model.md"], "python")
+    assert sum(bool(line.strip()) for line in program.splitlines()) <= 20
+    names: dict[str, object] = {}
+    exec(program, names)
+    names["train"] = lambda model: {"val_acc": 0.95}  # the others show words of imp, not training
+    warnings.simplefilter("ignore", lthprune.LayerCollapseWarning)  # which untrained networks run into
+    complete = [block for block in others if "..." not in block.replace("left=..., total=...", "")]
+    for block in complete:
+        exec(block, names)
+    assert len(complete) == 5

@@ -1,0 +1,297 @@
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lthprune.errors import DataError, LthpruneError, StorageError
+from lthprune.experiment import Watcher, find_device, prepare, resume_run, run_recipe
+from lthprune.masks import Masks
+from lthprune.recipe import Recipe
+from lthprune.runs import Run
+from lthprune.seeds import Seeds
+from lthprune.state import State, restore, snapshot
+from lthprune.tickets import Ticket
+from lthprune.training import HISTORIES, Evaluation, evaluate, train
+from tests.nets import all_bits
+from tests.tiny import REWINDS, contents, tiny, write_npz
+
+METHODS = ["imp", "osp"]
+VARIED = ("run.keep_early_stop=true", "train.optimizer=sgd", "train.momentum=0.9", "train.weight_decay=0.1")
+NORMED = ("model.kind=plan", 'model.conv=["2B", "M"]', "train.steps=3", "prune.rate=0.3")
+
+
+def tickets(run: Run) -> list[tuple[Ticket, ...]]:
+    return [run.tickets.level(level) for level in range(run.tickets.finished)]
+
+
+def masked(state: State, masks: Masks) -> State:
+    return {name: tensor * masks[name] if name in masks else tensor for name, tensor in state.items()}
+
+
+def trained_by_hand(recipe: Recipe, trial: int, steps: int) -> State:
+    """The dense network of one trial after some steps."""
+    experiment = prepare(recipe)
+    model = experiment.models[trial]
+    plan = recipe.train.model_copy(update={"steps": steps})
+    train(model, experiment.data, plan, Seeds(recipe.run.seed).generator("order", trial=trial))
+    return snapshot(model)
+
+
+@pytest.mark.parametrize("rewind", REWINDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_ticket_begins_where_its_rewinding_says(tmp_path: Path, method: str, rewind: str) -> None:
+    recipe = tiny(f"prune.rewind={rewind}", f"prune.method={method}", *VARIED)
+    levels = tickets(run_recipe(recipe, "tiny", out=tmp_path))
+    for trial in range(2):
+        initial = snapshot(prepare(recipe).models[trial])
+        assert all_bits(levels[0][trial].trained) == all_bits(trained_by_hand(recipe, trial, 6))
+        at_three = trained_by_hand(recipe, trial, 3)
+        for before, level in pairwise(levels):
+            ticket, source = level[trial], before if method == "imp" else levels[0]
+            last = source[trial].trained
+            start = {"init": initial, "3": at_three, "lr": last, "none": last}[rewind]
+            begun = masked(start, ticket.masks)
+            assert all(torch.equal(masked(ticket.weights, ticket.masks)[name], begun[name]) for name in begun)
+            for name, mask in ticket.masks.items():
+                assert not (mask & ~before[trial].masks[name]).any()
+                assert not ticket.trained[name][~mask].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_shot_pruning_chooses_from_the_dense_network_and_iterative_from_the_level_before(
+    tmp_path: Path, method: str
+) -> None:
+    levels = tickets(run_recipe(tiny(f"prune.method={method}"), "tiny", out=tmp_path))
+    for trial in range(2):
+        source = levels[0 if method == "osp" else 1][trial]
+        for name, mask in levels[2][trial].masks.items():
+            scores = source.trained[name].abs().masked_fill(~source.masks[name], -1)
+            assert set(scores[mask].tolist()) == set(scores.flatten().topk(int(mask.sum())).values.tolist())
+
+
+def test_trials_are_independent_of_one_another_and_differ(tmp_path: Path) -> None:
+    two, one = (run_recipe(tiny(f"run.trials={trials}"), "tiny", out=tmp_path) for trials in (2, 1))
+    for both, (alone,) in zip(tickets(two), tickets(one), strict=True):
+        assert all_bits(both[0].trained) == all_bits(alone.trained) != all_bits(both[1].trained)
+        assert all_bits(both[0].masks) == all_bits(alone.masks)
+        assert all_bits(both[0].weights) == all_bits(alone.weights) != all_bits(both[1].weights)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_gives_another(tmp_path: Path) -> None:
+    first, again, other = (run_recipe(tiny(f"run.seed={seed}"), "tiny", out=tmp_path) for seed in (5, 5, 6))
+    assert contents(first.folder) == contents(again.folder)
+    assert contents(first.folder) != contents(other.folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fine_tuning_keeps_to_the_last_learning_rate_and_learning_rate_rewinding_starts_again(
+    tmp_path: Path, method: str
+) -> None:
+    words = (f"prune.method={method}", "train.lr_milestones=[3]", "train.lr_gamma=1e-30", "train.optimizer=sgd")
+    tuned, again = (
+        tickets(run_recipe(tiny(f"prune.rewind={rewind}", *words), "tiny", out=tmp_path)) for rewind in ("none", "lr")
+    )
+    for level in (1, 2):
+        for trial in range(2):
+            begun, done = tuned[level][trial].weights, tuned[level][trial].trained
+            assert all(torch.equal(masked(begun, tuned[level][trial].masks)[name], done[name]) for name in done)
+            assert all_bits(again[level][trial].weights) != all_bits(again[level][trial].trained)
+
+
+@pytest.mark.parametrize(
+    ("bias", "names"),
+    [("false", {"weight"}), ("separate", {"weight", "bias"}), ("together", {"weight", "bias"})],
+)
+def test_biases_are_pruned_on_request(tmp_path: Path, bias: str, names: set[str]) -> None:
+    recipe = tiny(f"prune.bias={bias}", "prune.rate=0.5", "run.trials=1")
+    *_, (last,) = tickets(run_recipe(recipe, "tiny", out=tmp_path))
+    assert {name.rpartition(".")[2] for name in last.masks} == names
+    if "bias" in names:
+        assert 0 < sum(int(mask.sum()) for name, mask in last.masks.items() if "bias" in name) < 18
+
+
+def test_the_state_at_early_stopping_is_kept_on_request_and_scores_as_the_history_says(tmp_path: Path) -> None:
+    recipe = tiny(*VARIED, "train.lr=0.5", "train.steps=12")
+    run, experiment = run_recipe(recipe, "tiny", out=tmp_path), prepare(recipe)
+    for level in tickets(run):
+        for trial, ticket in enumerate(level):
+            model = experiment.models[trial]
+            restore(model, {name: torch.as_tensor(each) for name, each in ticket.metrics["early_stop_state"].items()})
+            loss, accuracy = evaluate(model, experiment.data.x_val, experiment.data.y_val)
+            assert (loss, accuracy) == pytest.approx((ticket.metrics["val_loss"], ticket.metrics["val_acc"]), rel=1e-5)
+    assert "early_stop_state" not in tickets(run_recipe(tiny(), "tiny", out=tmp_path))[0][0].metrics
+
+
+@pytest.mark.parametrize(("words", "made"), [(("train.patience=1", "train.min_delta=9"), 2), (("prune.rewind=3",), 3)])
+def test_what_was_not_measured_is_nan(tmp_path: Path, words: tuple[str, ...], made: int) -> None:
+    histories = run_recipe(tiny(*words), "tiny", out=tmp_path).histories()
+    for curve in histories.curves.values():
+        assert np.isnan(curve[:, 0]).sum() == 2 * (3 - made)
+        assert (np.isnan(curve[:, 1:, 0])).all() == ("rewind" in words[0])
+
+
+def test_the_watcher_sees_the_directory_every_evaluation_and_every_level(tmp_path: Path) -> None:
+    begun, seen, levels = [], [], []
+
+    def look(level: int, trial: int, evaluation: Evaluation) -> None:
+        seen.append((level, trial, evaluation.step))
+
+    def count(found: Sequence[Ticket]) -> None:
+        levels.append(([ticket.level for ticket in found], begun[0].tickets.finished))
+
+    run_recipe(tiny(), "tiny", out=tmp_path, watcher=Watcher(begun.append, look, count))
+    assert len(begun) == 1
+    assert seen == [(level, trial, step) for level in range(3) for trial in range(2) for step in (2, 4, 6)]
+    assert levels == [([level] * 2, level + 1) for level in range(3)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train.batch_size=5000",),
+        ("data.validation=1437",),
+        ("prune.densities=[0.5]",),
+        ("prune.target=100000",),
+        ("prune.include=['nope']",),
+        ("prune.rate={conv=0.5}",),
+        ("model.kind=plan", 'model.conv=["M", "M", "M", "M"]'),
+        ("data.name=/nowhere/own.npz",),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_before_anything_is_written(tmp_path: Path, words: Sequence[str]) -> None:
+    with pytest.raises(LthpruneError):
+        run_recipe(tiny(*words), "tiny", out=tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_device_and_one_that_is_not_there_are_refused() -> None:
+    with pytest.raises(LthpruneError, match="unknown device 'tpu'"):
+        find_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(LthpruneError, match="--device cpu"):
+            find_device("cuda")
+
+
+class Killed(BaseException):
+    """What no one handles."""
+
+
+def moments(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, list[Path]]:
+    """Run a recipe, and copy what is on disk whenever a file is about to take its place: what a kill would leave."""
+    copies: list[Path] = []
+    replace = os.replace
+
+    def spy(source: Path, target: Path) -> None:
+        (out,) = (folder / "whole").iterdir()
+        copies.append(folder / f"{len(copies)}" / out.name)
+        shutil.copytree(out, copies[-1])
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", spy)
+        run = run_recipe(recipe, "tiny", out=folder / "whole")
+    return run, copies
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        (*VARIED, "prune.rewind=3", "prune.bias=together"),
+        ("prune.method=osp", "prune.score=random", *NORMED),
+        ("prune.rewind=lr", "prune.score=movement", *NORMED),
+        ("prune.method=osp", "prune.rewind=none", "run.trials=1"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bits(
+    tmp_path: Path, words: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, copies = moments(tiny(*words), tmp_path, monkeypatch)
+    resumable = [copy for copy in copies if (copy / "manifest.json").exists()]
+    assert len(resumable) == 3 * (3 + whole.recipe().run.trials) + 1
+    expected = contents(whole.folder)
+    for copy in resumable:
+        killed = Run(copy)
+        told = [] if not killed.tickets.finished else [killed.histories(), killed.gather_histories()]
+        assert not told or all(np.array_equal(told[0].curves[n], told[1].curves[n], equal_nan=True) for n in HISTORIES)
+        assert contents(resume_run(Run(copy)).folder) == expected, copy
+    for copy in set(copies) - set(resumable):
+        with pytest.raises(StorageError, match="holds no run"):
+            resume_run(Run(copy))
+
+
+@settings(max_examples=12)
+@given(
+    stops=st.lists(st.integers(1, 18), min_size=1, max_size=4),
+    rewind=st.sampled_from(REWINDS),
+    method=st.sampled_from(METHODS),
+    seed=st.integers(0, 9),
+)
+def test_a_run_broken_off_in_any_training_again_and_again_ends_with_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, stops: list[int], rewind: str, method: str, seed: int
+) -> None:
+    out = tmp_path_factory.mktemp("runs")
+    recipe = tiny(f"prune.rewind={rewind}", f"prune.method={method}", f"run.seed={seed}", *VARIED)
+    whole = run_recipe(recipe, "tiny", out=out)
+    begun: list[Run] = []
+    left = 0
+
+    def stop(level: int, trial: int, evaluation: Evaluation) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+
+    for left in stops:  # noqa: B007
+        watcher = Watcher(begun.append, stop)
+        try:
+            broken = (
+                resume_run(begun[0], watcher=watcher) if begun else run_recipe(recipe, "t", out=out, watcher=watcher)
+            )
+        except Killed:
+            broken = begun[0]
+    assert contents(resume_run(broken).folder) == contents(whole.folder)
+
+
+def test_resuming_a_finished_run_changes_no_file(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    before = {path: path.read_bytes() for path in run.folder.rglob("*.*")}
+    assert resume_run(run).tickets.finished == 3
+    assert {path: path.read_bytes() for path in run.folder.rglob("*.*")} == before
+
+
+def test_missing_histories_are_written_anew_from_the_tickets(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    before = contents(run.folder)
+    (run.folder / "histories.npz").unlink()
+    assert contents(resume_run(run).folder) == before
+
+
+def test_a_run_is_not_resumed_on_other_data_and_not_without_data(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "own.npz")
+    words = ("data.validation=10", "train.batch_size=10")
+    run = run_recipe(tiny(f"data.name={path}", *words), "tiny", out=tmp_path / "runs")
+    before = contents(run.folder)
+    write_npz(path, seed=1)
+    with pytest.raises(StorageError, match="holds another search: data was"):
+        resume_run(run)
+    path.unlink()
+    with pytest.raises(DataError, match="no file"):
+        resume_run(run)
+    assert contents(run.folder) == before
+
+
+def test_a_run_leaves_torchs_flags_and_random_state_as_they_were(tmp_path: Path) -> None:
+    flags = (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.is_grad_enabled())
+    before = torch.get_rng_state()
+    run_recipe(tiny("prune.score=random"), "tiny", out=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert flags == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.is_grad_enabled())

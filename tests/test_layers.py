@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.experiment import run_recipe
+from lthprune.layers import tabulate_layers
+from lthprune.recipe import bundled, load_recipe
+from tests.tiny import tiny
+
+
+def test_lenet_has_the_papers_parameters() -> None:
+    table = tabulate_layers(load_recipe("lenet-mnist"))
+    assert [(row.layer, row.kind) for row in table.layers] == [
+        ("dense1", "dense"),
+        ("dense2", "dense"),
+        ("output", "output"),
+    ]
+    assert [row.weights + row.biases for row in table.layers] == [235_500, 30_100, 1_010]
+    assert sum(row.weights for row in table.layers) == 266_200
+    assert [row.shape for row in table.layers] == [(300, 784), (100, 300), (10, 100)]
+    assert [row.rate for row in table.layers] == [0.2, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "conv"),
+    [("conv2-cifar10", 4.3e6, 38e3), ("conv4-cifar10", 2.4e6, 260e3), ("conv6-cifar10", 2.3e6, 1.1e6)],
+)
+def test_the_convolutional_networks_have_the_papers_weights(name: str, weights: float, conv: float) -> None:
+    rows = tabulate_layers(load_recipe(name)).layers
+    assert sum(row.weights for row in rows) == pytest.approx(weights, rel=0.02)
+    assert sum(row.weights for row in rows if row.kind == "conv") == pytest.approx(conv, rel=0.05)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_recipe_has_a_table_whose_levels_start_whole_and_shrink(name: str) -> None:
+    recipe = load_recipe(name)
+    table = tabulate_layers(recipe)
+    assert [row.kind for row in table.layers][-1] == "output"
+    assert list(table.left) == [row.layer for row in table.layers]
+    for row in table.layers:
+        left = table.left[row.layer]
+        assert left[0] == row.weights
+        assert len(left) == recipe.prune.levels + 1
+        assert list(left) == sorted(left, reverse=True)
+        assert row.rate is not None
+        assert left[1] == pytest.approx(row.weights * (1 - row.rate), abs=0.5)
+
+
+@given(rate=st.floats(0.01, 0.9).map(lambda rate: round(rate, 2)), scope=st.sampled_from(["global", "layerwise"]))
+def test_rates_are_counts_of_what_is_left(rate: float, scope: str) -> None:
+    table = tabulate_layers(tiny(f"prune.rate={rate}", f"prune.scope={scope}"))
+    assert list(table.left) == (["weights"] if scope == "global" else ["dense1", "output"])
+    for counts in table.left.values():
+        assert list(counts[1:]) == pytest.approx([counts[0] * (1 - rate) ** level for level in (1, 2)], abs=0.5001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        (["prune.scope=global", "prune.bias=together"], ["weights, biases"]),
+        (["prune.scope=global", "prune.bias=separate"], ["weights", "biases"]),
+        (["prune.scope=layerwise", "prune.bias=separate"], ["dense1", "dense1.bias", "output", "output.bias"]),
+        (["prune.scope=layerwise", "prune.bias=together"], ["dense1", "output"]),
+        (["prune.exclude=['output']"], ["dense1"]),
+    ],
+)
+def test_every_scope_of_competition_has_a_label_of_its_own(settings: list[str], labels: list[str]) -> None:
+    table = tabulate_layers(tiny("prune.rate=0.2", *settings))
+    assert sorted(table.left) == sorted(labels)
+    total = sum(row.weights + (row.biases if "bias" in settings[-1] else 0) for row in table.layers)
+    kept = table.layers[-1].weights if "exclude" in settings[0] else 0
+    assert sum(counts[0] for counts in table.left.values()) == total - kept
+
+
+def test_rates_are_blank_where_a_layer_is_not_pruned_or_a_schedule_has_none() -> None:
+    excluded = tabulate_layers(tiny("prune.rate=0.2", "prune.exclude=['output']"))
+    assert [row.rate for row in excluded.layers] == [0.2, None]
+    assert [row.rate for row in tabulate_layers(tiny("prune.target=100")).layers] == [None, None]
+
+
+@pytest.mark.parametrize("method", ["imp", "osp"])
+def test_a_run_leaves_what_the_table_said_it_would(tmp_path: Path, method: str) -> None:
+    recipe = tiny(f"prune.method={method}", "prune.rate={dense=0.3, output=0.25}", "run.trials=1")
+    table, run = tabulate_layers(recipe), run_recipe(recipe, "tiny", out=tmp_path)
+    for level in range(3):
+        (ticket,) = run.tickets.level(level)
+        left = {name.removesuffix(".weight"): count.left for name, count in ticket.counts.items()}
+        assert left == {label: counts[level] for label, counts in table.left.items()}

@@ -1,0 +1,264 @@
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.data import shape_of_data
+from lthprune.errors import RecipeError
+from lthprune.models import build_model
+from lthprune.recipe import Recipe, bundled, load_recipe, parse_recipe
+from lthprune.rewinding import Rewinder
+from lthprune.schedules import Explicit, Geometric, Target
+from lthprune.scores import movement
+from lthprune.training import train
+from tests.tiny import noise, tiny, write_npz
+
+DENSE = {"dense": 0.2, "output": 0.1}
+PAPER = {  # section 2 of Frankle & Carbin (2019), figure 2: learning rate, batch size, steps, rates
+    "lenet-mnist": (1.2e-3, 60, 50_000, DENSE),
+    "conv2-cifar10": (2e-4, 60, 20_000, DENSE | {"conv": 0.1}),
+    "conv4-cifar10": (3e-4, 60, 25_000, DENSE | {"conv": 0.1}),
+    "conv6-cifar10": (3e-4, 60, 30_000, DENSE | {"conv": 0.15}),
+    "lenet5-mnist": (1.2e-3, 64, 15_000, DENSE | {"conv": 0.1}),
+}
+TABLES: dict[str, dict[str, Any]] = {
+    "model": {"kind": "mlp", "dense": [8]},
+    "data": {"name": "digits", "validation": 237},
+    "train": {"optimizer": "adam", "lr": 1e-3, "batch_size": 60, "steps": 10},
+    "prune": {"levels": 3, "rate": 0.2},
+}
+
+
+def parse(**tables: Mapping[str, Any]) -> Recipe:
+    """The tables above with some keys added or replaced."""
+    return parse_recipe(
+        {name: TABLES.get(name, {}) | dict(tables.get(name, {})) for name in {**TABLES, **tables}}, "my"
+    )
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_bundled_recipe_opens_with_its_title_its_command_and_what_to_expect(name: str) -> None:
+    title, command, expected, *_ = bundled()[name].splitlines()
+    assert title.startswith("# ")
+    assert title.endswith((".", "start."))
+    assert command.removeprefix("#   ").split()[:3] == ["lthprune", "run", name]
+    assert set(command.split()[4::2]) <= {"--data-dir", "--device"}
+    assert expected.startswith("# Expected")
+    assert any(character.isdigit() for character in bundled()[name].split("[model]")[0].split("Expected")[1])
+
+
+@pytest.mark.parametrize("method", ["imp", "osp"])
+@pytest.mark.parametrize("name", bundled())
+def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name: str, method: str) -> None:
+    recipe = load_recipe(name, [f"prune.method={method}", "train.steps=1", "train.batch_size=2"])
+    assert recipe.prune.method == method
+    shape, classes = shape_of_data(recipe.data)
+    model = build_model(recipe.model, shape, classes, torch.Generator().manual_seed(0))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    done = train(model, noise(shape, classes, sizes=(2, 2, 2)), recipe.train, torch.Generator())
+    assert np.isfinite(done.history["val_loss"]).all()
+    assert all(not torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
+    search = recipe.prune.search(recipe.run.seed)
+    counts = [sum(level) for level in search.pruning.plan(model, search.schedule, search.levels)]
+    assert counts == sorted(counts, reverse=True)
+    assert 0 < counts[-1] < 0.25 * counts[0]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_recipes_have_the_papers_hyperparameters(name: str) -> None:
+    lr, batch_size, steps, rates = PAPER[name]
+    recipe = load_recipe(name)
+    assert (recipe.train.lr, recipe.train.batch_size, recipe.train.steps) == (lr, batch_size, steps)
+    assert (recipe.train.optimizer, recipe.train.evaluate_every) == ("adam", 100)
+    assert (recipe.prune.method, recipe.prune.scope, recipe.prune.rate) == ("imp", "layerwise", rates)
+    assert (recipe.model.init, recipe.data.validation, recipe.run.trials) == ("glorot_normal", 5000, 5)
+    assert (recipe.train.weight_decay, recipe.prune.rewind, recipe.prune.bias) == (0, "init", False)
+
+
+conv_items = st.sampled_from([4, 8, "6B", "M", "A"])
+densities = st.floats(0.01, 1) | st.integers(1, 500)
+schedules = st.one_of(
+    st.fixed_dictionaries({"rate": st.floats(0, 0.9) | st.fixed_dictionaries({"dense": st.floats(0, 0.9)})}),
+    st.fixed_dictionaries({"target": densities}),
+    st.fixed_dictionaries({"densities": st.lists(densities, min_size=1, max_size=4)}),
+)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    prune = draw(schedules) | {
+        "levels": draw(st.integers(0, 4)),
+        "method": draw(st.sampled_from(["imp", "osp"])),
+        "scope": draw(st.sampled_from(["global", "layerwise"])),
+        "score": draw(st.sampled_from(["magnitude", "movement", "random"])),
+        "bias": draw(st.sampled_from([False, "separate", "together"])),
+        "rewind": draw(st.sampled_from(["init", "lr", "none", 0, 5])),
+        "exclude": draw(st.lists(st.sampled_from(["output", "dense*"]), max_size=2)),
+    }
+    conv = draw(st.none() | st.lists(conv_items, max_size=4))
+    model = {"kind": "plan", "conv": conv, "dense": draw(st.lists(st.integers(1, 9), max_size=3))}
+    training = {
+        "lr": draw(st.floats(1e-8, 10)),
+        "lr_milestones": draw(st.lists(st.integers(0, 20), max_size=3)),
+        "patience": draw(st.none() | st.integers(1, 5)),
+        "loss_cutoff": draw(st.none() | st.floats(0.01, 1)),
+    }
+    run = {"seed": draw(st.integers(0, 2**40)), "keep_early_stop": draw(st.booleans())}
+    tables = TABLES | {"model": model, "train": TABLES["train"] | training, "prune": prune, "run": run}
+    return parse_recipe(tables, "drawn")
+
+
+@given(recipes())
+def test_a_recipe_written_as_toml_and_read_again_is_the_same(recipe: Recipe) -> None:
+    assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_a_bundled_recipe_written_as_toml_and_read_again_is_the_same(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "copy.toml"
+    path.write_text(load_recipe(name).to_toml())
+    assert load_recipe(path) == load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "schedule"),
+    [
+        ({"rate": 0.3}, Geometric(0.3)),
+        ({"rate": {"dense": 0.3}}, Geometric({"dense": 0.3})),
+        ({"rate": None, "target": 600}, Target(600)),
+        ({"rate": None, "target": 0.5}, Target(0.5)),
+        ({"rate": None, "densities": [0.5, 40, 0.01]}, Explicit((0.5, 40, 0.01))),
+    ],
+)
+def test_the_prune_table_declares_a_search(words: dict[str, Any], schedule: object) -> None:
+    words |= {"scope": "layerwise", "score": "movement", "bias": "together", "min_survivors": 2, "exclude": ["output"]}
+    search = parse(prune=words).prune.search(7)
+    assert (search.schedule, search.levels, search.seed) == (schedule, 3, 7)
+    pruning = search.pruning
+    assert (pruning.scope, pruning.score, pruning.bias, pruning.min_survivors) == (
+        "layerwise",
+        movement,
+        "together",
+        2,
+    )
+    assert pruning.selection.exclude == ("output",)
+
+
+def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
+    rewind = parse(prune={"rewind": 4}).prune.search(0).rewind
+    assert isinstance(rewind, Rewinder)
+    assert rewind.at == 4
+    assert parse(prune={"rewind": "lr"}).prune.search(0).rewind == "lr"
+
+
+@pytest.mark.parametrize(
+    ("tables", "faults"),
+    [
+        ({"train": {"lrr": 1}}, ["[train] lrr: unknown key; did you mean 'lr'?"]),
+        ({"trian": {"lr": 1}}, ["[trian]: unknown table; did you mean 'train'?"]),
+        ({"model": {"kind": "lenett"}}, ["[model] kind", "did you mean 'lenet'?"]),
+        ({"data": {"name": "mnits"}}, ["[data] name: unknown data set; did you mean 'mnist'?"]),
+        ({"prune": {"score": "magnitud"}}, ["[prune] score", "did you mean 'magnitude'?"]),
+        ({"prune": {"rate": -0.2}}, ["[prune] rate", "-0.2", "at least 0"]),
+        ({"prune": {"rate": {"dense": 1.5}}}, ["[prune] rate", "1.5"]),
+        ({"prune": {"rate": None}}, ["give one of rate, target, densities; there is none"]),
+        ({"prune": {"target": 0.1}}, ["there is rate and target"]),
+        ({"prune": {"rewind": "initt"}}, ["[prune] rewind", "did you mean 'init'?"]),
+        ({"prune": {"rewind": -1}}, ["[prune] rewind", "greater than or equal to 0"]),
+        ({"prune": {"rewind": 10}}, ["prune.rewind = 10", "train.steps = 10"]),
+        ({"prune": {"levels": -1}}, ["[prune] levels"]),
+        ({"train": {"momentum": 0.9}}, ["[train]", "momentum belongs to sgd"]),
+        ({"run": {"trials": 0}}, ["[run] trials"]),
+        ({"run": {"seed": -1}}, ["[run] seed"]),
+        ({"model": {"kind": "plan", "conv": [8, "Q"]}}, ["[model] conv", "'Q'"]),
+        (
+            {"train": {"lrr": 1, "steps": 0}, "prune": {"rate": 2}, "data": {"name": "mnits"}, "run": {"trial": 2}},
+            ["5 faults", "did you mean 'lr'?", "[train] steps", "[prune] rate", "[data] name", "'trials'"],
+        ),
+    ],
+)
+def test_all_faults_of_a_recipe_are_named_at_once_with_their_place(tables: dict[str, Any], faults: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(**tables)
+    message = str(caught.value)
+    assert message.startswith("my has ")
+    assert all(fault in message for fault in faults), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("missing", ["model", "data", "train", "prune"])
+def test_a_missing_table_and_a_missing_key_are_named(missing: str) -> None:
+    with pytest.raises(RecipeError, match=rf"\[{missing}\]: this table is missing"):
+        parse_recipe({name: table for name, table in TABLES.items() if name != missing}, "my")
+    with pytest.raises(RecipeError, match=r"\[train\] lr: this key is missing"):
+        parse_recipe(TABLES | {"train": {key: value for key, value in TABLES["train"].items() if key != "lr"}}, "my")
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "value"),
+    [
+        ("train.lr=3e-4", "train.lr", 3e-4),
+        (" train . lr = 3e-4 ", "train.lr", 3e-4),
+        ('model.activation="relu"', "model.activation", "relu"),
+        ("model.activation=relu", "model.activation", "relu"),
+        ("model.dense=[5, 4]", "model.dense", (5, 4)),
+        ("run.keep_early_stop=true", "run.keep_early_stop", True),
+        ("prune.rate=0.5", "prune.rate", 0.5),
+        ("prune.rate.dense=0.5", "prune.rate", {"dense": 0.5, "output": 0.1}),
+        ("prune.rate.dense2=0.5", "prune.rate", {"dense": 0.2, "output": 0.1, "dense2": 0.5}),
+        ("prune.rate={conv=0.5}", "prune.rate", {"conv": 0.5}),
+        ("prune.rewind=3", "prune.rewind", 3),
+    ],
+)
+def test_a_setting_replaces_one_value_and_leaves_the_rest(setting: str, place: str, value: object) -> None:
+    table, key = place.split(".")
+    changed = load_recipe("lenet-digits", [setting]).model_dump()
+    before = load_recipe("lenet-digits").model_dump()
+    assert changed[table].pop(key) == value
+    before[table].pop(key)
+    assert changed == before
+
+
+@pytest.mark.parametrize("schedule", ["prune.target=600", "prune.target=0.05", "prune.densities=[0.5, 100]"])
+def test_setting_one_schedule_puts_the_others_aside(schedule: str) -> None:
+    prune = load_recipe("lenet-digits", ["prune.levels=2", schedule]).prune
+    assert prune.rate is None
+    back = load_recipe("lenet-digits", ["prune.levels=2", schedule, "prune.rate.dense=0.5"]).prune
+    assert (back.rate, back.target, back.densities) == ({"dense": 0.5}, None, None)
+
+
+@pytest.mark.parametrize("setting", ["lr=3", "train.lr", "train..lr=3", ".lr=3", "train.=3", "=3", "", "train"])
+def test_a_setting_that_cannot_be_read_is_quoted(setting: str) -> None:
+    with pytest.raises(RecipeError, match=r"write table\.key=value") as caught:
+        load_recipe("lenet-digits", [setting])
+    assert repr(setting) in str(caught.value)
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest_and_all_names() -> None:
+    with pytest.raises(RecipeError, match=r"unknown recipe 'lenet-mnits'; did you mean 'lenet-mnist'\?") as caught:
+        load_recipe("lenet-mnits")
+    assert all(name in str(caught.value) for name in bundled())
+
+
+@pytest.mark.parametrize("content", [b"[model", b"\xff\xfe", b"model = 3", None])
+def test_a_file_that_is_no_recipe_is_refused_by_its_path(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "my.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_path_of_an_npz_file_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_npz(tmp_path / "own.npz")
+    monkeypatch.chdir(tmp_path)
+    assert tiny("data.name=own.npz").data.name == str((tmp_path / "own.npz").resolve())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tiny("data.name=~/own.npz").data.name == str(tmp_path / "own.npz")

@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.errors import StorageError
+from lthprune.experiment import Watcher, run_recipe
+from lthprune.runs import Run
+from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
+from lthprune.training import early_stopping_index
+from tests.tiny import tiny
+
+
+def test_a_level_is_summed_up_over_the_trials_at_their_early_stopping_steps(tmp_path: Path) -> None:
+    run = run_recipe(tiny("run.trials=3"), "tiny", out=tmp_path)
+    levels = summarise(run)
+    assert [level.level for level in levels] == [0, 1, 2]
+    for level in levels:
+        tickets = run.tickets.level(level.level)
+        assert (level.left, level.density) == (tickets[0].left, tickets[0].density)
+        places = [early_stopping_index(ticket.metrics["history"]["val_loss"]) for ticket in tickets]
+        for name in ("val_acc", "test_acc"):
+            values = [
+                float(ticket.metrics["history"][name][place]) for ticket, place in zip(tickets, places, strict=True)
+            ]
+            assert getattr(level, name) == pytest.approx((np.mean(values), min(values), max(values)))
+        steps = [(2, 4, 6)[place] for place in places]
+        assert level.early_stop == pytest.approx((np.mean(steps), min(steps), max(steps)))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([0.1, 0.5, 0.9])), min_size=1, max_size=6))
+def test_the_smallest_winning_ticket_is_chosen_on_validation_accuracy_alone(
+    accuracies: list[tuple[float, float]],
+) -> None:
+    levels = [
+        LevelSummary(at, 0.8**at, 100 - at, Spread(val, 0, 1), Spread(test, 0, 1), Spread(2, 2, 2))
+        for at, (val, test) in enumerate(accuracies)
+    ]
+    winning = [at for at, (val, _) in enumerate(accuracies) if at > 0 and val >= accuracies[0][0]]
+    assert smallest_winning(levels) == (levels[winning[-1]] if winning else None)
+
+
+def test_a_run_without_a_finished_level_has_an_empty_summary(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_recipe(tiny(), "tiny", out=tmp_path, watcher=Watcher(on_evaluation=stop))
+    (folder,) = tmp_path.iterdir()
+    assert summarise(Run(folder)) == []
+
+
+@pytest.mark.parametrize("file", ["trial-0/level-00.safetensors", "histories.npz"])
+def test_a_damaged_file_is_refused_rather_than_summed_up(tmp_path: Path, file: str) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    path = shutil.copytree(run.folder, tmp_path / "copy") / file
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StorageError, match=path.name):
+        summarise(Run(tmp_path / "copy"))

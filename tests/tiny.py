@@ -1,0 +1,87 @@
+"""Experiments small enough to be run by the dozen, and what their directories hold to the last bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from lthprune.data import Dataset
+from lthprune.recipe import Recipe, load_recipe
+from tests.nets import all_bits
+
+SETTINGS = (
+    'model.kind="mlp"',
+    "model.dense=[8]",
+    "train.steps=6",
+    "train.evaluate_every=2",
+    "train.batch_size=100",
+    "prune.levels=2",
+    "run.trials=2",
+)
+REWINDS = ("init", "lr", "none", "3")
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # nobody answers
+BITS = dict[str, object]
+
+
+def tiny(*settings: str) -> Recipe:
+    """The digits recipe with a network of eight hidden units, two trials, two levels and six steps."""
+    return load_recipe("lenet-digits", [*SETTINGS, *settings])
+
+
+def noise(
+    shape: tuple[int, ...] = (1, 4, 4), classes: int = 3, sizes: tuple[int, int, int] = (40, 12, 15), seed: int = 0
+) -> Dataset:
+    """Random inputs and labels in three splits."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        part
+        for size in sizes
+        for part in (
+            torch.randn(size, *shape, generator=generator),
+            torch.randint(classes, (size,), generator=generator),
+        )
+    ]
+    return Dataset(*parts, classes=classes, fingerprint="")
+
+
+def write_npz(path: Path, seed: int = 0, **replaced: object) -> Path:
+    """A data set of one's own: 60 and 20 grey images of 4x4 bytes, three classes."""
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, object] = {}
+    for split, size in (("train", 60), ("test", 20)):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (size, 4, 4), dtype=np.uint8)
+        arrays[f"y_{split}"] = generator.integers(0, 3, size)
+    arrays |= replaced
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
+    return path
+
+
+def contents(folder: Path) -> BITS:
+    """Every tensor of every ticket and every array of the histories, to the bit."""
+    found: BITS = {
+        str(path.relative_to(folder)): (path.read_bytes(), all_bits(load_file(path)))
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
+    with np.load(folder / "histories.npz", allow_pickle=False) as file:
+        found |= {name: (file[name].dtype, file[name].shape, file[name].tobytes()) for name in file}
+    return found
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The ``lthprune`` command in a process of its own."""
+    return [sys.executable, "-c", "from lthprune_cli.main import main; main()", *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """An environment with one thread, as in the tests' own process, and a terminal of 80 columns."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"} | more
+
+
+def lthprune(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(**more), timeout=120, check=False
+    )
