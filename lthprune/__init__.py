@@ -1,5 +1,6 @@
 """lthprune: find, study and hand over lottery tickets."""
 
+from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import (
     DataError,
     LayerCollapseWarning,
@@ -26,7 +27,7 @@ from lthprune.rewinding import Rewinder
 from lthprune.runs import Run
 from lthprune.schedules import Explicit, Geometric, Target
 from lthprune.scores import Candidate, magnitude, magnitude_increase, movement, random
-from lthprune.search import Search, imp, imp_levels, osp, osp_levels
+from lthprune.search import imp, osp
 from lthprune.seeds import Seeds
 from lthprune.selection import Selection
 from lthprune.state import refresh

@@ -9,7 +9,7 @@ class LthpruneError(Exception):
 
 
 class PruningError(LthpruneError, ValueError):
-    """A model, schedule or score that cannot be pruned as asked; the model is left as it was."""
+    """What a model, schedule, score or search cannot do as asked; refused before anything is changed."""
 
 
 class RecipeError(LthpruneError, ValueError):

@@ -1,7 +1,8 @@
 """From a recipe to a finished run: objects, tickets, store."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,18 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset, load_data
-from lthprune.errors import LthpruneError
+from lthprune.descent import Search, imp_levels, osp_levels
+from lthprune.errors import LthpruneError, StorageError
 from lthprune.files import remove_leftovers
+from lthprune.layers import tabulate_layers
 from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.rewinding import Rewinder
 from lthprune.runs import Run, create_run, describe_environment
-from lthprune.search import Search, imp_levels, osp_levels
 from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
-from lthprune.training import Evaluation, check_batches, early_stopping_index, train
+from lthprune.training import Evaluation, check_batches, train
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
         LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
     """
     place = find_device(device)
+    tabulate_layers(recipe)  # refuses a model or a pruning that does not fit, before data are fetched
     data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.seed)
     check_batches(len(data.x_train), recipe.train.batch_size)
     seeds = Seeds(recipe.run.seed)
@@ -72,7 +75,6 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
         for trial in range(recipe.run.trials)
     ]
     search = recipe.prune.search(recipe.run.seed)
-    search.pruning.plan(models[0], search.schedule, search.levels)  # refuses what does not fit, before anything runs
     return Experiment(recipe, data.to(place), models, search)
 
 
@@ -88,7 +90,7 @@ def run_recipe(
     """Run a recipe from the beginning, in a new directory in ``out``.
 
     Raises:
-        LthpruneError: something about the recipe, the data or the folder; nothing is left behind then.
+        LthpruneError: something about the recipe, the data or the folder, found before a directory is made.
     """
     watcher = watcher or Watcher()
     experiment = prepare(recipe, data_dir=data_dir, device=device)
@@ -111,14 +113,36 @@ def resume_run(
         StorageError: the folder is no run, or a file in it is damaged or was changed.
     """
     watcher = watcher or Watcher()
-    recipe, environment = run.recipe(), run.environment()
-    experiment = prepare(
-        recipe, data_dir=data_dir or environment.get("data_dir"), device=device or environment.get("device", "cpu")
-    )
+    try:
+        before = run.environment()
+    except StorageError:
+        before = {}  # it is an account, and nothing that the run depends on
+    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
+    experiment = prepare(run.recipe(), data_dir=data_dir, device=device)
     run.tickets.check(experiment.provenance(run.recipe_name))
+    now = describe_environment(find_device(device), data_dir)
+    _warn_of_other_roundings(before, now)
+    run.write_environment(before or now)
     remove_leftovers(run.folder)
     _descend(experiment, run, watcher)
     return run
+
+
+def _warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differing = [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in ("device", "device_name", "threads")
+        if name in before and before[name] != now[name]
+    ]
+    torch_before = before.get("packages", {}).get("torch", now["packages"]["torch"])
+    if torch_before != now["packages"]["torch"]:
+        differing.append(f"torch was {torch_before} and is {now['packages']['torch']}")
+    if differing:
+        warnings.warn(
+            f"{'; '.join(differing)}: the levels to come may differ in their last bits from those of a run that was "
+            "never broken off.",
+            stacklevel=3,
+        )
 
 
 def find_device(name: str) -> torch.device:
@@ -171,19 +195,19 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
             experiment.data,
             recipe.train,
             Seeds(recipe.run.seed).generator("order", trial=trial),  # the same order at every level
-            start=late.at if late is not None and level > 0 else 0,
+            start=late.start if late is not None else 0,
+            least=late.at if late is not None else 0,
             fine_tune=rewind == "none" and level > 0,
             keep_early_stop=recipe.run.keep_early_stop,
             on_step=count_step,
             on_evaluation=report,
         )
-        at = early_stopping_index(done.history["val_loss"])
         metrics.append(
             {
                 "early_stop_step": done.early_stop,
-                "val_loss": float(done.history["val_loss"][at]),
-                "val_acc": float(done.history["val_acc"][at]),
-                "test_acc": float(done.history["test_acc"][at]),
+                "val_loss": done.at_early_stop("val_loss"),
+                "val_acc": done.at_early_stop("val_acc"),
+                "test_acc": done.at_early_stop("test_acc"),
                 "history": done.history,
             }
             | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})

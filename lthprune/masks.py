@@ -130,12 +130,19 @@ def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> int:
     """Refuse what cannot be ranked or kept; return how many weights the masks hold."""
     for name, mask in masks.items():
+        if not isinstance(scores[name], Tensor):
+            raise PruningError(
+                f"the score function returned a {type(scores[name]).__name__} for {name!r}, not a tensor."
+            )
         if scores[name].shape != mask.shape:
             raise PruningError(
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "
                 "a score function gives every weight one score."
             )
-        if mask.numel() and scores[name].is_floating_point() and bool(scores[name].amax().isnan()):  # a NaN wins amax
+        unranked = (
+            mask.numel() and scores[name].is_floating_point() and bool(scores[name].amax().isnan())
+        )  # NaN wins amax
+        if unranked and bool(scores[name][mask].isnan().any()):
             raise PruningError(
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
                 "pruning probably diverged; a lower learning rate usually mends it."

@@ -12,12 +12,12 @@ from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningE
 from lthprune.masks import Count, Masks, count, keep_highest
 from lthprune.methods import write_mask
 from lthprune.schedules import Pool, Schedule, check_rate_names, left_after, plan_counts, rate_of
-from lthprune.scores import Candidate, Score, magnitude, one_footing, score_named
+from lthprune.scores import SCORES, Candidate, Score, magnitude, one_footing, score_named
 from lthprune.seeds import Seeds
 from lthprune.selection import PrunableTensor, Selection, select
 
 Scope = Literal["global", "layerwise"]
-BiasPruning = Literal[False, "separate", "together"]
+BiasPruning = Literal["separate", "together"] | bool
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pruning:
 
     scope: Scope = "global"
     score: Score | str = magnitude
-    bias: BiasPruning | bool = False
+    bias: BiasPruning = False
     selection: Selection = field(default_factory=Selection)
     min_survivors: int = 0
 
@@ -43,6 +43,10 @@ class Pruning:
         _one_of("scope", self.scope, ("global", "layerwise"))
         if not isinstance(self.bias, bool):
             _one_of("bias", self.bias, ("separate", "together"))
+        if not isinstance(self.selection, Selection):
+            raise PruningError(
+                f"selection = {self.selection!r}: this is a Selection, as in Selection(kinds=('conv',))."
+            )
         if self.min_survivors < 0:
             raise PruningError(f"min_survivors = {self.min_survivors}: a number of weights cannot be negative.")
         object.__setattr__(self, "score", score_named(self.score))
@@ -112,10 +116,17 @@ def choose_masks(
     chosen: Masks = {}
     for pool, keep in zip(pools, left, strict=True):
         scores = {
-            name: score(Candidate(name, final[name].detach(), initial.get(name) if initial else None, generator))
+            name: score(
+                Candidate(
+                    name,
+                    _for_scoring(final[name], score),
+                    _for_scoring(initial[name], score) if initial and name in initial else None,
+                    generator,
+                )
+            )
             for name in pool.names
         }
-        held = {name: masks[name] for name in pool.names}
+        held = {name: masks[name].cpu() for name in pool.names}
         if pruning.bias == "together":
             for name in pool.names:
                 weight = f"{name.removesuffix('bias')}weight"
@@ -133,13 +144,22 @@ def choose_masks(
     return {name: chosen[name] for name in masks}
 
 
+def _for_scoring(tensor: Tensor, score: Score) -> Tensor:
+    """Return a tensor on the CPU, where all scores are made, so that a resumed search makes the same.
+
+    Somebody else's function gets a copy, for it may work in place.
+    """
+    on_cpu = tensor.detach().cpu()
+    return on_cpu if score in SCORES.values() else on_cpu.clone()
+
+
 def prune(
     model: nn.Module,
     amount: float | int | Mapping[str, float],
     *,
     scope: Scope = "global",
     score: Score | str = magnitude,
-    bias: BiasPruning | bool = False,
+    bias: BiasPruning = False,
     selection: Selection | None = None,
     min_survivors: int = 0,
     initial: Mapping[str, Tensor] | None = None,

@@ -1,5 +1,6 @@
 """Recipes: an experiment declared in TOML, checked as a whole before anything runs."""
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -10,15 +11,16 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lthprune.data import DataSpec
+from lthprune.descent import Search
 from lthprune.errors import RecipeError, suggestion
 from lthprune.models import ModelSpec
 from lthprune.pruning import BiasPruning, Pruning, Scope
 from lthprune.rewinding import Rewind, Rewinder
 from lthprune.schedules import check_rate
 from lthprune.scores import score_named
-from lthprune.search import Search, schedule_from
+from lthprune.search import schedule_from
 from lthprune.section import Section
-from lthprune.selection import Selection
+from lthprune.selection import Kind, Selection
 from lthprune.training import TrainingPlan
 
 _SCHEDULES = ("rate", "target", "densities")  # a recipe gives one of them; overriding one puts the others aside
@@ -35,18 +37,22 @@ class PruneSpec(Section):
     """pruning rounds after the dense training"""
     rate: float | dict[str, float] | None = None
     """the fraction of the remaining weights that every level prunes, for all or by layer kind or name pattern"""
-    target: Annotated[int, Field(strict=True)] | float | None = None
+    target: int | float | None = None
     """what the last level leaves: a density (``0.035``) or a number of weights (``600``)"""
-    densities: tuple[Annotated[int, Field(strict=True)] | float, ...] | None = None
+    densities: tuple[int | float, ...] | None = None
     """what each level leaves: densities or numbers of weights"""
     score: str = "magnitude"
     """``magnitude``, ``large_final``, ``magnitude_increase``, ``movement`` or ``random``"""
     bias: BiasPruning = False
-    """``false``, ``"separate"`` (in scopes of their own) or ``"together"`` (on one footing with the weights)"""
-    rewind: Rewind | Annotated[int, Field(strict=True, ge=0)] = "init"
-    """``init``, the step to rewind to, ``lr`` (keep the weights, restart the learning rate) or ``none`` (fine-tune)"""
+    """``false``; ``"separate"`` or ``true`` (in scopes of their own); ``"together"`` (on one footing)"""
+    rewind: Rewind | Annotated[int, Field(ge=0)] = "init"
+    """``init``, a step (the optimiser starts anew), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
     min_survivors: int = Field(default=0, ge=0)
     """how many weights stay in every tensor at least"""
+    kinds: tuple[Kind, ...] = ("conv", "dense", "output")
+    """kinds of layers to prune"""
+    output: str = "auto"
+    """the name of the output layer; ``auto`` is the last one"""
     include: tuple[str, ...] = ("*",)
     """patterns of the layers to prune"""
     exclude: tuple[str, ...] = ()
@@ -81,7 +87,7 @@ class PruneSpec(Section):
                 scope=self.scope,
                 score=self.score,
                 bias=self.bias,
-                selection=Selection(include=self.include, exclude=self.exclude),
+                selection=Selection(self.kinds, self.include, self.exclude, output=self.output),
                 min_survivors=self.min_survivors,
             ),
             rewind=Rewinder(at=self.rewind) if isinstance(self.rewind, int) else self.rewind,
@@ -161,10 +167,14 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
     """Check a recipe's tables and return the recipe; ``where`` names it in error messages."""
     try:
-        recipe = Recipe.model_validate(tables)
+        recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
-        faults = [_fault(dict(fault), tables) for fault in error.errors()]
-        raise RecipeError(f"{where} has {_counted(faults)}: {'; '.join(dict.fromkeys(faults))}.") from None
+        faults: dict[object, str] = {}
+        for fault in error.errors():  # a value that fits none of several types counts once
+            place, text = fault["loc"][:2] or fault["msg"], _fault(dict(fault))
+            faults[place] = f"{faults[place]}, and {text.partition(': ')[2]}" if place in faults else text
+        counted = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise RecipeError(f"{where} has {counted}: {'; '.join(faults.values())}.") from None
     if recipe.data.name.endswith(".npz"):  # wherever the run is resumed, it finds the file
         path = str(Path(recipe.data.name).expanduser().resolve())
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": path})})
@@ -218,7 +228,7 @@ _TABLES: dict[str, type[Section]] = {
 }
 
 
-def _fault(fault: dict[str, Any], tables: Mapping[str, Any]) -> str:
+def _fault(fault: Mapping[str, Any]) -> str:
     """Put one of pydantic's findings into words: where, what, and the nearest known key."""
     table, *rest = [str(part) for part in fault["loc"]] or [""]
     place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
@@ -238,8 +248,3 @@ def _fault(fault: dict[str, Any], tables: Mapping[str, Any]) -> str:
 def _near(fault: Mapping[str, Any]) -> str:
     words = fault["ctx"]["expected"].replace(" or ", ", ").split(", ")
     return suggestion(str(fault["input"]), [word.strip("'") for word in words]).rstrip(".")
-
-
-def _counted(faults: Sequence[str]) -> str:
-    number = len(dict.fromkeys(faults))
-    return "a fault" if number == 1 else f"{number} faults"

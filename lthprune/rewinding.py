@@ -25,11 +25,12 @@ class Rewinder:
         weights: whether the model goes back at all. Without (learning-rate rewinding, Renda et al. 2020) only the
             optimiser, scheduler and generators do, and training goes on from the trained weights.
         optimizer: an optimiser that lives on over the levels; its state and learning rates go back too.
-        scheduler: a learning-rate scheduler that lives on over the levels.
+        scheduler: a learning-rate scheduler that lives on over the levels; it brings its optimiser along.
         generators: random generators whose state goes back, such as ``torch.default_generator``.
 
-    The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune: nothing goes back) that the drivers take stand for
-    ``Rewinder()``, ``Rewinder(weights=False)`` and no rewinder.
+    The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune) that the drivers take stand for ``Rewinder()``,
+    ``Rewinder(weights=False)`` and no rewinder. With an optimiser made anew in ``train`` the last two come to the
+    same: the weights stay. They differ in recipes, which restart the learning rate's schedule or keep its last value.
 
     Examples:
         >>> model = nn.Linear(2, 1)
@@ -56,7 +57,7 @@ class Rewinder:
             raise PruningError(f"at = {at}: the step to rewind to is 0 (the initialisation) or later.")
         self.at = at
         self.weights = weights
-        self._optimizer = optimizer
+        self._optimizer = optimizer or (scheduler.optimizer if scheduler is not None else None)
         self._scheduler = scheduler
         self._generators = tuple(generators)
         self._models: list[nn.Module] = []
@@ -78,6 +79,11 @@ class Rewinder:
         self._steps = [0] * len(models)
         self._states = [None] * len(models)
         self._extras = None
+        if len(models) > 1 and self.at > 0 and self.keeps_extras:
+            raise PruningError(
+                "an optimizer, scheduler or generator of a population cannot go back to a later step: its models come "
+                "there one after the other. Make these anew in train(), or search for each model's tickets by itself."
+            )
         if self._optimizer is not None:
             names = self._names()
             if any(id(parameter) not in names for parameter in _parameters(self._optimizer)):
@@ -115,18 +121,27 @@ class Rewinder:
         return state
 
     def adopt(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-        """Take a stored state for what was captured of a model, when a run is resumed."""
+        """Take a stored state for what was captured of a model, when a search is resumed."""
+        self._states[self._index(model)] = dict(state)
+
+    def check_resumable(self) -> None:
+        """Refuse to resume where something goes back that is not stored."""
         if self.at > 0 and self.keeps_extras:
             raise PruningError(
-                "a run that rewinds an optimiser, scheduler or generator to a later step cannot be resumed: "
+                "a search that rewinds an optimiser, scheduler or generator to a later step cannot be resumed: "
                 "their state at that step is not stored. Start it again."
             )
-        self._states[self._index(model)] = dict(state)
+
+    @property
+    def start(self) -> int:
+        """The step that training starts from: 0 in the first training, ``at`` after it."""
+        return self.at if self._states and all(state is not None for state in self._states) else 0
 
     def rewind(self, model: nn.Module) -> None:
         """Take a model, and whatever else was captured, back."""
+        state = self.captured(model)
         if self.weights:
-            restore(model, self.captured(model), what="the captured state")
+            restore(model, state, what="the captured state")
         if self._extras is not None:
             self._restore_extras(self._extras)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lthprune.data import data_root
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 from lthprune.histories import Histories
@@ -42,7 +43,23 @@ class Run:
     @property
     def recipe_name(self) -> str:
         """The name of the recipe that it ran."""
-        return str(self.tickets.manifest()["search"]["recipe"])
+        return str(self._begun()["recipe"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run began with, as nested plain values.
+
+        Raises:
+            StorageError: the folder is no run.
+        """
+        settings: dict[str, Any] = self._begun()["settings"]
+        return settings
+
+    def _begun(self) -> dict[str, Any]:
+        begun: dict[str, Any] = self.tickets.manifest()["search"]
+        if not {"recipe", "settings", "data"} <= begun.keys():
+            raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
+        return begun
 
     def recipe(self) -> Recipe:
         """Return the recipe as run.
@@ -50,7 +67,7 @@ class Run:
         Raises:
             StorageError: the folder is no run, or its recipe is not the one that the run began with.
         """
-        begun = self.tickets.manifest()["search"]
+        begun = self._begun()
         path = self.folder / "recipe.toml"
         try:
             text = path.read_text("utf-8")
@@ -72,6 +89,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
         return environment
+
+    @property
+    def started(self) -> str:
+        """When the run began, as in 2026-11-20T03:52:10+00:00; empty where its account of that is gone."""
+        try:
+            return str(self.environment().get("started", ""))
+        except StorageError:
+            return ""
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Replace the run's account of its environment."""
@@ -108,8 +133,8 @@ def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
     out = Path(out).expanduser()
     if (out / "manifest.json").is_file():
         raise StorageError(
-            f"{out} is itself a run (of {Run(out).recipe_name}). Choose a folder for runs to be kept in, or go on "
-            f"with it: lthprune resume {out}"
+            f"{out} is itself a run, or a store of tickets. Choose a folder for runs to be kept in, or go on with it: "
+            f"lthprune resume {out}"
         )
     stem = re.sub(r"[^\w.-]+", "-", recipe_name)
     folder = out / f"{stem}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
@@ -119,8 +144,8 @@ def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
 
 def find_runs(folder: str | Path) -> list[Run]:
     """Return the runs in a folder, oldest first."""
-    manifests = Path(folder).expanduser().glob("*/manifest.json")
-    return [Run(path.parent) for path in sorted(manifests, key=lambda path: path.parent.stat().st_ctime)]
+    runs = [Run(path.parent) for path in Path(folder).expanduser().glob("*/manifest.json")]
+    return sorted(runs, key=lambda run: (run.started, run.name))
 
 
 def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
@@ -135,7 +160,7 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
+        "data_dir": str(data_root(data_dir).resolve()),
         "git": _git_state(),
         "seconds_per_level": {},
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_DOWN, Decimal, localcontext
 from fnmatch import fnmatchcase
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from lthprune.errors import PruningError, suggestion
@@ -96,9 +97,9 @@ def check_rate(rate: Rate) -> None:
     """Raise a PruningError unless every rate is a fraction in [0, 1)."""
     named = rate.items() if isinstance(rate, Mapping) else [("rate", rate)]
     for name, value in named:
-        if not 0 <= value < 1:
+        if not isinstance(value, Real) or not 0 <= value < 1:
             raise PruningError(
-                f"{name} = {value}: a rate is the fraction of the remaining weights that a level prunes, "
+                f"{name} = {value!r}: a rate is the fraction of the remaining weights that a level prunes, "
                 "at least 0 and less than 1."
             )
 
@@ -110,12 +111,12 @@ def left_after(amount: float | int, left: int) -> int:
         >>> left_after(0.5, 5), left_after(3, 5)
         (2, 2)
     """
-    if isinstance(amount, int):
+    if isinstance(amount, Integral):
         if not 0 <= amount <= left:
             raise PruningError(f"cannot prune {amount:,} weights: {left:,} are left.")
-        return left - amount
-    if not 0 <= amount <= 1:
-        raise PruningError(f"amount = {amount}: a fraction to prune lies in [0, 1]; a number of weights is an int.")
+        return left - int(amount)
+    if not isinstance(amount, Real) or not 0 <= amount <= 1:
+        raise PruningError(f"amount = {amount!r}: a fraction to prune lies in [0, 1]; a number of weights is an int.")
     return _shrunk(left, amount, 1)
 
 
@@ -170,7 +171,7 @@ def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
 def _shrunk(left: int, rate: float, level: int) -> int:
     """Return left * (1 - rate)**level, rounded to the nearest whole number, a half downwards."""
     with localcontext(prec=50):
-        exact = left * (1 - Decimal(str(rate))) ** level
+        exact = left * (1 - Decimal(repr(float(rate)))) ** level
         return int(exact.quantize(Decimal(1), ROUND_HALF_DOWN))
 
 
@@ -198,15 +199,17 @@ def _totals(schedule: Target | Explicit, left: int, total: int, levels: int) -> 
 
 def _weights(value: float | int, total: int) -> int:
     """Return a number of weights: an int as it is, a float as a density of the total."""
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         if value < 0:
             raise PruningError(f"{value} weights: a number of weights cannot be negative.")
-        return value
+        return int(value)
+    if not isinstance(value, Real):
+        raise PruningError(f"{value!r} is neither a density (a float in [0, 1]) nor a number of weights (an int).")
     if not 0 <= value <= 1:
         raise PruningError(
             f"{value}: a density is a fraction in [0, 1]. A number of weights is written without a point: {value:.0f}."
         )
-    return int((total * Decimal(str(value))).quantize(Decimal(1), ROUND_HALF_DOWN))
+    return int((total * Decimal(repr(float(value)))).quantize(Decimal(1), ROUND_HALF_DOWN))
 
 
 def _share_out(before: tuple[int, ...], total: int) -> tuple[int, ...]:

@@ -95,6 +95,13 @@ def score_named(score: str | Score) -> Score:
     return SCORES[score]
 
 
+def name_of(score: str | Score) -> str:
+    """Return a score function's name: short for those of this file, with its module for others."""
+    function = score_named(score)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return name if function in SCORES.values() else f"{function.__module__}.{name}"
+
+
 def one_footing(weights: Tensor, weight_mask: Tensor, biases: Tensor, bias_mask: Tensor) -> Tensor:
     """Scale the scores of a layer's bias so that their mean size is that of the layer's weights.
 

@@ -1,99 +1,22 @@
-"""The searches for tickets: iterative magnitude pruning (IMP) and one-shot pruning (OSP).
-
-Both are one descent over the levels. They differ in the ticket that the next masks are chosen from: IMP takes
-the one before, OSP always the dense network, which it prunes to the very counts that IMP reaches.
-"""
+"""The front door: ``imp`` and ``osp`` in one call, with a store to go on from and a bar to watch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
 from torch import nn
 
-from lthprune.errors import PruningError, StorageError
-from lthprune.masks import Masks
+from lthprune.descent import Search, Train, imp_levels, osp_levels, plan_search
+from lthprune.errors import PruningError, suggestion
 from lthprune.progress import levels_with_progress
-from lthprune.pruning import BiasPruning, Pruning, Scope, choose_masks, current_masks, write_masks
-from lthprune.rewinding import Rewind, Rewinder, rewinder_for
+from lthprune.pruning import BiasPruning, Pruning, Scope
+from lthprune.rewinding import Rewind, Rewinder
 from lthprune.schedules import Explicit, Geometric, Rate, Schedule, Target
-from lthprune.scores import Score, magnitude, score_named
-from lthprune.seeds import Seeds
+from lthprune.scores import Score, magnitude
 from lthprune.selection import Selection
-from lthprune.state import State, check_fit, live_state, refresh, restore, snapshot
-from lthprune.store import Stored, TicketStore
-from lthprune.tickets import Metrics, Ticket, Tickets, check_metrics
-
-Train = Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What to search for: how many levels, on which schedule, how to prune and how to rewind.
-
-    ``seed`` is the root seed of scores that draw.
-    """
-
-    levels: int
-    schedule: Schedule = field(default_factory=lambda: Geometric(0.2))
-    pruning: Pruning = field(default_factory=Pruning)
-    rewind: Rewind | Rewinder = "init"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        rewinder_for(self.rewind)
-        Seeds(self.seed)
-
-    def provenance(self, driver: str) -> dict[str, Any]:
-        """Return where this search's tickets come from, in words fit for a file."""
-        return {
-            "driver": driver,
-            "levels": self.levels,
-            "schedule": repr(self.schedule),
-            "scope": self.pruning.scope,
-            "score": getattr(score_named(self.pruning.score), "__name__", repr(self.pruning.score)),
-            "bias": self.pruning.bias,
-            "min_survivors": self.pruning.min_survivors,
-            "selection": self.pruning.selection.describe(),
-            "rewind": str(self.rewind),
-            "seed": self.seed,
-        }
-
-
-@overload
-def imp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def imp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def imp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by iterative magnitude pruning and yield each level's ticket as it is found.
-
-    Args:
-        model: the dense model, or a list of models of one architecture (a population).
-        train: trains the model, or the list, in place; may return metrics, for a list one dict for each.
-        search: levels, schedule, pruning, rewinding.
-        stored: where to go on, of a search that was broken off.
-
-    Yields:
-        The ticket of level 0, 1, ...; for a population a tuple of tickets, one for each model.
-    """
-    return _levels("imp", model, train, search, stored)
-
-
-@overload
-def osp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def osp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def osp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
-    return _levels("osp", model, train, search, stored)
+from lthprune.state import snapshot
+from lthprune.store import TicketStore
+from lthprune.tickets import Ticket, Tickets
 
 
 class SearchWords(TypedDict, total=False):
@@ -104,7 +27,7 @@ class SearchWords(TypedDict, total=False):
     target: float | int
     schedule: Schedule | Sequence[float | int]
     scope: Scope
-    bias: BiasPruning | bool
+    bias: BiasPruning
     score: Score | str
     selection: Selection | None
     min_survivors: int
@@ -159,7 +82,7 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         >>> [ticket.left for ticket in tickets]
         [160, 80, 40, 20]
     """
-    return _search("imp", model, train, **words)
+    return _search("imp", model, train, **_known("imp", words))
 
 
 @overload
@@ -177,7 +100,14 @@ def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         >>> [ticket.left for ticket in osp(model, lambda model: None, levels=3, rate=0.5, scope="layerwise")]
         [160, 80, 40, 20]
     """
-    return _search("osp", model, train, **words)
+    return _search("osp", model, train, **_known("osp", words))
+
+
+def _known(driver: str, words: SearchWords) -> SearchWords:
+    for word in words:
+        if word not in SearchWords.__annotations__:
+            raise TypeError(f"{driver}() has no argument {word!r}{suggestion(word, SearchWords.__annotations__)}")
+    return words
 
 
 def _search(
@@ -190,7 +120,7 @@ def _search(
     target: float | int | None = None,
     schedule: Schedule | Sequence[float | int] | None = None,
     scope: Scope = "global",
-    bias: BiasPruning | bool = False,
+    bias: BiasPruning = False,
     score: Score | str = magnitude,
     selection: Selection | None = None,
     min_survivors: int = 0,
@@ -207,20 +137,24 @@ def _search(
         rewind=rewind,
         seed=seed,
     )
-    models = [model] if isinstance(model, nn.Module) else list(model)
+    models = list(model) if isinstance(model, Sequence) else [model]
     found: list[tuple[Ticket, ...]] = []
     keep = None if store is None else TicketStore(store)
     stored = None
     if keep is not None:
+        provenance = search.provenance(driver)
+        if "<lambda>" in str(provenance):
+            raise PruningError("a store could not tell one lambda from another; give the function a name with def.")
         if keep.exists:
-            keep.check(search.provenance(driver))
+            keep.check(provenance)
             stored = keep.load()
         else:
-            _plan(models, search)  # refuses what it refuses before anything is written
-            keep.begin(search.provenance(driver), [snapshot(each) for each in models])
+            plan_search(models, search)  # refuses what it refuses before anything is written
+            keep.begin(provenance, [snapshot(each) for each in models])
         found = [keep.level(level) for level in range(keep.finished)]
     finished = len(found)
-    new = _levels(driver, model, train, search, stored)
+    levels_of = imp_levels if driver == "imp" else osp_levels
+    new: Iterator[Any] = levels_of(model, train, search, stored)
     for level in levels_with_progress(new, total=levels + 1, done=finished, title=driver, show=progress):
         tickets = (level,) if isinstance(level, Ticket) else level
         if keep is not None:
@@ -246,122 +180,10 @@ def schedule_from(
         return Target(target)
     if isinstance(schedule, Geometric | Target | Explicit):
         return schedule
-    if schedule is not None:
+    if isinstance(schedule, Sequence) and not isinstance(schedule, str):
         return Explicit(tuple(schedule))
-    return Geometric(0.2 if rate is None else rate)
-
-
-def _levels(
-    driver: str,
-    model: nn.Module | Sequence[nn.Module],
-    train: Train,
-    search: Search,
-    stored: Stored | None,
-) -> Iterator[Any]:
-    if isinstance(model, nn.Module):
-        for (ticket,) in _descend(driver, [model], lambda models: [train(models[0])], search, stored):
-            yield ticket
-    else:
-        yield from _descend(driver, list(model), train, search, stored)
-
-
-def _descend(
-    driver: str, models: list[nn.Module], train: Train, search: Search, stored: Stored | None
-) -> Iterator[tuple[Ticket, ...]]:
-    plan = _plan(models, search)
-    dense, last = (stored.dense, stored.last) if stored else ((), ())
-    rewinder = rewinder_for(search.rewind)
-    if rewinder is not None:
-        rewinder.watch(*models)
-    if stored is not None:
-        _take_up(models, stored, rewinder)
-    initial = [snapshot(model) for model in models]
-    for level in range(last[0].level + 1 if last else 0, search.levels + 1):
-        if dense and last:
-            sources = last if driver == "imp" else dense
-            for trial, model in enumerate(models):
-                masks = _masks_after(search, model, sources[trial], plan[level], initial[trial], trial)
-                restore(model, sources[trial].trained)  # the state that a resumed search starts from, too
-                write_masks(search.pruning.tensors(model), masks)
-            for model in models:
-                if rewinder is not None:
-                    rewinder.rewind(model)
-        last = _trained(driver, models, train, search, rewinder, level)
-        dense = dense or last
-        yield last
-
-
-def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
-    """Bring fresh models and a rewinder to where the stored search began; refuse before any of them is changed."""
-    if len(stored.initial) != len(models):
-        raise StorageError(f"the stored search has {len(stored.initial)} models; this one is given {len(models)}.")
-    for model, state in zip(models, stored.initial, strict=True):
-        check_fit(model, state, what="the stored initial state")
-    origins = tuple(ticket.weights for ticket in stored.dense)
-    if rewinder is not None and (origins or rewinder.at == 0):
-        for model, state in zip(models, origins or stored.initial, strict=True):
-            rewinder.adopt(model, state)
-    for model, state in zip(models, stored.initial, strict=True):
-        restore(model, state)
-
-
-def _plan(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
-    """Return the counts per level and pool; refuses a population that is none."""
-    if not models:
-        raise PruningError("there is no model to prune: the list is empty.")
-    for model in models:
-        search.pruning.tensors(model)
-    states = [live_state(model) for model in models]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    if any(shape != shapes[0] for shape in shapes):
-        raise PruningError("the models of a population share one architecture; these differ in names or shapes.")
-    tensors = {id(tensor) for state in states for tensor in state.values()}
-    if len(tensors) < sum(len({id(tensor) for tensor in state.values()}) for state in states):
-        raise PruningError("models of the population share parameters; each needs parameters of its own.")
-    return search.pruning.plan(models[0], search.schedule, search.levels)
-
-
-def _masks_after(
-    search: Search, model: nn.Module, source: Ticket, left: Sequence[int], initial: State, trial: int
-) -> Masks:
-    return choose_masks(
-        search.pruning,
-        search.pruning.pools(model),
-        left,
-        masks=source.masks,
-        final=source.trained,
-        initial=initial,
-        generator=Seeds(search.seed).generator("mask", trial=trial, level=source.level),
-    )
-
-
-def _trained(
-    driver: str, models: list[nn.Module], train: Train, search: Search, rewinder: Rewinder | None, level: int
-) -> tuple[Ticket, ...]:
-    rewinds = rewinder is not None and rewinder.weights
-    starts = [] if rewinds else [snapshot(model) for model in models]
-    metrics = _metrics(train(models), len(models))
-    for model in models:
-        refresh(model)
-    return tuple(
-        Ticket(
-            level=level,
-            masks=current_masks(search.pruning.tensors(model)),
-            weights=rewinder.captured(model) if rewinder is not None and rewinds else starts[trial],
-            trained=snapshot(model),
-            metrics=metrics[trial],
-            provenance=search.provenance(driver) | {"trial": trial},
-        )
-        for trial, model in enumerate(models)
-    )
-
-
-def _metrics(returned: object, trials: int) -> list[Metrics]:
-    if returned is None:
-        return [{} for _ in range(trials)]
-    if not isinstance(returned, Sequence) or len(returned) != trials:
+    if schedule is not None:
         raise PruningError(
-            f"train() was given a list of {trials} models and returned a {type(returned).__name__}; "
-            "return one dict of metrics for each model, or None."
+            f"schedule = {schedule!r}: this is Geometric, Target or Explicit, or a list of what each level leaves."
         )
-    return [check_metrics(metrics) for metrics in returned]
+    return Geometric(0.2 if rate is None else rate)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from lthprune.errors import PruningError, suggestion
 
@@ -40,6 +40,11 @@ class Selection:
     output: str | None = "auto"
 
     def __post_init__(self) -> None:
+        for name in ("kinds", "include", "exclude"):
+            if isinstance(getattr(self, name), str):
+                raise PruningError(
+                    f"{name} = {getattr(self, name)!r}: this is a tuple, as in ({getattr(self, name)!r},)."
+                )
         for kind in self.kinds:
             if kind not in get_args(Kind):
                 known = ", ".join(get_args(Kind))
@@ -86,9 +91,12 @@ def select(model: nn.Module, selection: Selection | None = None, *, bias: bool =
     Raises:
         PruningError: a pattern matches no layer, nothing is left to prune, or a chosen tensor is one that
             torch's pruning hooks do not reach: tied to another module, inside ``nn.MultiheadAttention``,
-            parametrised, or not initialised yet.
+            parametrised; or something of the model is not initialised yet.
     """
     selection = selection or Selection()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise PruningError(f"{name!r} is not initialised yet (a lazy layer). Run one forward pass before pruning.")
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | _ConvNd)}
     if not layers:
         raise PruningError(
@@ -168,10 +176,6 @@ def _refuse_unreachable(model: nn.Module, tensors: Iterable[PrunableTensor]) -> 
                 f"{tensor.name!r} is computed from other tensors (a parametrisation, a weight norm), so a mask on it "
                 f"would be overwritten. Remove the parametrisation first, or leave the layer out: {mend}."
             )
-        if isinstance(tensor.parameter, UninitializedParameter):
-            raise PruningError(
-                f"{tensor.name!r} is not initialised yet (a lazy layer). Run one forward pass before pruning."
-            )
         places = owners[_address(tensor.parameter)]
         if len(places) > 1:
             raise PruningError(
@@ -182,6 +186,6 @@ def _refuse_unreachable(model: nn.Module, tensors: Iterable[PrunableTensor]) -> 
 
 def _address(parameter: nn.Parameter) -> int:
     """What two parameters have in common when they share memory; the object itself where there is none."""
-    if isinstance(parameter, UninitializedParameter) or parameter.is_meta or parameter.numel() == 0:
+    if parameter.is_meta or parameter.numel() == 0:
         return id(parameter)
     return parameter.data_ptr()

@@ -81,6 +81,11 @@ class TicketStore:
         """Add a finished level: the ticket of every trial."""
         manifest = self.manifest()
         level = len(manifest["finished"])
+        if any(ticket.level != level for ticket in tickets):
+            raise StorageError(
+                f"{self.folder} has {level} finished levels, and this is level {tickets[0].level}: another process "
+                "seems to be writing there. Let one finish."
+            )
         files = [f"trial-{trial}/level-{level:02d}.safetensors" for trial in range(len(tickets))]
         for file, ticket in zip(files, tickets, strict=True):
             ticket.save(self.folder / file)

@@ -186,6 +186,8 @@ def _without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> di
             raise PruningError(f"train() returned a metric named {name!r}; names are strings.")
         if name == _ARRAY:
             raise PruningError(f"train() returned a metric named {_ARRAY!r}, a name that files use themselves.")
+        if isinstance(value, list | tuple) and value and all(isinstance(number, int | float) for number in value):
+            value = np.asarray(value)
         if isinstance(value, Mapping):
             plain[name] = _without_arrays(value, arrays)
         elif isinstance(value, Tensor | np.ndarray) and value.ndim and _is_numeric(value):

@@ -31,6 +31,7 @@ ROOMS = """
     rewinding
     tickets
     store
+    descent
     search
     data.dataset
     data.npz

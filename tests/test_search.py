@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import LayerCollapseWarning, PruningError
 from lthprune.masks import keep_highest_by_sorting
 from lthprune.pruning import Pruning, prune
 from lthprune.rewinding import Rewinder
 from lthprune.scores import magnitude
-from lthprune.search import Search, imp, imp_levels, osp, osp_levels
+from lthprune.search import imp, osp
 from lthprune.selection import Selection
 from lthprune.state import live_state, masks_of, restore, snapshot
 from tests import strategies

@@ -101,6 +101,10 @@ def stored(folder, trials=2):
     return tickets
 
 
+def as_it_is(candidate):
+    return candidate.final
+
+
 def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -173,7 +177,7 @@ def test_a_damaged_manifest_is_refused_and_kept_as_it_is(tmp_path, data):
         {"levels": LEVELS + 1},
         {"scope": "layerwise"},
         {"score": "movement"},
-        {"score": lambda candidate: candidate.final},
+        {"score": as_it_is},
         {"bias": "together"},
         {"min_survivors": 1},
         {"seed": 1},

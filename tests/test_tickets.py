@@ -159,7 +159,7 @@ def test_metrics_that_share_memory_are_kept_apart(tmp_path):
     [
         (0.98, "returned a float; return a dict"),
         ([{"acc": 0.9}], "returned a list"),
-        ({"acc": [0.9, 0.8]}, "'acc' as a list; metrics are real numbers"),
+        ({"acc": ["a", "b"]}, "'acc' as a list; metrics are real numbers"),
         ({"nested": {"acc": object()}}, "'acc' as a object"),
         ({3: 0.5}, "a metric named 3; names are strings"),
         ({"nested": {None: 0.5}}, "a metric named None"),

@@ -92,7 +92,7 @@ def _progress_of(run: "Run") -> tuple[str, str, str, str]:
     from lthprune.errors import LthpruneError
 
     try:
-        settings = run.tickets.manifest()["search"]["settings"]
+        settings = run.settings
         finished, levels = run.tickets.finished, settings["prune"]["levels"] + 1
         state = "finished" if finished == levels else "resumable"
         return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", state

@@ -11,6 +11,7 @@ from torch import Tensor
 from lthprune.data.dataset import Raw
 from lthprune.errors import DataError
 
+_MOST_CLASSES = 1_000_000  # a label above is a mistake, and would ask for an output layer that no memory holds
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -39,6 +40,10 @@ def load_npz(path: Path) -> Raw:
     faults = [
         fault for split in ("train", "test") for fault in _faults(split, arrays[f"x_{split}"], arrays[f"y_{split}"])
     ]
+    if not faults and arrays["x_train"].dtype != arrays["x_test"].dtype:
+        faults = [
+            f"x_train holds {arrays['x_train'].dtype} and x_test {arrays['x_test'].dtype}; bytes alone are scaled"
+        ]
     if not faults and arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
         faults = [f"x_train holds inputs of shape {arrays['x_train'].shape[1:]}, x_test {arrays['x_test'].shape[1:]}"]
     if faults:
@@ -59,12 +64,14 @@ def _faults(split: str, x: np.ndarray, y: np.ndarray) -> list[str]:
         faults.append(f"x_{split} of shape {x.shape} has no axis of 1 to 4 channels, neither last nor second")
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
         faults.append(f"x_{split} holds {x.dtype}, not numbers")
-    elif not np.isfinite(x).all():
-        faults.append(f"x_{split} has values that are NaN or infinite")
+    elif not np.isfinite(_single(x)).all():
+        faults.append(f"x_{split} has values that are NaN or infinite, in single precision")
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         faults.append(f"y_{split} is not a vector of whole numbers but {y.dtype} of shape {y.shape}")
-    elif len(y) and y.min() < 0:
-        faults.append(f"y_{split} has negative labels; classes count from 0")
+    elif len(y) and not 0 <= y.min() <= y.max() < _MOST_CLASSES:
+        faults.append(
+            f"y_{split} has labels from {y.min()} to {y.max()}; classes count from 0 to {_MOST_CLASSES - 1:,}"
+        )
     if faults:
         return faults
     if len(x) != len(y):
@@ -72,6 +79,11 @@ def _faults(split: str, x: np.ndarray, y: np.ndarray) -> list[str]:
     elif len(x) == 0:
         faults.append(f"x_{split} is empty")
     return faults
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        return x.astype(np.float32, copy=False)
 
 
 def _channels_first(x: np.ndarray) -> Tensor:

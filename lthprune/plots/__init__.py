@@ -31,7 +31,7 @@ def save_figures(run: Run) -> list[Path]:
     Raises:
         StorageError: no level is finished, or the folder cannot be written.
     """
-    if run.tickets.finished == 0:
+    if not run.tickets.manifest()["finished"]:
         raise StorageError(f"{run.folder} has no finished level to plot yet; go on with: lthprune resume {run.folder}")
     histories = run.histories()
     title = f"{run.recipe_name}: {run.recipe().prune.method.upper()}, {len(histories.curves['val_acc'])} trials"

@@ -47,6 +47,10 @@ class Training:
     early_stop: int
     early_stop_state: State | None = None
 
+    def at_early_stop(self, name: str) -> float:
+        """Return a history's value at the early-stopping step."""
+        return float(self.history[name][early_stopping_index(self.history["val_loss"])])
+
 
 def train(
     model: nn.Module,
@@ -55,6 +59,7 @@ def train(
     order: torch.Generator,
     *,
     start: int = 0,
+    least: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
     on_step: Callable[[], None] | None = None,
@@ -68,6 +73,7 @@ def train(
         plan: optimiser, steps, evaluations, stopping.
         order: decides the order of the training samples.
         start: steps that are made already (late rewinding); their batches are passed over.
+        least: the step before which training is never stopped early (a rewind point has to be reached).
         fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
         keep_early_stop: keep a copy of the model at the early-stopping step.
         on_step: called after every optimiser step.
@@ -110,12 +116,10 @@ def train(
             train_loss.zero_()
             since = 0
             val_losses.append(val_loss)
-            if should_stop(
-                val_losses,
-                patience=plan.patience,
-                min_delta=plan.min_delta,
-                loss_cutoff=plan.loss_cutoff,
-            ):
+            stop = should_stop(
+                val_losses, patience=plan.patience, min_delta=plan.min_delta, loss_cutoff=plan.loss_cutoff
+            )
+            if stop and step >= least:
                 break
     return Training(history, steps[early_stopping_index(history["val_loss"])], kept)
 

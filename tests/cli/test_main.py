@@ -85,17 +85,12 @@ def cut_histories(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def no_environment(folder: Path) -> None:
-    (folder / "environment.json").unlink()
-
-
 @pytest.mark.parametrize(
     ("verb", "damage", "file"),
     [
         ("resume", truncate, "level-00.safetensors"),
         ("summary", truncate, "level-00.safetensors"),
         ("resume", edit, "is not the recipe that this run of tiny began with"),
-        ("resume", no_environment, "environment.json"),
         *((verb, cut_manifest, "manifest.json") for verb in ("resume", "summary", "plot")),
         *((verb, empty_manifest, "manifest.json") for verb in ("resume", "plot")),
         *((verb, cut_histories, "histories.npz") for verb in ("summary", "plot")),
@@ -117,7 +112,7 @@ def test_a_damaged_run_ends_with_one_paragraph_and_stays_as_it_was(
 def test_a_run_directory_is_no_place_for_another_recipes_run(finished: Run, cli: Cli) -> None:
     result = cli("run", "lenet-digits", *TINY, "--out", finished.folder)
     assert (result.code, is_one_clear_paragraph(result.err)) == (2, True)
-    assert "is itself a run (of tiny)" in " ".join(result.err.split())
+    assert "is itself a run" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize("place", [0, 2])
