@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,9 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
             histories.record(tickets)
             run.append(tickets, histories)
             environment = run.environment()
-            environment["seconds_per_level"][str(tickets[0].level)] = round(time.perf_counter() - started, 3)
+            environment.setdefault("seconds_per_level", {})[str(tickets[0].level)] = round(
+                time.perf_counter() - started, 3
+            )
             run.write_environment(environment)
             watcher.on_level(tickets)
             started = time.perf_counter()
@@ -179,17 +182,9 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
 def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
     """Train the trials of one level, one after the other, and return what was measured."""
     recipe, rewind = experiment.recipe, experiment.search.rewind
+    late = rewind if isinstance(rewind, Rewinder) else None
     metrics = []
     for trial, model in enumerate(models):
-        late = rewind if isinstance(rewind, Rewinder) else None
-
-        def count_step(model: nn.Module = model, late: Rewinder | None = late) -> None:
-            if late is not None:
-                late.step(model)
-
-        def report(evaluation: Evaluation, trial: int = trial) -> None:
-            watcher.on_evaluation(level, trial, evaluation)
-
         done = train(
             model,
             experiment.data,
@@ -199,8 +194,8 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
             least=late.at if late is not None else 0,
             fine_tune=rewind == "none" and level > 0,
             keep_early_stop=recipe.run.keep_early_stop,
-            on_step=count_step,
-            on_evaluation=report,
+            on_step=partial(late.step, model) if late is not None else None,
+            on_evaluation=partial(watcher.on_evaluation, level, trial),
         )
         metrics.append(
             {

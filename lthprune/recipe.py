@@ -174,7 +174,8 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
             place, text = fault["loc"][:2] or fault["msg"], _fault(dict(fault))
             faults[place] = f"{faults[place]}, and {text.partition(': ')[2]}" if place in faults else text
         counted = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise RecipeError(f"{where} has {counted}: {'; '.join(faults.values())}.") from None
+        text = "; ".join(faults.values())
+        raise RecipeError(f"{where} has {counted}: {text}{'' if text.endswith('?') else '.'}") from None
     if recipe.data.name.endswith(".npz"):  # wherever the run is resumed, it finds the file
         path = str(Path(recipe.data.name).expanduser().resolve())
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": path})})

@@ -157,7 +157,9 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
         "packages": {package: version(package) for package in packages},
         "platform": platform.platform(),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "data_dir": str(data_root(data_dir).resolve()),

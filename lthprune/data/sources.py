@@ -165,8 +165,9 @@ def _download(make: Callable[..., Any], name: str, root: Path, folder: str, file
         for empty in made:
             with suppress(OSError):
                 empty.rmdir()
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{name} is not in {root} and could not be downloaded ({error}). Put {files} into that folder, or point "
+            f"{name} is not in {root} and could not be downloaded ({reason}). Put {files} into that folder, or point "
             "--data-dir or LTHPRUNE_DATA at a folder that has them."
         ) from error
 

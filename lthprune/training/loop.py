@@ -63,7 +63,7 @@ def train(
     fine_tune: bool = False,
     keep_early_stop: bool = False,
     on_step: Callable[[], None] | None = None,
-    on_evaluation: Callable[[Evaluation], None] | None = None,
+    on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Training:
     """Train a model in place and evaluate it as it goes.
 
