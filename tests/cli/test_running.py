@@ -52,7 +52,14 @@ class Process:
     def __init__(self, out: Path, words: tuple[str, ...]) -> None:
         arguments = command("run", "lenet-digits", *settings(*words), "--out", out)
         self.process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), bufsize=1
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            bufsize=1,
+            # A shell's background job ignores SIGINT, and so would this child of it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert self.process.stdout is not None
         self.folder = Path(self.process.stdout.readline().removeprefix("Run directory: ").strip())
