@@ -21,6 +21,9 @@ def levels_with_progress(
 ) -> Iterator[T]:
     """Yield the levels, with a bar and the time left on the terminal; ``show=None`` looks whether there is one."""
     console = Console(stderr=True)
+    if not (console.is_terminal if show is None else show):
+        yield from levels
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -29,8 +32,7 @@ def levels_with_progress(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    hidden = not (console.is_terminal if show is None else show)
-    with Progress(*columns, console=console, disable=hidden) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total, completed=done)
         for level in levels:
             progress.advance(task)

@@ -36,13 +36,15 @@ class RunProgress:
         self._level = finished - 1
 
     def __enter__(self) -> "RunProgress":
-        self._progress.start()
+        if not self._progress.disable:  # a hidden bar of rich before 15 would still end its line
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if not self._progress.disable:
+            self._progress.stop()
 
     def watcher(self) -> Watcher:
         """Return the watcher to hand to a run."""
