@@ -41,6 +41,7 @@ ROOMS = """
     models.build
     models
     training.plan training.stopping
+    training.record
     training.loop
     training
     recipes

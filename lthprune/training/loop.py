@@ -5,9 +5,7 @@ whatever momentum or weight decay do to the dense parameters beneath.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,40 +14,9 @@ from lthprune.data import Dataset
 from lthprune.errors import DataError
 from lthprune.state import State, snapshot
 from lthprune.training.plan import TrainingPlan
-from lthprune.training.stopping import early_stopping_index, should_stop
+from lthprune.training.record import Evaluation, Record, Training
 
 _CHUNK = 1000  # samples evaluated at once: bounds the memory of a convolutional net's activations
-
-HISTORIES = ("train_loss", "val_loss", "val_acc", "test_acc")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is known after an evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1]."""
-
-    step: int
-    train_loss: float
-    val_loss: float
-    val_acc: float
-    test_acc: float
-
-
-@dataclass(frozen=True)
-class Training:
-    """A finished training.
-
-    ``history`` maps each of ``HISTORIES`` to an array over the plan's evaluation steps, NaN where none was made.
-    ``early_stop`` is the step of minimum validation loss; ``early_stop_state`` a copy of the model at that step, where
-    it was asked for.
-    """
-
-    history: dict[str, np.ndarray]
-    early_stop: int
-    early_stop_state: State | None = None
-
-    def at_early_stop(self, name: str) -> float:
-        """Return a history's value at the early-stopping step."""
-        return float(self.history[name][early_stopping_index(self.history["val_loss"])])
 
 
 def train(
@@ -79,12 +46,9 @@ def train(
         on_step: called after every optimiser step.
         on_evaluation: called after every evaluation.
     """
-    steps = plan.evaluation_steps
-    places = {step: place for place, step in enumerate(steps)}
-    history = {name: np.full(len(steps), np.nan) for name in HISTORIES}
-    val_losses: list[float] = []
+    record, evaluations = Record(plan), set(plan.evaluation_steps)
     kept: State | None = None
-    optimizer = plan.make_optimizer(model)
+    optimizer = plan.make_optimizer(model.parameters())
     batches = minibatches(len(data.x_train), plan.batch_size, order)
     for _ in range(start):
         next(batches)
@@ -102,26 +66,20 @@ def train(
         since += 1
         if on_step is not None:
             on_step()
-        if step in places:
-            at = places[step]
+        if step in evaluations:
             val_loss, val_acc = evaluate(model, data.x_val, data.y_val)
             _, test_acc = evaluate(model, data.x_test, data.y_test)
             evaluation = Evaluation(step, float(train_loss) / since, val_loss, val_acc, test_acc)
-            for name in HISTORIES:
-                history[name][at] = getattr(evaluation, name)
-            if keep_early_stop and early_stopping_index(history["val_loss"]) == at:
+            record.enter(evaluation)
+            if keep_early_stop and record.last_is_best:
                 kept = snapshot(model)
             if on_evaluation is not None:
                 on_evaluation(evaluation)
             train_loss.zero_()
             since = 0
-            val_losses.append(val_loss)
-            stop = should_stop(
-                val_losses, patience=plan.patience, min_delta=plan.min_delta, loss_cutoff=plan.loss_cutoff
-            )
-            if stop and step >= least:
+            if record.should_stop and step >= least:
                 break
-    return Training(history, steps[early_stopping_index(history["val_loss"])], kept)
+    return record.close(kept)
 
 
 def minibatches(samples: int, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:

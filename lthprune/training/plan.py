@@ -1,10 +1,11 @@
 """How a network is trained: the optimiser, the steps, when to look and when to stop."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor
 
 from lthprune.section import Section
 
@@ -49,13 +50,13 @@ class TrainingPlan(Section):
         steps = list(range(self.evaluate_every, self.steps + 1, self.evaluate_every))
         return (*steps, self.steps) if not steps or steps[-1] != self.steps else tuple(steps)
 
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return a fresh optimiser over a model's parameters."""
+    def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Return a fresh optimiser over parameters."""
         words = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "sgd":
-            return torch.optim.SGD(model.parameters(), momentum=self.momentum, **words)  # type: ignore[arg-type]
+            return torch.optim.SGD(parameters, momentum=self.momentum, **words)  # type: ignore[arg-type]
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(model.parameters(), **words)  # type: ignore[arg-type]
+        return kind(parameters, **words)  # type: ignore[arg-type]
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1.

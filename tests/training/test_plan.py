@@ -39,7 +39,7 @@ def test_the_learning_rate_falls_after_each_milestone(milestones: list[int], ste
 )
 def test_the_optimiser_is_the_one_that_was_asked_for(words: dict[str, object], kind: type) -> None:
     model = nn.Linear(2, 1)
-    optimizer = plan(weight_decay=0.3, **words).make_optimizer(model)
+    optimizer = plan(weight_decay=0.3, **words).make_optimizer(model.parameters())
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.1, 0.3)
