@@ -24,7 +24,7 @@ from lthprune.runs import Run, create_run, describe_environment
 from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
-from lthprune.training import Evaluation, check_batches, train
+from lthprune.training import Evaluation, check_batches, check_engine, train_population
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
         build_model(recipe.model, data.input_shape, data.classes, seeds.generator("init", trial=trial)).to(place)
         for trial in range(recipe.run.trials)
     ]
+    check_engine(models[0], recipe.train, place)
     search = recipe.prune.search(recipe.run.seed)
     return Experiment(recipe, data.to(place), models, search)
 
@@ -180,34 +181,33 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
 
 
 def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
-    """Train the trials of one level, one after the other, and return what was measured."""
+    """Train the trials of one level side by side, and return what was measured."""
     recipe, rewind = experiment.recipe, experiment.search.rewind
     late = rewind if isinstance(rewind, Rewinder) else None
-    metrics = []
-    for trial, model in enumerate(models):
-        done = train(
-            model,
-            experiment.data,
-            recipe.train,
-            Seeds(recipe.run.seed).generator("order", trial=trial),  # the same order at every level
-            start=late.start if late is not None else 0,
-            least=late.at if late is not None else 0,
-            fine_tune=rewind == "none" and level > 0,
-            keep_early_stop=recipe.run.keep_early_stop,
-            on_step=partial(late.step, model) if late is not None else None,
-            on_evaluation=partial(watcher.on_evaluation, level, trial),
-        )
-        metrics.append(
-            {
-                "early_stop_step": done.early_stop,
-                "val_loss": done.at_early_stop("val_loss"),
-                "val_acc": done.at_early_stop("val_acc"),
-                "test_acc": done.at_early_stop("test_acc"),
-                "history": done.history,
-            }
-            | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
-        )
-    return metrics
+    trained = train_population(
+        models,
+        experiment.data,
+        recipe.train,
+        [Seeds(recipe.run.seed).generator("order", trial=trial) for trial in range(len(models))],  # as at every level
+        start=late.start if late is not None else 0,
+        least=late.at if late is not None else 0,
+        fine_tune=rewind == "none" and level > 0,
+        keep_early_stop=recipe.run.keep_early_stop,
+        on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
+        on_evaluation=partial(watcher.on_evaluation, level),
+    )
+    return [
+        {
+            "engine": done.engine,
+            "early_stop_step": done.early_stop,
+            "val_loss": done.at_early_stop("val_loss"),
+            "val_acc": done.at_early_stop("val_acc"),
+            "test_acc": done.at_early_stop("test_acc"),
+            "history": done.history,
+        }
+        | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
+        for done in trained
+    ]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ torch's own methods work before, between and after. (``prune.global_unstructured
 whatever method it is given; ``lthprune.prune`` does not.)
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -185,6 +186,17 @@ class _Masked(PruningMethod):
 def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
     """Make ``mask`` the mask of ``module.name``: in place where the tensor is pruned already, whoever pruned it."""
     _Masked.apply(module, name, importance_scores=mask)
+
+
+def without_pruning(model: nn.Module) -> nn.Module:
+    """Return a copy in which masked tensors are plain parameters: no hooks, and zero where they were pruned."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        pruned = [name.removesuffix("_mask") for name in module._buffers if name.endswith("_mask")]
+        for name in pruned:
+            if _method_on(module, name) is not None:
+                torch_prune.remove(module, name)  # type: ignore[no-untyped-call]
+    return model
 
 
 def _method_on(module: nn.Module, name: str) -> torch_prune.BasePruningMethod | None:

@@ -94,15 +94,24 @@ class Rewinder:
             for model in models:
                 self._capture(model)
 
-    def step(self, model: nn.Module | None = None) -> None:
-        """Count an optimiser step of one model, or of all where none is named; captures when the step is reached.
+    def step(self, model: nn.Module | None = None, steps: int = 1) -> None:
+        """Count optimiser steps of one model, or of all where none is named; captures when the step is reached.
 
-        Steps after that one, and those of later levels, change nothing.
+        Steps after that one, and those of later levels, change nothing. A loop that calls this less often than at
+        every step says how many ``steps`` it has made since, and has to call it at the step to go back to.
+
+        Raises:
+            PruningError: the step to go back to was passed over.
         """
         for index, watched in enumerate(self._models):
             if model is None or watched is model:
-                self._steps[index] += 1
-                if self._steps[index] == self.at and self._states[index] is None:
+                before, self._steps[index] = self._steps[index], self._steps[index] + steps
+                if self._states[index] is None and self._steps[index] >= self.at:
+                    if self._steps[index] > self.at:
+                        raise PruningError(
+                            f"the rewind point at step {self.at} was passed over: from {before} steps the count went "
+                            f"to {self._steps[index]}. Call rewinder.step() at that very step."
+                        )
                     self._capture(watched)
 
     def captured(self, model: nn.Module) -> State:

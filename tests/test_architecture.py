@@ -41,8 +41,12 @@ ROOMS = """
     models.build
     models
     training.plan training.stopping
-    training.record
-    training.loop
+    training.record training.batches training.engine training.optimizer
+    training.loop training.lowering
+    training.stacked training.sparse
+    training.perceptrons training.unhooked
+    training.choice
+    training.population
     training
     recipes
     recipe

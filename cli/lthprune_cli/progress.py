@@ -34,6 +34,7 @@ class RunProgress:
         self._levels = self._progress.add_task("levels", total=recipe.prune.levels + 1, completed=finished)
         self._steps = self._progress.add_task("", total=recipe.run.trials * recipe.train.steps)
         self._level = finished - 1
+        self._made = [0] * recipe.run.trials  # steps of each trial at the present level
 
     def __enter__(self) -> "RunProgress":
         if not self._progress.disable:  # a hidden bar of rich before 15 would still end its line
@@ -57,10 +58,12 @@ class RunProgress:
     def _evaluation(self, level: int, trial: int, evaluation: Evaluation) -> None:
         if level != self._level:
             self._level = level
+            self._made = [0] * len(self._made)
             self._progress.reset(self._steps)
+        self._made[trial] = evaluation.step
         self._progress.update(
             self._steps,
-            completed=trial * self._recipe.train.steps + evaluation.step,
+            completed=sum(self._made),
             description=f"loss {evaluation.val_loss:.3f} acc {evaluation.val_acc:.2%}",
         )
 
@@ -70,6 +73,7 @@ class RunProgress:
         test_acc = [ticket.metrics["test_acc"] for ticket in tickets]
         self._console.print(
             f"level {tickets[0].level:2d}  density {tickets[0].density:7.2%}  "
-            f"val acc {sum(val_acc) / len(val_acc):.2%}  test acc {sum(test_acc) / len(test_acc):.2%}",
+            f"val acc {sum(val_acc) / len(val_acc):.2%}  test acc {sum(test_acc) / len(test_acc):.2%}  "
+            f"{tickets[0].metrics['engine']}",
             highlight=False,
         )

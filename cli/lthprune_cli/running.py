@@ -28,13 +28,14 @@ def run(
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="The folder that run directories are made in.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    engine: Annotated[str | None, typer.Option(help="auto, reference, stacked or sparse: what trains.")] = None,
     settings: Settings = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level; kept in a run directory."""
     from lthprune.experiment import run_recipe
     from lthprune.recipe import load_recipe
 
-    options = {"prune.method": method, "run.trials": trials, "run.seed": seed}
+    options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     loaded = load_recipe(recipe, overrides)
     name = Path(recipe).stem if recipe.endswith(".toml") else recipe

@@ -1,7 +1,10 @@
-"""Training: the plan, early stopping, and the loop."""
+"""Training: the plan, early stopping, the readable loop, and the engines that are faster."""
 
-from lthprune.training.loop import check_batches, evaluate, train
+from lthprune.training.batches import check_batches
+from lthprune.training.choice import check_engine
+from lthprune.training.loop import evaluate, train
 from lthprune.training.plan import TrainingPlan
+from lthprune.training.population import train_population
 from lthprune.training.record import HISTORIES, Evaluation, Training
 from lthprune.training.stopping import early_stopping_index, should_stop
 
@@ -11,8 +14,10 @@ __all__ = [
     "Training",
     "TrainingPlan",
     "check_batches",
+    "check_engine",
     "early_stopping_index",
     "evaluate",
     "should_stop",
     "train",
+    "train_population",
 ]

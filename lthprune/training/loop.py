@@ -4,15 +4,15 @@ The model may be pruned in torch's terms: its hooks mask every forward pass, so 
 whatever momentum or weight decay do to the dense parameters beneath.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthprune.data import Dataset
-from lthprune.errors import DataError
 from lthprune.state import State, snapshot
+from lthprune.training.batches import Batches
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
 
@@ -49,16 +49,18 @@ def train(
     record, evaluations = Record(plan), set(plan.evaluation_steps)
     kept: State | None = None
     optimizer = plan.make_optimizer(model.parameters())
-    batches = minibatches(len(data.x_train), plan.batch_size, order)
+    device = data.x_train.device
+    batches = Batches(len(data.x_train), plan.batch_size, [order], device)
     for _ in range(start):
         next(batches)
-    train_loss, since = torch.zeros((), device=data.x_train.device), 0
+    train_loss, since = torch.zeros((), device=device), 0
     model.train()
     for step in range(start + 1, plan.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
-        batch = next(batches).to(data.x_train.device)
-        loss = F.cross_entropy(model(data.x_train[batch]), data.y_train[batch])
+        (batch,) = next(batches)
+        with plan.autocast(device):
+            loss = F.cross_entropy(model(data.x_train[batch]), data.y_train[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -67,8 +69,9 @@ def train(
         if on_step is not None:
             on_step()
         if step in evaluations:
-            val_loss, val_acc = evaluate(model, data.x_val, data.y_val)
-            _, test_acc = evaluate(model, data.x_test, data.y_test)
+            with plan.autocast(device):
+                val_loss, val_acc = evaluate(model, data.x_val, data.y_val)
+                _, test_acc = evaluate(model, data.x_test, data.y_test)
             evaluation = Evaluation(step, float(train_loss) / since, val_loss, val_acc, test_acc)
             record.enter(evaluation)
             if keep_early_stop and record.last_is_best:
@@ -80,24 +83,6 @@ def train(
             if record.should_stop and step >= least:
                 break
     return record.close(kept)
-
-
-def minibatches(samples: int, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of one batch after another, for ever; every epoch is a new permutation."""
-    check_batches(samples, batch_size)
-    while True:
-        epoch = torch.randperm(samples, generator=order)
-        for start in range(0, samples - batch_size + 1, batch_size):
-            yield epoch[start : start + batch_size]
-
-
-def check_batches(samples: int, batch_size: int) -> None:
-    """Raise a DataError if there are too few training samples for a single batch."""
-    if batch_size > samples:
-        raise DataError(
-            f"batch_size = {batch_size:,}, but there are only {samples:,} training samples. Lower it, or hold out "
-            "fewer samples for validation."
-        )
 
 
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:

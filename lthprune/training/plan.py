@@ -1,7 +1,7 @@
 """How a network is trained: the optimiser, the steps, when to look and when to stop."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -37,6 +37,11 @@ class TrainingPlan(Section):
     """by how much a minimum must be lower than the one before to count as new"""
     loss_cutoff: float | None = Field(default=None, gt=0)
     """stop once the validation loss is below"""
+    engine: Literal["auto", "reference", "stacked", "sparse"] = "auto"
+    """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (they, without what
+    is pruned; for multilayer perceptrons on a CPU), or ``auto``: at every level the fastest"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """``bf16`` multiplies in 16 bits (PyTorch's autocast), where training spends its time on convolutions"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingPlan":
@@ -52,11 +57,15 @@ class TrainingPlan(Section):
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return a fresh optimiser over parameters."""
-        words = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+        words: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.momentum, **words)  # type: ignore[arg-type]
+            return torch.optim.SGD(parameters, momentum=self.momentum, **words)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, **words)  # type: ignore[arg-type]
+        return kind(parameters, **words)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context of the plan's precision, for forward passes."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1.

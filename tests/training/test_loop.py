@@ -1,19 +1,16 @@
 import math
-from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 import lthprune
-from lthprune.errors import DataError
 from lthprune.state import masks_of, snapshot
 from lthprune.training import HISTORIES, Evaluation, TrainingPlan, evaluate, train
-from lthprune.training.loop import minibatches
+from lthprune.training.batches import Batches
 from tests.nets import all_bits, net
 from tests.strategies import seeds
 from tests.tiny import noise
@@ -33,22 +30,6 @@ def plan(**words: object) -> TrainingPlan:
 
 def order(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@given(samples=st.integers(1, 40), batch_size=st.integers(1, 40), seed=seeds)
-def test_every_epoch_is_a_new_permutation_without_a_last_incomplete_batch(
-    samples: int, batch_size: int, seed: int
-) -> None:
-    if batch_size > samples:
-        with pytest.raises(DataError, match="only"):
-            next(minibatches(samples, batch_size, order(seed)))
-        return
-    generator, epochs = order(seed), 3
-    whole = samples // batch_size
-    batches = list(islice(minibatches(samples, batch_size, order(seed)), epochs * whole))
-    for epoch in range(epochs):
-        seen = torch.cat(batches[epoch * whole : (epoch + 1) * whole])
-        assert torch.equal(seen, torch.randperm(samples, generator=generator)[: whole * batch_size])
 
 
 @pytest.mark.parametrize("form", ["dense", "normalised"])
@@ -71,7 +52,9 @@ def test_training_is_what_a_plain_loop_with_torchs_optimiser_does(words: dict[st
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 8])
     losses = []
-    for batch in islice(minibatches(40, 8, order()), 12):
+    batches = Batches(40, 8, [order()])
+    for _ in range(12):
+        (batch,) = next(batches)
         loss = F.cross_entropy(twin(DATA.x_train[batch]), DATA.y_train[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

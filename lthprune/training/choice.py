@@ -1,0 +1,58 @@
+"""Which engine trains a population."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lthprune.data import Dataset
+from lthprune.errors import RecipeError
+from lthprune.training.engine import Engine
+from lthprune.training.lowering import DenseLayer, is_perceptron, lower
+from lthprune.training.perceptrons import Perceptrons
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.unhooked import Unhooked
+
+_SPARSE_BELOW = 0.3  # density; measured by tests/benchmarks/training.py
+
+
+def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
+    """Return the engine that the plan asks for, by default the fastest; None is the plain loop.
+
+    Raises:
+        RecipeError: sparse training was asked for, and cannot be had.
+    """
+    check_engine(models[0], plan, data.x_train.device)
+    if plan.engine == "reference":
+        return None
+    if not _lowered(models[0], plan):
+        return Unhooked(models, data, plan)
+    layers = lower(models)
+    wanted = {
+        "auto": [_is_faster_sparse(layer) for layer in layers],
+        "stacked": [False for _ in layers],
+        "sparse": [True for _ in layers],
+    }
+    return Perceptrons(models, data, plan, wanted[plan.engine])
+
+
+def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
+    """Raise a RecipeError if the plan asks for sparse training where there is none."""
+    if plan.engine != "sparse":
+        return
+    ways = 'Take engine = "auto", which finds the fastest way.'
+    if plan.precision != "fp32":
+        raise RecipeError(f'engine = "sparse" trains in fp32, not in {plan.precision}. {ways}')
+    if not is_perceptron(model):
+        raise RecipeError(f'engine = "sparse" is for multilayer perceptrons; this network is none. {ways}')
+    if device.type != "cpu" or not torch.backends.mkl.is_available():
+        raise RecipeError(f'engine = "sparse" needs a CPU, and a PyTorch that was built with MKL. {ways}')
+
+
+def _lowered(model: nn.Module, plan: TrainingPlan) -> bool:
+    return plan.precision == "fp32" and is_perceptron(model)
+
+
+def _is_faster_sparse(layer: DenseLayer) -> bool:
+    has_sparse = layer.weight.device.type == "cpu" and torch.backends.mkl.is_available()
+    return has_sparse and layer.density < _SPARSE_BELOW

@@ -1,0 +1,125 @@
+"""Multilayer perceptrons as plain tensors: out of the modules before a training, back into them after it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.state import live_state, masks_of, refresh
+
+_aten = torch.ops.aten
+
+
+class Activation(NamedTuple):
+    """An activation: inputs to outputs, and the gradient of (gradient, inputs, outputs) as autograd has it."""
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+_ACTIVATIONS: dict[type[nn.Module], Activation] = {
+    nn.ReLU: Activation(torch.relu, lambda gradient, _, y: _aten.threshold_backward(gradient, y, 0)),
+    nn.Tanh: Activation(torch.tanh, lambda gradient, _, y: _aten.tanh_backward(gradient, y)),
+    nn.Sigmoid: Activation(torch.sigmoid, lambda gradient, _, y: _aten.sigmoid_backward(gradient, y)),
+    nn.ELU: Activation(
+        nn.functional.elu, lambda gradient, x, _: _aten.elu_backward(gradient, 1.0, 1.0, 1.0, False, x)
+    ),
+    nn.GELU: Activation(nn.functional.gelu, lambda gradient, x, _: _aten.gelu_backward(gradient, x)),
+    nn.LeakyReLU: Activation(
+        nn.functional.leaky_relu, lambda gradient, x, _: _aten.leaky_relu_backward(gradient, x, 0.01, False)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """A dense layer of every trial, and the activation after it (None after the last)."""
+
+    name: str
+    weight: Tensor  # (trials, out, in), zero where it is pruned
+    bias: Tensor  # (trials, out), or (trials, 0) without biases
+    weight_mask: Tensor  # bool, as the weight
+    bias_mask: Tensor  # bool, as the bias
+    activation: Activation | None
+
+    @property
+    def density(self) -> float:
+        """The fraction of weights left, over all trials, in [0, 1]."""
+        return int(self.weight_mask.count_nonzero()) / self.weight_mask.numel()
+
+    def keep(self, trials: Sequence[int]) -> "DenseLayer":
+        """Return the layer of some of the trials."""
+        tensors = ("weight", "bias", "weight_mask", "bias_mask")
+        return replace(self, **{name: getattr(self, name)[list(trials)] for name in tensors})
+
+
+def is_perceptron(model: nn.Module) -> bool:
+    """Say whether a model is a multilayer perceptron that can be lowered.
+
+    Dense layers in a row, flattened inputs before and a known activation between them, and no hooks but those of
+    pruning.
+
+    Examples:
+        >>> is_perceptron(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+        True
+        >>> is_perceptron(nn.Sequential(nn.Linear(4, 2), nn.Dropout()))
+        False
+    """
+    if type(model) is not nn.Sequential or not len(model):
+        return False
+    modules = list(model)
+    body = modules[1:] if type(modules[0]) is nn.Flatten and modules[0].start_dim == 1 else modules
+    alternate = len(body) % 2 == 1 and all(
+        type(module) is nn.Linear if place % 2 == 0 else _activation(module) is not None
+        for place, module in enumerate(body)
+    )
+    hooks = sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in (model, *modules))
+    dense = [module for module in body if isinstance(module, nn.Linear)]
+    return alternate and len(set(map(id, dense))) == len(dense) and hooks == len(masks_of(model))
+
+
+def lower(models: Sequence[nn.Module]) -> list[DenseLayer]:
+    """Return copies of the dense layers of perceptrons of one architecture."""
+    states, masks = [live_state(model) for model in models], [masks_of(model) for model in models]
+    assert isinstance(models[0], nn.Sequential)
+    named = list(models[0].named_children())
+    layers = []
+    for place, (name, module) in enumerate(named):
+        if not isinstance(module, nn.Linear):
+            continue
+        weight, weight_mask = _stacked(states, masks, f"{name}.weight")
+        none = torch.empty(len(models), 0, dtype=weight.dtype, device=weight.device)
+        bias, bias_mask = _stacked(states, masks, f"{name}.bias") if module.bias is not None else (none, none.bool())
+        activation = _activation(named[place + 1][1]) if place + 1 < len(named) else None
+        layers.append(DenseLayer(name, weight, bias, weight_mask, bias_mask, activation))
+    return layers
+
+
+def lift(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Write trained tensors into a model; what lies dense beneath pruned weights stays as it is."""
+    live, masks = live_state(model), masks_of(model)
+    with torch.no_grad():
+        for name, values in state.items():
+            kept = torch.where(masks[name].bool(), values, live[name]) if name in masks else values
+            live[name].copy_(kept)
+    refresh(model)
+
+
+def _activation(module: nn.Module) -> Activation | None:
+    known = _ACTIVATIONS.get(type(module))
+    usual = getattr(module, "alpha", 1.0) == 1.0 and getattr(module, "negative_slope", 0.01) == 0.01
+    return known if usual and getattr(module, "approximate", "none") == "none" else None
+
+
+def _stacked(
+    states: Sequence[dict[str, Tensor]], masks: Sequence[dict[str, Tensor]], name: str
+) -> tuple[Tensor, Tensor]:
+    """Return a tensor of all trials, masked, and its masks; all true where nothing is pruned."""
+    values = torch.stack([state[name].detach() for state in states])
+    mask = torch.stack(
+        [held[name].bool() if name in held else torch.ones_like(state[name], dtype=torch.bool)
+         for state, held in zip(states, masks, strict=True)]
+    )
+    return values * mask, mask

@@ -1,0 +1,71 @@
+"""torch's optimisers on a single row of values.
+
+``torch.optim``'s functions, called as its classes call them: on small tensors the classes' bookkeeping takes longer
+than the arithmetic.
+"""
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+from lthprune.training.plan import TrainingPlan
+
+
+class RowOptimizer:
+    """The plan's optimiser of these values, in place, by these gradients."""
+
+    def __init__(self, plan: TrainingPlan, values: Tensor, gradients: Tensor) -> None:
+        self._plan = plan
+        self._values, self._gradients = values, gradients
+        self._moments = [torch.zeros_like(values) for _ in range(1 if plan.optimizer == "sgd" else 2)]
+        self._steps = torch.zeros((), device=values.device)
+        self.lr: float | Tensor = torch.zeros((), device=values.device) if values.is_cuda else 0.0
+
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate; on a GPU where a captured graph reads it."""
+        if isinstance(self.lr, Tensor):
+            self.lr.fill_(lr)
+        else:
+            self.lr = lr
+
+    def step(self) -> None:
+        """Make a step."""
+        plan, values, gradients = self._plan, [self._values], [self._gradients]
+        if plan.optimizer == "sgd":
+            sgd(
+                values,
+                gradients,
+                [self._moments[0] if plan.momentum else None],
+                fused=True,
+                weight_decay=plan.weight_decay,
+                momentum=plan.momentum,
+                lr=self.lr,  # type: ignore[arg-type]
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+            return
+        (adam if plan.optimizer == "adam" else adamw)(
+            values,
+            gradients,
+            self._moments[:1],
+            self._moments[1:],
+            [],
+            [self._steps],
+            fused=True,
+            capturable=values[0].is_cuda,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=plan.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def keep(self, kept: Tensor, values: Tensor, gradients: Tensor) -> None:
+        """Go on with the values that are kept, a boolean for each; they lie here now, and their gradients there."""
+        self._values, self._gradients = values, gradients
+        self._moments = [moment[kept] for moment in self._moments]

@@ -1,0 +1,134 @@
+"""A population of multilayer perceptrons, trained side by side without autograd.
+
+Activations are (trials, features, samples). All parameters lie in one row, so that the optimiser and the masks
+take one call each; a layer looks at its part of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.data import Dataset
+from lthprune.training.engine import Measured
+from lthprune.training.lowering import lift, lower
+from lthprune.training.optimizer import RowOptimizer
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.sparse import SparseLayer
+from lthprune.training.stacked import StackedLayer
+
+_CACHED = 1 << 21  # values of a layer's outputs that are evaluated at once: they stay in the processor's cache
+
+
+class Perceptrons:
+    """The engine of multilayer perceptrons.
+
+    Args:
+        models: of one architecture, as ``is_perceptron`` will have it.
+        data: on the models' device.
+        plan: the optimiser.
+        sparse: says of every layer whether to take a sparse matrix for it.
+    """
+
+    def __init__(
+        self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, sparse: Sequence[bool]
+    ) -> None:
+        self._models = list(models)
+        self._layers: list[StackedLayer | SparseLayer] = [
+            SparseLayer(layer) if takes_sparse else StackedLayer(layer)
+            for layer, takes_sparse in zip(lower(models), sparse, strict=True)
+        ]
+        self.name = "sparse" if all(sparse) else "mixed" if any(sparse) else "stacked"
+        self._x, self._y = data.x_train.flatten(1), data.y_train
+        widest = max(layer.layer.weight.shape[1] for layer in self._layers)
+        self._samples_at_once = max(64, _CACHED // (len(models) * widest))
+        self._validation = self._chunks(data.x_val, data.y_val)
+        self._test = self._chunks(data.x_test, data.y_test)
+        self._bind(torch.cat([layer.initial() for layer in self._layers]))
+        self._optimizer = RowOptimizer(plan, self._values, self._gradients)
+        self._losses = self._values.new_zeros(len(models), 1, plan.batch_size)  # summed over steps, of every sample
+        self._minus_ones = torch.full_like(self._losses, -1)
+        self._steps = 0
+
+    def step(self, batch: Tensor, lr: float) -> None:
+        """Make one optimiser step on these samples, (trials, batch)."""
+        self._optimizer.set_lr(lr)
+        x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
+        if isinstance(self._layers[0], SparseLayer):
+            x = x.contiguous()
+        inputs, sums, outputs = [], [], x
+        for layer in self._layers:
+            inputs.append(outputs)
+            sums.append(layer.forward(outputs))
+            activation = layer.layer.activation
+            outputs = sums[-1] if activation is None else activation.forward(sums[-1])
+        labels = self._y[batch].unsqueeze(1)  # (trials, 1, batch)
+        logs = outputs.log_softmax(dim=1)
+        self._losses -= logs.gather(1, labels)
+        gradient = logs.exp_().scatter_add_(1, labels, self._minus_ones).div_(batch.shape[1])
+        for place in reversed(range(len(self._layers))):
+            layer = self._layers[place]
+            if layer.layer.activation is not None:
+                gradient = layer.layer.activation.backward(gradient, sums[place], inputs[place + 1])
+            below = layer.backward(inputs[place], gradient, to_inputs=place > 0)
+            gradient = gradient if below is None else below
+        if self._mask is not None:
+            self._gradients *= self._mask
+        self._optimizer.step()
+        self._steps += 1
+
+    def measure(self) -> list[Measured]:
+        """Evaluate every trial; the training loss is the mean over the steps since the last call."""
+        val_loss, val_acc = self._evaluate(self._validation)
+        _, test_acc = self._evaluate(self._test)
+        columns = (self._losses.mean(dim=(1, 2)) / self._steps, val_loss, val_acc, test_acc)
+        self._losses.zero_()
+        self._steps = 0
+        return [Measured(*row) for row in torch.stack([column.double() for column in columns], dim=1).tolist()]
+
+    def lift(self, trial: int) -> None:
+        """Bring a trial's model up to date."""
+        lift(self._models[trial], {name: each for layer in self._layers for name, each in layer.lifted(trial).items()})
+
+    def keep(self, trials: Sequence[int]) -> None:
+        """Go on with these trials alone."""
+        owners = torch.cat([layer.owners() for layer in self._layers])
+        kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
+        self._models = [self._models[trial] for trial in trials]
+        self._layers = [layer.keep(trials) for layer in self._layers]
+        self._losses, self._minus_ones = self._losses[list(trials)], self._minus_ones[list(trials)]
+        self._bind(self._values[kept])
+        self._optimizer.keep(kept, self._values, self._gradients)
+
+    def _bind(self, values: Tensor) -> None:
+        """Let these be the values of all layers."""
+        self._values, self._gradients = values, torch.zeros_like(values)
+        mask = torch.cat([layer.mask() for layer in self._layers])
+        self._mask = None if mask.all() else mask.to(values.dtype)
+        sizes = [len(layer.initial()) for layer in self._layers]
+        for layer, own, gradients in zip(
+            self._layers, values.split(sizes), self._gradients.split(sizes), strict=True
+        ):
+            layer.bind(own, gradients)
+
+    def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return inputs (features, n) and labels (n,) in parts that are small enough to be evaluated at once."""
+        return [
+            (inputs.flatten(1).t().contiguous(), labels)
+            for inputs, labels in zip(x.split(self._samples_at_once), y.split(self._samples_at_once), strict=True)
+        ]
+
+    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return every trial's mean cross-entropy (nats) and accuracy."""
+        loss, correct = (self._values.new_zeros(len(self._models)) for _ in range(2))
+        for x, y in chunks:
+            outputs = x
+            for layer in self._layers:
+                outputs = layer.forward(outputs)
+                if layer.layer.activation is not None:
+                    outputs = layer.layer.activation.forward(outputs)
+            labels = y.expand(len(outputs), 1, -1)
+            loss -= outputs.log_softmax(dim=1).gather(1, labels).sum(dim=(1, 2))
+            correct += (outputs.argmax(dim=1) == y).sum(dim=1)
+        samples = sum(len(y) for _, y in chunks)
+        return loss / samples, correct / samples

@@ -1,0 +1,100 @@
+"""A population in training: the trials of a run side by side, by whichever engine is fastest."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from lthprune.data import Dataset
+from lthprune.state import State, snapshot
+from lthprune.training.batches import Batches
+from lthprune.training.choice import choose_engine
+from lthprune.training.loop import train
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.record import Evaluation, Record, Training
+
+
+def train_population(
+    models: Sequence[nn.Module],
+    data: Dataset,
+    plan: TrainingPlan,
+    orders: Sequence[torch.Generator],
+    *,
+    start: int = 0,
+    least: int = 0,
+    fine_tune: bool = False,
+    keep_early_stop: bool = False,
+    on_steps: Callable[[int, int], object] | None = None,
+    on_evaluation: Callable[[int, Evaluation], object] | None = None,
+) -> list[Training]:
+    """Train models of one architecture in place, each as ``train`` would train it.
+
+    Every model has its own data order and stops on its own; one that has stopped costs nothing more.
+
+    Args:
+        models: dense or pruned, on the device of the data.
+        data: what all of them are trained on.
+        plan: optimiser, steps, evaluations, stopping, engine, precision.
+        orders: decide the order of the training samples, one for each model.
+        start: steps that are made already (late rewinding); their batches are passed over.
+        least: the step before which training is never stopped early (a rewind point has to be reached).
+        fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
+        keep_early_stop: keep a copy of each model at its early-stopping step.
+        on_steps: called with a trial, its model up to date, and the steps made since the last call: at ``least``
+            steps, and perhaps more often.
+        on_evaluation: called with a trial and its evaluation.
+    """
+    words = {"start": start, "least": least, "fine_tune": fine_tune, "keep_early_stop": keep_early_stop}
+    engine = choose_engine(models, data, plan)
+    if engine is None:
+        return [
+            train(
+                model,
+                data,
+                plan,
+                order,
+                on_step=None if on_steps is None else partial(on_steps, trial, 1),
+                on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
+                **words,  # type: ignore[arg-type]
+            )
+            for trial, (model, order) in enumerate(zip(models, orders, strict=True))
+        ]
+    record = [Record(plan) for _ in models]
+    kept: list[State | None] = [None] * len(models)
+    evaluations = set(plan.evaluation_steps)
+    batches = Batches(len(data.x_train), plan.batch_size, orders, data.x_train.device)
+    for _ in range(start):
+        next(batches)
+    live = list(range(len(models)))  # the trials that the engine still trains, in its order
+    for step in range(start + 1, plan.steps + 1):
+        engine.step(next(batches), plan.lr_at(plan.steps if fine_tune else step))
+        if step == least and on_steps is not None:
+            for place, trial in enumerate(live):
+                engine.lift(place)
+                on_steps(trial, step - start)
+        if step in evaluations:
+            going = []
+            for place, (trial, measured) in enumerate(zip(live, engine.measure(), strict=True)):
+                evaluation = Evaluation(step, *measured)
+                record[trial].enter(evaluation)
+                best = keep_early_stop and record[trial].last_is_best
+                stops = record[trial].should_stop and step >= least
+                if best or stops:
+                    engine.lift(place)
+                if best:
+                    kept[trial] = snapshot(models[trial])
+                if not stops:
+                    going.append(place)
+                if on_evaluation is not None:
+                    on_evaluation(trial, evaluation)
+            if not going:
+                live = []
+                break
+            if len(going) < len(live):
+                engine.keep(going)
+                batches.keep(going)
+                live = [live[place] for place in going]
+    for place in range(len(live)):
+        engine.lift(place)
+    return [each.close(state, engine.name) for each, state in zip(record, kept, strict=True)]

@@ -1,0 +1,104 @@
+"""A dense layer of all trials as one block-diagonal sparse matrix: what is pruned costs nothing."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lthprune.state import State
+from lthprune.training.lowering import DenseLayer
+
+
+class SparseLayer:
+    """A layer whose values are the weights that are left, trial by trial, row by row; then the biases (trials, out).
+
+    The weights are a matrix (trials x out, trials x in) in compressed sparse rows, with a block for each trial.
+    torch multiplies it by MKL, and makes the gradient by ``sampled_addmm`` at its places alone.
+    """
+
+    def __init__(self, layer: DenseLayer) -> None:
+        self.layer = layer
+        self._trials, self._out, self._in = layer.weight_mask.shape
+        trial, row, column = layer.weight_mask.nonzero(as_tuple=True)
+        rows, columns = trial * self._out + row, trial * self._in + column
+        self._places = (trial, row, column)
+        self._split = (len(rows), layer.bias.numel())
+        self._bias_shape = (self._trials * self._out if layer.bias.numel() else 0, 1)
+        self._pattern = _Pattern(rows, columns, (self._trials * self._out, self._trials * self._in))
+        self._shared_pattern = _Pattern(rows, column, (self._trials * self._out, self._in))
+        self._order = torch.argsort(columns, stable=True)  # of the values, row by row in the transposed matrix
+        self._transposed_pattern = _Pattern(
+            columns[self._order], rows[self._order], (self._trials * self._in, self._trials * self._out)
+        )
+
+    def initial(self) -> Tensor:
+        """Return the values that training starts from, in a row."""
+        return torch.cat([self.layer.weight[self._places], self.layer.bias.flatten()])
+
+    def mask(self) -> Tensor:
+        """Return which values are left, bool, in a row."""
+        weights = torch.ones(self._split[0], dtype=torch.bool)
+        return torch.cat([weights, self.layer.bias_mask.flatten()])
+
+    def owners(self) -> Tensor:
+        """Return the trial of every value, in a row."""
+        return torch.cat([self._places[0], torch.arange(self._trials).repeat_interleave(self._split[1] // self._trials)])
+
+    def bind(self, values: Tensor, gradients: Tensor) -> None:
+        """Take the values from here, and write their gradients there."""
+        self._values, bias = values.split(self._split)
+        self._bias = bias.view(self._bias_shape)
+        weight_gradient, bias_gradient = gradients.split(self._split)
+        self._bias_gradient = bias_gradient.view(self._bias_shape)
+        self._transposed_values = torch.empty_like(self._values)
+        self._weight = self._pattern.matrix(self._values)
+        self._shared_weight = self._shared_pattern.matrix(self._values)
+        self._weight_gradient = self._pattern.matrix(weight_gradient)
+        self._transposed = self._transposed_pattern.matrix(self._transposed_values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (trials, out, n) of inputs (trials, in, n), or of (in, n), which are the same for all trials."""
+        weight = self._shared_weight if x.ndim == 2 else self._weight
+        x = x.reshape(weight.shape[1], -1)
+        y = torch.addmm(self._bias, weight, x) if self._bias.numel() else torch.mm(weight, x)
+        return y.view(self._trials, self._out, -1)
+
+    def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
+        """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        x, gradient = x.reshape(self._trials * self._in, -1), gradient.reshape(self._trials * self._out, -1)
+        torch.sparse.sampled_addmm(self._weight_gradient, gradient, x.t(), beta=0.0, out=self._weight_gradient)
+        if self._bias.numel():
+            torch.sum(gradient, dim=1, keepdim=True, out=self._bias_gradient)
+        if not to_inputs:
+            return None
+        torch.index_select(self._values, 0, self._order, out=self._transposed_values)
+        return torch.mm(self._transposed, gradient).view(self._trials, self._in, -1)
+
+    def lifted(self, trial: int) -> State:
+        """Return a trial's weights and biases by plain name."""
+        own, (_, row, column) = self._places[0] == trial, self._places
+        weight = torch.zeros_like(self.layer.weight[trial])
+        weight[row[own], column[own]] = self._values[own]
+        lifted = {f"{self.layer.name}.weight": weight}
+        bias = self._bias.view(self._trials, -1)[trial]
+        return lifted | ({f"{self.layer.name}.bias": bias} if self._bias.numel() else {})
+
+    def keep(self, trials: Sequence[int]) -> "SparseLayer":
+        """Return the layer of some of the trials; its values are still to be bound."""
+        return SparseLayer(self.layer.keep(trials))
+
+
+class _Pattern:
+    """Where a sparse matrix has values: in rows, in ascending order, and columns."""
+
+    def __init__(self, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
+        starts = torch.zeros(shape[0] + 1, dtype=torch.long)
+        starts[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
+        self._starts, self._columns, self._shape = starts.int(), columns.int(), shape
+
+    def matrix(self, values: Tensor) -> Tensor:
+        """Return a matrix that holds these very values, not a copy."""
+        with warnings.catch_warnings():  # torch calls its sparse matrices a beta, and its checks of them off
+            warnings.filterwarnings("ignore", message="(?s).*[Ss]parse", category=UserWarning)
+            return torch.sparse_csr_tensor(self._starts, self._columns, values, self._shape, check_invariants=False)

@@ -1,0 +1,65 @@
+"""A dense layer of all trials as one batched product."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lthprune.state import State
+from lthprune.training.lowering import DenseLayer
+
+
+class StackedLayer:
+    """A layer whose values are the weights (trials, out, in), then the biases (trials, out); pruned ones are zero."""
+
+    def __init__(self, layer: DenseLayer) -> None:
+        self.layer = layer
+        trials, out, _ = layer.weight.shape
+        self._shape = layer.weight.shape
+        self._split = (layer.weight.numel(), layer.bias.numel())
+        self._bias_shape = (trials, out, 1) if layer.bias.numel() else (trials, 0, 1)
+
+    def initial(self) -> Tensor:
+        """Return the values that training starts from, in a row."""
+        return torch.cat([self.layer.weight.flatten(), self.layer.bias.flatten()])
+
+    def mask(self) -> Tensor:
+        """Return which values are left, bool, in a row."""
+        return torch.cat([self.layer.weight_mask.flatten(), self.layer.bias_mask.flatten()])
+
+    def owners(self) -> Tensor:
+        """Return the trial of every value, in a row."""
+        trials = torch.arange(len(self.layer.weight), device=self.layer.weight.device)
+        return torch.cat([trials.repeat_interleave(size // len(trials)) for size in self._split])
+
+    def bind(self, values: Tensor, gradients: Tensor) -> None:
+        """Take the values from here, and write their gradients there."""
+        weight, bias = values.split(self._split)
+        self._weight, self._bias = weight.view(self._shape), bias.view(self._bias_shape)
+        weight, bias = gradients.split(self._split)
+        self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(self._bias_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (trials, out, n) of inputs (trials, in, n), or of (in, n), which are the same for all trials."""
+        if x.ndim == 2:
+            trials, out, features = self._shape
+            y = torch.mm(self._weight.view(trials * out, features), x).view(trials, out, -1)
+        else:
+            y = torch.bmm(self._weight, x)
+        return y.add_(self._bias) if self._bias.numel() else y
+
+    def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
+        """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        torch.bmm(gradient, x.transpose(1, 2), out=self._weight_gradient)
+        if self._bias.numel():
+            torch.sum(gradient, dim=2, keepdim=True, out=self._bias_gradient)
+        return torch.bmm(self._weight.transpose(1, 2), gradient) if to_inputs else None
+
+    def lifted(self, trial: int) -> State:
+        """Return a trial's weights and biases by plain name."""
+        lifted = {f"{self.layer.name}.weight": self._weight[trial]}
+        return lifted | ({f"{self.layer.name}.bias": self._bias[trial, :, 0]} if self._bias.numel() else {})
+
+    def keep(self, trials: Sequence[int]) -> "StackedLayer":
+        """Return the layer of some of the trials; its values are still to be bound."""
+        return StackedLayer(self.layer.keep(trials))
