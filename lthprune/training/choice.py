@@ -13,7 +13,9 @@ from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.unhooked import Unhooked
 
-_SPARSE_BELOW = 0.3  # density; measured by tests/benchmarks/training.py
+# Measured by tests/benchmarks/training.py. A rule of sizes and not of the clock: a resumed run chooses alike.
+_SPARSE_BELOW = 0.25  # density
+_SPARSE_FROM = 20_000  # weights, pruned ones and those of all trials included
 
 
 def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
@@ -55,4 +57,4 @@ def _lowered(model: nn.Module, plan: TrainingPlan) -> bool:
 
 def _is_faster_sparse(layer: DenseLayer) -> bool:
     has_sparse = layer.weight.device.type == "cpu" and torch.backends.mkl.is_available()
-    return has_sparse and layer.density < _SPARSE_BELOW
+    return has_sparse and layer.density < _SPARSE_BELOW and layer.weight.numel() >= _SPARSE_FROM

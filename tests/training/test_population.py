@@ -1,0 +1,316 @@
+"""Every engine equals the plain loop, trial by trial."""
+
+import copy
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lthprune.data import Dataset
+from lthprune.errors import RecipeError
+from lthprune.methods import write_mask
+from lthprune.state import live_state, masks_of, snapshot
+from lthprune.training import HISTORIES, Evaluation, Training, TrainingPlan, check_engine, train, train_population
+from lthprune.training.choice import choose_engine
+from lthprune.training.perceptrons import Perceptrons
+from tests.nets import FORMS, Architecture, all_bits
+from tests.strategies import seeds
+from tests.tiny import environment, noise
+
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.LeakyReLU)
+OPTIMIZERS: tuple[dict[str, object], ...] = (
+    {"optimizer": "sgd", "lr": 0.1},
+    {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    {"optimizer": "adam", "lr": 0.02},
+    {"optimizer": "adam", "lr": 0.02, "weight_decay": 0.1},
+    {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1},
+)
+PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")
+
+
+def doubled(data: Dataset) -> Dataset:
+    """Data in double precision, where engines that do the same agree to many digits."""
+    return Dataset(
+        *(x.double() if x.is_floating_point() else x for x in (data.x_train, data.y_train)),
+        *(x.double() if x.is_floating_point() else x for x in (data.x_val, data.y_val)),
+        *(x.double() if x.is_floating_point() else x for x in (data.x_test, data.y_test)),
+        classes=data.classes,
+        fingerprint=data.fingerprint,
+    )
+
+
+DATA = doubled(noise())
+
+
+def plan(**words: object) -> TrainingPlan:
+    optimizer = {} if "optimizer" in words else OPTIMIZERS[1]
+    return TrainingPlan.model_validate({"batch_size": 8, "steps": 12, "evaluate_every": 3} | optimizer | words)
+
+
+def orders(trials: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(trial) for trial in range(trials)]
+
+
+def one_by_one(models: list[nn.Module], plan: TrainingPlan, **words: object) -> list[Training]:
+    pairs = zip(models, orders(len(models)), strict=True)
+    return [train(model, DATA, plan, order, **words) for model, order in pairs]  # type: ignore[arg-type]
+
+
+def agree(models: list[nn.Module], twins: list[nn.Module], done: list[Training], expected: list[Training]) -> None:
+    for model, twin, training, reference in zip(models, twins, done, expected, strict=True):
+        for name, tensor in snapshot(twin).items():
+            torch.testing.assert_close(snapshot(model)[name], tensor, rtol=1e-6, atol=1e-8, msg=lambda m, n=name: n + m)
+        for name, mask in masks_of(twin).items():
+            assert torch.equal(masks_of(model)[name], mask)
+            assert not snapshot(model)[name][~mask.bool()].any()
+        for name in HISTORIES:
+            np.testing.assert_allclose(training.history[name], reference.history[name], rtol=2e-5, atol=1e-6)
+        assert training.early_stop == reference.early_stop
+
+
+@st.composite
+def perceptrons(draw: st.DrawFn) -> list[nn.Module]:
+    """A population, pruned anyhow: whole rows, columns and layers gone, biases pruned or not there at all."""
+    activation, bias = draw(st.sampled_from(ACTIVATIONS)), draw(st.booleans())
+    widths = [16, *draw(st.lists(st.integers(1, 7), max_size=3)), 3]
+    models: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 3))):
+        torch.manual_seed(draw(seeds))
+        layers: list[nn.Module] = [nn.Flatten()]
+        for features, out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(features, out, bias).double(), activation()]
+        models.append(nn.Sequential(*layers[:-1]))
+    masked = draw(st.sampled_from(["none", "weights", "both"]))
+    for place in range(1, len(widths) * 2 - 2, 2):
+        for model in models:
+            layer = model[place]  # type: ignore[index]
+            if masked != "none":
+                mask = torch.rand(layer.weight.shape) < draw(st.sampled_from([0.0, 0.05, 0.4, 0.9, 1.0]))
+                if draw(st.booleans()):
+                    mask[draw(st.integers(0, len(mask) - 1))] = False
+                    mask[:, draw(st.integers(0, mask.shape[1] - 1))] = False
+                write_mask(layer, "weight", mask)
+            if masked == "both" and bias:
+                write_mask(layer, "bias", torch.rand(layer.bias.shape) < 0.5)
+    return models
+
+
+@given(
+    models=perceptrons(),
+    engine=st.sampled_from(PERCEPTRON_ENGINES),
+    optimizer=st.sampled_from(OPTIMIZERS),
+    steps=st.integers(1, 12),
+)
+def test_every_engine_for_perceptrons_does_what_the_plain_loop_does(
+    models: list[nn.Module], engine: str, optimizer: dict[str, object], steps: int
+) -> None:
+    twins, words = copy.deepcopy(models), {**optimizer, "steps": steps}
+    done = train_population(models, DATA, plan(engine=engine, **words), orders(len(models)))
+    agree(models, twins, done, one_by_one(twins, plan(**words)))
+    assert all(training.engine == ("stacked" if engine == "auto" else engine) for training in done)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("density", [1.0, 0.4])
+@pytest.mark.parametrize("form", FORMS)
+def test_networks_of_all_kinds_train_without_hooks_as_they_do_with_them(
+    form: str, density: float, optimizer: dict[str, object]
+) -> None:
+    models = [Architecture(form, dtype=torch.float64).build(seed) for seed in range(2)]
+    if density < 1:
+        for model in models:
+            for module in model.modules():
+                if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+                    mask = torch.rand(module.weight.shape, generator=torch.Generator().manual_seed(1)) < density
+                    mask.flatten(1)[:, 0] = True  # batch norm blows a constant channel's rounding errors up
+                    write_mask(module, "weight", mask)
+    twins = copy.deepcopy(models)
+    done = train_population(models, DATA, plan(engine="stacked", **optimizer), orders(2))
+    agree(models, twins, done, one_by_one(twins, plan(**optimizer)))
+    assert [training.engine for training in done] == ["stacked", "stacked"]
+
+
+@pytest.mark.parametrize("form", ["dense", "normalised"])
+@pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
+@given(seed=seeds, optimizer=st.sampled_from(OPTIMIZERS))
+def test_each_trial_stops_on_its_own_and_the_others_go_on(
+    form: str, engine: str, seed: int, optimizer: dict[str, object]
+) -> None:
+    words = {**optimizer, "engine": engine if form == "dense" else "auto", "patience": 1, "steps": 30}
+    models = [Architecture(form, dtype=torch.float64).build(seed + trial) for trial in range(4)]
+    for model in models:
+        write_mask(model[-1], "weight", torch.rand(model[-1].weight.shape) < 0.7)
+    twins = copy.deepcopy(models)
+    done = train_population(models, DATA, plan(**words), orders(4), keep_early_stop=True)
+    expected = one_by_one(twins, plan(**words), keep_early_stop=True)
+    agree(models, twins, done, expected)
+    for training, reference in zip(done, expected, strict=True):
+        assert training.early_stop_state is not None
+        assert reference.early_stop_state is not None
+        for name, tensor in reference.early_stop_state.items():
+            torch.testing.assert_close(training.early_stop_state[name], tensor, rtol=1e-6, atol=1e-8)
+
+
+def test_trials_do_stop_at_different_steps_in_these_tests() -> None:
+    models = [Architecture("dense", dtype=torch.float64).build(trial) for trial in range(4)]
+    done = train_population(models, DATA, plan(patience=1, steps=30), orders(4))
+    assert len({int(np.isnan(training.history["val_loss"]).sum()) for training in done}) > 1
+
+
+@pytest.mark.parametrize("engine", ["reference", *PERCEPTRON_ENGINES])
+@pytest.mark.parametrize("words", [{"start": 5}, {"fine_tune": True}, {"start": 3, "fine_tune": True}, {"least": 7}])
+def test_late_starts_and_fine_tuning_are_those_of_the_plain_loop(engine: str, words: dict[str, object]) -> None:
+    made = {"lr_milestones": (4, 8), "loss_cutoff": 1e9, "optimizer": "adam", "lr": 0.02}
+    models = [Architecture(dtype=torch.float64).build(seed) for seed in range(3)]
+    twins = copy.deepcopy(models)
+    done = train_population(models, DATA, plan(engine=engine, **made), orders(3), **words)  # type: ignore[arg-type]
+    agree(models, twins, done, one_by_one(twins, plan(**made), **words))
+
+
+@pytest.mark.parametrize("form", ["dense", "convolutional"])
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_models_are_up_to_date_at_the_rewind_point(form: str, engine: str) -> None:
+    models = [Architecture(form, dtype=torch.float64).build(seed) for seed in range(2)]
+    twins = copy.deepcopy(models)
+    made, reached = [0, 0], {}
+
+    def look(trial: int, steps: int) -> None:
+        made[trial] += steps
+        if made[trial] == 4:
+            reached[trial] = snapshot(models[trial])
+
+    train_population(models, DATA, plan(engine=engine), orders(2), least=4, on_steps=look)
+    one_by_one(twins, plan(steps=4))
+    for trial, twin in enumerate(twins):
+        for name, tensor in snapshot(twin).items():
+            torch.testing.assert_close(reached[trial][name], tensor, rtol=1e-6, atol=1e-8)
+
+
+def test_a_watcher_sees_every_evaluation_of_every_trial() -> None:
+    seen: list[tuple[int, Evaluation]] = []
+    models = [Architecture(dtype=torch.float64).build(seed) for seed in range(2)]
+    done = train_population(
+        models, DATA, plan(), orders(2), on_evaluation=lambda trial, evaluation: seen.append((trial, evaluation))
+    )
+    assert [(trial, evaluation.step) for trial, evaluation in seen] == [
+        (trial, step) for step in (3, 6, 9, 12) for trial in range(2)
+    ]
+    for trial, evaluation in seen:
+        for name in HISTORIES:
+            assert getattr(evaluation, name) in done[trial].history[name]
+
+
+@pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
+def test_the_same_population_gives_the_same_bits(engine: str) -> None:
+    first, again = ([Architecture().build(seed) for seed in range(3)] for _ in range(2))
+    for models in (first, again):
+        train_population(models, noise(), plan(engine=engine), orders(3))
+    assert [all_bits(snapshot(model)) for model in first] == [all_bits(snapshot(model)) for model in again]
+
+
+def test_weights_beneath_the_masks_stay_as_they_are() -> None:
+    model = Architecture(dtype=torch.float64).build()
+    write_mask(model[1], "weight", torch.rand(model[1].weight.shape) < 0.5)
+    before, mask = live_state(model)["1.weight"].clone(), masks_of(model)["1.weight"]
+    train_population([model], DATA, plan(weight_decay=0.1), orders(1))
+    assert torch.equal(live_state(model)["1.weight"][~mask], before[~mask])
+    assert not torch.equal(live_state(model)["1.weight"][mask], before[mask])
+
+
+@pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
+def test_a_diverged_trial_does_not_spoil_the_others(engine: str) -> None:
+    models = [Architecture(dtype=torch.float64).build(seed) for seed in range(3)]
+    with torch.no_grad():
+        next(models[1].parameters()).fill_(math.nan)
+    twins = copy.deepcopy([models[0], models[2]])
+    done = train_population(models, DATA, plan(engine=engine), orders(3))
+    assert np.isnan(done[1].history["val_loss"]).all()
+    for twin, order, model in zip(twins, (0, 2), (models[0], models[2]), strict=True):
+        train(twin, DATA, plan(), orders(3)[order])
+        for name, tensor in snapshot(twin).items():
+            torch.testing.assert_close(snapshot(model)[name], tensor, rtol=1e-6, atol=1e-8)
+
+
+def test_auto_takes_sparse_matrices_for_large_layers_of_low_density() -> None:
+    def lenet(densities: tuple[float, float, float]) -> nn.Module:
+        shapes = ((784, 300), (300, 100), (100, 10))
+        layers = [nn.Linear(features, out) for features, out in shapes]
+        for layer, density in zip(layers, densities, strict=True):
+            write_mask(layer, "weight", torch.rand(layer.weight.shape) < density)
+        return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
+
+    data = noise((784,), classes=10)
+    for densities, name in (((0.9, 0.9, 0.9), "stacked"), ((0.1, 0.1, 0.1), "mixed"), ((0.5, 0.5, 0.1), "stacked")):
+        engine = choose_engine([lenet(densities) for _ in range(2)], data, plan())
+        assert isinstance(engine, Perceptrons)
+        assert engine.name == name
+
+
+@pytest.mark.parametrize(
+    ("form", "words", "device", "says"),
+    [
+        ("convolutional", {}, "cpu", "multilayer perceptrons"),
+        ("dense", {"precision": "bf16"}, "cpu", "fp32"),
+        ("dense", {}, "cuda", "CPU"),
+    ],
+)
+def test_sparse_training_is_refused_where_there_is_none(
+    form: str, words: dict[str, object], device: str, says: str
+) -> None:
+    with pytest.raises(RecipeError, match=says):
+        check_engine(Architecture(form).build(), plan(engine="sparse", **words), torch.device(device))
+    check_engine(Architecture(form).build(), plan(engine="auto", **words), torch.device(device))
+
+
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+@pytest.mark.parametrize("form", ["dense", "convolutional"])
+def test_bf16_rounds_the_products_and_keeps_the_weights(form: str, engine: str) -> None:
+    models = {precision: Architecture(form).build() for precision in ("fp32", "bf16")}
+    done = {
+        precision: train_population([model], noise(), plan(precision=precision, engine=engine), orders(1))[0]
+        for precision, model in models.items()
+    }
+    full, half = (snapshot(models[precision]) for precision in ("fp32", "bf16"))
+    for name, tensor in full.items():
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], tensor, rtol=0.1, atol=0.05)
+    assert all_bits(full) != all_bits(half)
+    np.testing.assert_allclose(done["bf16"].history["val_loss"], done["fp32"].history["val_loss"], rtol=0.1)
+
+
+MEMORY = """
+import sys, torch
+from lthprune.training import TrainingPlan, train_population
+from tests.nets import Architecture
+from tests.tiny import noise
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+def go(steps):
+    plan = TrainingPlan(optimizer="adam", lr=1e-3, batch_size=8, steps=steps, evaluate_every=50, engine=sys.argv[2])
+    models = [Architecture(sys.argv[1], width=200).build(seed) for seed in range(3)]
+    train_population(models, noise(), plan, [torch.Generator() for _ in models])
+
+go(300)
+go(300)
+before = peak()
+go(3000)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "stacked")])
+def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, form, engine], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert int(done.stdout) < 4_000  # kB; one activation kept of every step would be 3,000 x 5 kB
