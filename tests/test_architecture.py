@@ -41,7 +41,7 @@ ROOMS = """
     models.build
     models
     training.plan training.stopping
-    training.record training.batches training.engine training.optimizer
+    training.record training.batches training.engine training.optimizer training.graphs
     training.loop training.lowering
     training.stacked training.sparse
     training.perceptrons training.unhooked

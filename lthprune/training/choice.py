@@ -24,18 +24,20 @@ def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan
     Raises:
         RecipeError: sparse training was asked for, and cannot be had.
     """
-    check_engine(models[0], plan, data.x_train.device)
+    device = data.x_train.device
+    check_engine(models[0], plan, device)
+    captured = device.type == "cuda"
     if plan.engine == "reference":
         return None
     if not _lowered(models[0], plan):
-        return Unhooked(models, data, plan)
+        return Unhooked(models, data, plan, captured=captured)
     layers = lower(models)
     wanted = {
         "auto": [_is_faster_sparse(layer) for layer in layers],
         "stacked": [False for _ in layers],
         "sparse": [True for _ in layers],
     }
-    return Perceptrons(models, data, plan, wanted[plan.engine])
+    return Perceptrons(models, data, plan, wanted[plan.engine], captured=captured)
 
 
 def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> None:

@@ -14,21 +14,30 @@ from lthprune.training.plan import TrainingPlan
 
 
 class RowOptimizer:
-    """The plan's optimiser of these values, in place, by these gradients."""
+    """The plan's optimiser of these values, in place, by these gradients.
 
-    def __init__(self, plan: TrainingPlan, values: Tensor, gradients: Tensor) -> None:
+    ``captured`` keeps the learning rate in a tensor, for a recorded graph to read.
+    """
+
+    def __init__(self, plan: TrainingPlan, values: Tensor, gradients: Tensor, *, captured: bool = False) -> None:
         self._plan = plan
         self._values, self._gradients = values, gradients
         self._moments = [torch.zeros_like(values) for _ in range(1 if plan.optimizer == "sgd" else 2)]
         self._steps = torch.zeros((), device=values.device)
-        self.lr: float | Tensor = torch.zeros((), device=values.device) if values.is_cuda else 0.0
+        self._captured = captured
+        self._lr: float | Tensor = torch.zeros((), device=values.device) if captured else 0.0
+
+    @property
+    def state(self) -> list[Tensor]:
+        """The tensors that outlive a step."""
+        return [*self._moments, self._steps]
 
     def set_lr(self, lr: float) -> None:
-        """Set the learning rate; on a GPU where a captured graph reads it."""
-        if isinstance(self.lr, Tensor):
-            self.lr.fill_(lr)
+        """Set the learning rate of the steps to come."""
+        if isinstance(self._lr, Tensor):
+            self._lr.fill_(lr)
         else:
-            self.lr = lr
+            self._lr = lr
 
     def step(self) -> None:
         """Make a step."""
@@ -41,7 +50,7 @@ class RowOptimizer:
                 fused=True,
                 weight_decay=plan.weight_decay,
                 momentum=plan.momentum,
-                lr=self.lr,  # type: ignore[arg-type]
+                lr=self._lr,  # type: ignore[arg-type]
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
@@ -55,11 +64,11 @@ class RowOptimizer:
             [],
             [self._steps],
             fused=True,
-            capturable=values[0].is_cuda,
+            capturable=self._captured,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=self.lr,
+            lr=self._lr,
             weight_decay=plan.weight_decay,
             eps=1e-8,
             maximize=False,

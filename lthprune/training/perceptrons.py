@@ -4,13 +4,14 @@ Activations are (trials, features, samples). All parameters lie in one row, so t
 take one call each; a layer looks at its part of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
 from lthprune.training.engine import Measured
+from lthprune.training.graphs import recorded
 from lthprune.training.lowering import lift, lower
 from lthprune.training.optimizer import RowOptimizer
 from lthprune.training.plan import TrainingPlan
@@ -28,10 +29,17 @@ class Perceptrons:
         data: on the models' device.
         plan: the optimiser.
         sparse: says of every layer whether to take a sparse matrix for it.
+        captured: whether to record a step and replay it, which is for GPUs.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, sparse: Sequence[bool]
+        self,
+        models: Sequence[nn.Module],
+        data: Dataset,
+        plan: TrainingPlan,
+        sparse: Sequence[bool],
+        *,
+        captured: bool = False,
     ) -> None:
         self._models = list(models)
         self._layers: list[StackedLayer | SparseLayer] = [
@@ -45,14 +53,25 @@ class Perceptrons:
         self._validation = self._chunks(data.x_val, data.y_val)
         self._test = self._chunks(data.x_test, data.y_test)
         self._bind(torch.cat([layer.initial() for layer in self._layers]))
-        self._optimizer = RowOptimizer(plan, self._values, self._gradients)
+        self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
         self._losses = self._values.new_zeros(len(models), 1, plan.batch_size)  # summed over steps, of every sample
         self._minus_ones = torch.full_like(self._losses, -1)
         self._steps = 0
+        self._captured = captured
+        self._batch = torch.zeros(len(models), plan.batch_size, dtype=torch.long, device=self._x.device)
+        self._replay: Callable[[], None] | None = None
 
     def step(self, batch: Tensor, lr: float) -> None:
         """Make one optimiser step on these samples, (trials, batch)."""
         self._optimizer.set_lr(lr)
+        self._batch.copy_(batch)
+        if self._captured and self._replay is None:
+            self._replay = recorded(self._step, [self._values, self._losses, *self._optimizer.state])
+        (self._replay or self._step)()
+        self._steps += 1
+
+    def _step(self) -> None:
+        batch = self._batch
         x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
         if isinstance(self._layers[0], SparseLayer):
             x = x.contiguous()
@@ -75,7 +94,6 @@ class Perceptrons:
         if self._mask is not None:
             self._gradients *= self._mask
         self._optimizer.step()
-        self._steps += 1
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""
@@ -97,6 +115,7 @@ class Perceptrons:
         self._models = [self._models[trial] for trial in trials]
         self._layers = [layer.keep(trials) for layer in self._layers]
         self._losses, self._minus_ones = self._losses[list(trials)], self._minus_ones[list(trials)]
+        self._batch, self._replay = self._batch[list(trials)], None
         self._bind(self._values[kept])
         self._optimizer.keep(kept, self._values, self._gradients)
 

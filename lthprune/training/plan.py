@@ -55,13 +55,15 @@ class TrainingPlan(Section):
         steps = list(range(self.evaluate_every, self.steps + 1, self.evaluate_every))
         return (*steps, self.steps) if not steps or steps[-1] != self.steps else tuple(steps)
 
-    def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Return a fresh optimiser over parameters."""
-        words: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+    def make_optimizer(self, parameters: Iterable[Tensor], *, captured: bool = False) -> torch.optim.Optimizer:
+        """Return a fresh optimiser over parameters; a captured one reads its learning rate from a tensor."""
+        parameters = list(parameters)
+        lr = torch.tensor(self.lr, device=parameters[0].device) if captured else self.lr
+        words: dict[str, Any] = {"lr": lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, momentum=self.momentum, **words)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, **words)
+        return kind(parameters, capturable=captured, **words)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context of the plan's precision, for forward passes."""

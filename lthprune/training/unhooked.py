@@ -13,53 +13,41 @@ from lthprune.data import Dataset
 from lthprune.methods import without_pruning
 from lthprune.state import live_state, masks_of
 from lthprune.training.engine import Measured
-from lthprune.training.lowering import lift
+from lthprune.training.graphs import recorded
 from lthprune.training.loop import evaluate
+from lthprune.training.lowering import lift
 from lthprune.training.plan import TrainingPlan
 
 
 class Unhooked:
-    """The engine of convolutional networks, and of whatever else there is."""
+    """The engine of convolutional networks, and of whatever else there is.
+
+    Args:
+        models: any modules.
+        data: on the models' device.
+        plan: optimiser and precision.
+        captured: whether to record each trial's step and replay it, which is for GPUs.
+    """
 
     name = "stacked"
 
-    def __init__(self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> None:
-        self._data = data
-        self._plan = plan
-        self._trials = [_Trial(model, plan) for model in models]
-        self._device = data.x_train.device
+    def __init__(
+        self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, *, captured: bool = False
+    ) -> None:
+        self._trials = [_Trial(model, data, plan, captured=captured) for model in models]
 
     def step(self, batch: Tensor, lr: float) -> None:
         """Make one optimiser step on these samples, (trials, batch)."""
         for trial, samples in zip(self._trials, batch, strict=True):
-            for group in trial.optimizer.param_groups:
-                group["lr"] = lr
-            x, y = self._data.x_train[samples], self._data.y_train[samples]
-            with self._plan.autocast(self._device):
-                loss = F.cross_entropy(trial.twin(x), y)
-            trial.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if trial.masks:
-                torch._foreach_mul_([parameter.grad for parameter in trial.masked], trial.masks)
-            trial.optimizer.step()
-            trial.loss += loss.detach()
-            trial.steps += 1
+            trial.step(samples, lr)
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""
-        measured = []
-        for trial in self._trials:
-            with self._plan.autocast(self._device):
-                val_loss, val_acc = evaluate(trial.twin, self._data.x_val, self._data.y_val)
-                _, test_acc = evaluate(trial.twin, self._data.x_test, self._data.y_test)
-            measured.append(Measured(float(trial.loss) / trial.steps, val_loss, val_acc, test_acc))
-            trial.loss.zero_()
-            trial.steps = 0
-        return measured
+        return [trial.measure() for trial in self._trials]
 
     def lift(self, trial: int) -> None:
         """Bring a trial's model up to date."""
-        lift(self._trials[trial].model, live_state(self._trials[trial].twin))
+        self._trials[trial].lift()
 
     def keep(self, trials: Sequence[int]) -> None:
         """Go on with these trials alone."""
@@ -69,15 +57,54 @@ class Unhooked:
 class _Trial:
     """A model, its twin without hooks, and what trains the twin."""
 
-    def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
-        self.model = model
-        self.twin = without_pruning(model).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        parameters = dict(self.twin.named_parameters())
+    def __init__(self, model: nn.Module, data: Dataset, plan: TrainingPlan, *, captured: bool) -> None:
+        self._model, self._data, self._plan = model, data, plan
+        self._device = data.x_train.device
+        self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        parameters = dict(self._twin.named_parameters())
         masks = {name: mask for name, mask in masks_of(model).items() if not mask.all()}
-        self.masked = [parameters[name] for name in masks]
-        self.masks = [
-            mask.to(parameters[name].dtype).to(memory_format=torch.preserve_format) for name, mask in masks.items()
-        ]
-        self.optimizer = plan.make_optimizer(parameters.values())
-        self.loss = torch.zeros((), device=next(iter(parameters.values())).device)
-        self.steps = 0
+        self._masked = [parameters[name] for name in masks]
+        self._masks = [mask.to(parameters[name]) for name, mask in masks.items()]
+        self._optimizer = plan.make_optimizer(parameters.values(), captured=captured)
+        self._loss = torch.zeros((), device=self._device)
+        self._steps = 0
+        self._samples = torch.zeros(plan.batch_size, dtype=torch.long, device=self._device)
+        self._replay = None
+        if captured:
+            self._replay = recorded(self._step, [*live_state(self._twin).values(), self._loss])
+            for state in self._optimizer.state.values():  # the rehearsal's; what begins at zero is as good as new
+                for tensor in state.values():
+                    tensor.zero_()
+
+    def step(self, samples: Tensor, lr: float) -> None:
+        self._samples.copy_(samples)
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+        (self._replay or self._step)()
+        self._steps += 1
+
+    def _step(self) -> None:
+        x, y = self._data.x_train[self._samples], self._data.y_train[self._samples]
+        with self._plan.autocast(self._device):
+            loss = F.cross_entropy(self._twin(x), y)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._masks:
+            torch._foreach_mul_([parameter.grad for parameter in self._masked], self._masks)
+        self._optimizer.step()
+        self._loss += loss.detach()
+
+    def measure(self) -> Measured:
+        with self._plan.autocast(self._device):
+            val_loss, val_acc = evaluate(self._twin, self._data.x_val, self._data.y_val)
+            _, test_acc = evaluate(self._twin, self._data.x_test, self._data.y_test)
+        measured = Measured(float(self._loss) / self._steps, val_loss, val_acc, test_acc)
+        self._loss.zero_()
+        self._steps = 0
+        return measured
+
+    def lift(self) -> None:
+        lift(self._model, live_state(self._twin))
