@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lthprune.arguments import check_word, described
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
 from lthprune.masks import Count, Masks, count, pack, unpack
@@ -69,8 +70,10 @@ class Ticket:
         is there afterwards. Returns the same model.
 
         Raises:
+            PruningError: ``weights`` is neither ``"rewound"`` nor ``"trained"``.
             StorageError: names or shapes differ; the model is unchanged then.
         """
+        check_word("weights", weights, ("rewound", "trained"))
         restore(
             model,
             self.weights if weights == "rewound" else self.trained,
@@ -170,9 +173,7 @@ def check_metrics(metrics: object) -> Metrics:
     if metrics is None:
         return {}
     if not isinstance(metrics, Mapping):
-        raise PruningError(
-            f"train() returned a {type(metrics).__name__}; return a dict, as in {{'val_acc': 0.98}}, or None."
-        )
+        raise PruningError(f"train() returned {described(metrics)}; return a dict, as in {{'val_acc': 0.98}}, or None.")
     arrays: dict[str, Tensor] = {}
     plain = _without_arrays(metrics, arrays)
     return _with_arrays(plain, {place: array.clone() for place, array in arrays.items()})  # the loop may reuse its own
@@ -212,7 +213,7 @@ def _is_numeric(value: Tensor | np.ndarray | np.generic) -> bool:
 
 def _kind_of(value: object) -> str:
     dtype = getattr(value, "dtype", None)
-    return f"a {type(value).__name__}" + (f" of {dtype}" if dtype is not None else "")
+    return described(value) + (f" of {dtype}" if dtype is not None else "")
 
 
 def _with_arrays(plain: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Metrics:

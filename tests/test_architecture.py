@@ -17,6 +17,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 # A file imports only from lines above its own.
 ROOMS = """
     errors
+    arguments
     seeds
     section
     progress

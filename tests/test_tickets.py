@@ -96,6 +96,16 @@ def test_a_model_of_another_architecture_is_refused_and_stays_whole(form, pruned
         ticket.apply(model)
 
 
+def test_other_weights_than_a_tickets_own_two_are_refused_and_the_model_stays_as_it_was():
+    model, ticket = net("dense"), bare()
+    with refused(
+        "unknown weights 'traind'; did you mean 'trained'.*Known: rewound, trained", model, error=PruningError
+    ):
+        ticket.apply(model, "traind")
+    with refused("unknown weights 'init'", model, error=PruningError):
+        ticket.apply(model, "init")
+
+
 arrays = st.sampled_from([np.float32, np.float64, np.int64, np.uint8, bool]).flatmap(
     lambda dtype: st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=2), max_size=3).map(
         lambda rows: np.array(rows, dtype=dtype).reshape(-1, 2)
@@ -160,13 +170,15 @@ def test_metrics_that_share_memory_are_kept_apart(tmp_path):
         (0.98, "returned a float; return a dict"),
         ([{"acc": 0.9}], "returned a list"),
         ({"acc": ["a", "b"]}, "'acc' as a list; metrics are real numbers"),
-        ({"nested": {"acc": object()}}, "'acc' as a object"),
+        ({"nested": {"acc": object()}}, "'acc' as an object"),
         ({3: 0.5}, "a metric named 3; names are strings"),
         ({"nested": {None: 0.5}}, "a metric named None"),
         ({"words": np.array(["a", "b"])}, "'words'"),
         ({"things": np.array([None])}, "'things'"),
         ({"nested": {"$array": "0"}}, r"'\$array'"),
         ({"z": 1j}, "'z' as a complex"),
+        (3, "returned an int; return a dict"),
+        ({"words": np.array(["a"])}, "'words' as an ndarray of"),
         ({"z": np.complex128(1)}, "'z'"),
     ],
 )

@@ -1,0 +1,62 @@
+"""What arguments have to be, and how one that is not is named."""
+
+import operator
+from collections.abc import Collection
+
+from torch import nn
+
+from lthprune.errors import PruningError, suggestion
+
+
+def check_word(what: str, word: object, known: Collection[str]) -> None:
+    """Raise a PruningError unless a word is a known one.
+
+    Examples:
+        >>> check_word("scope", "globl", ("global", "layerwise"))
+        Traceback (most recent call last):
+        lthprune.errors.PruningError: unknown scope 'globl'; did you mean 'global'? Known: global, layerwise.
+    """
+    if word not in known:
+        raise PruningError(f"unknown {what} {word!r}{suggestion(str(word), known)} Known: {', '.join(known)}.")
+
+
+def whole_number(name: str, number: object) -> int:
+    """Return a whole number of any kind, numpy's too, as an int; what is none, or negative, is refused.
+
+    Examples:
+        >>> whole_number("levels", 2.5)
+        Traceback (most recent call last):
+        lthprune.errors.PruningError: levels = 2.5: this must be a whole number, 0 or more.
+    """
+    try:
+        if isinstance(number, bool):  # an int to Python, and a slip to a reader
+            raise TypeError
+        whole = operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        whole = -1
+    if whole < 0:
+        raise PruningError(f"{name} = {number!r}: this must be a whole number, 0 or more.")
+    return whole
+
+
+def check_module(model: object) -> None:
+    """Raise a PruningError unless a model is a module; a function or class that makes one is told to be called."""
+    if not isinstance(model, nn.Module):
+        mend = " If it makes the model, call it and hand in what it returns." if callable(model) else ""
+        raise PruningError(f"a model is an nn.Module; this is {described(model)}.{mend}")
+
+
+def described(value: object) -> str:
+    """Say what a value is, for a message about one that is something else.
+
+    Examples:
+        >>> described(3), described([]), described(int), described(len), described(None)
+        ('an int', 'a list', 'the class int', 'the function len', 'None')
+    """
+    if value is None:
+        return "None"
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str) and callable(value):
+        return f"the {'class' if isinstance(value, type) else 'function'} {name}"
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' or kind == 'ndarray' else 'a'} {kind}"
