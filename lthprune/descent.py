@@ -4,7 +4,6 @@ Both are one descent. They differ in the ticket that the next masks are chosen f
 always the dense network, which it prunes to the very counts that IMP reaches.
 """
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -12,6 +11,7 @@ from typing import Any, overload
 import torch
 from torch import nn
 
+from lthprune.arguments import check_module, described, whole_number
 from lthprune.errors import PruningError, StorageError
 from lthprune.masks import Masks
 from lthprune.pruning import Pruning, choose_masks, current_masks, write_masks
@@ -42,7 +42,7 @@ class Search:
     def __post_init__(self) -> None:
         rewinder_for(self.rewind)
         for name in ("levels", "seed"):
-            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
 
     def provenance(self, driver: str) -> dict[str, Any]:
         """Return where this search's tickets come from, in words fit for a file."""
@@ -96,6 +96,21 @@ def osp_levels(
     return _levels("osp", model, train, search, stored)
 
 
+def models_of(model: object, train: object) -> list[nn.Module]:
+    """Return the models to search, one or a list of them, or refuse what is no model or no training function."""
+    models: list[Any] = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+    if callable(model) and not isinstance(model, nn.Module) and isinstance(train, nn.Module | Sequence):
+        raise PruningError(
+            f"the model is {described(model)} and train {described(train)}: the two look swapped. The model comes "
+            "first, as in imp(model, train, levels=12)."
+        )
+    for each in models:
+        check_module(each)
+    if not callable(train):
+        raise PruningError(f"train is a function that trains the model; this is {described(train)}.")
+    return models
+
+
 def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
     """Return the counts per level and pool, or refuse what cannot be searched; nothing is changed.
 
@@ -105,8 +120,6 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
     if not models:
         raise PruningError("there is no model to prune: the list is empty.")
     for model in models:
-        if not isinstance(model, nn.Module):
-            raise PruningError(f"a model is an nn.Module or a list of them; this is a {type(model).__name__}.")
         search.pruning.tensors(model)
     states = [live_state(model) for model in models]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
@@ -121,13 +134,12 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
 def _levels(
     driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
 ) -> Iterator[Any]:
-    if not callable(train):
-        raise PruningError(f"train is a function that trains the model; this is a {type(train).__name__}.")
+    models = models_of(model, train)
     if isinstance(model, nn.Module):
-        for (ticket,) in _descend(driver, [model], lambda models: [train(models[0])], search, stored):
+        for (ticket,) in _descend(driver, models, lambda models: [train(models[0])], search, stored):
             yield ticket
     else:
-        yield from _descend(driver, list(model), train, search, stored)
+        yield from _descend(driver, models, train, search, stored)
 
 
 def _descend(
@@ -238,18 +250,7 @@ def _metrics(returned: object, trials: int) -> list[Metrics]:
         return [{} for _ in range(trials)]
     if not isinstance(returned, Sequence) or len(returned) != trials:
         raise PruningError(
-            f"train() was given a list of {trials} models and returned a {type(returned).__name__}; "
+            f"train() was given a list of {trials} models and returned {described(returned)}; "
             "return one dict of metrics for each model, or None."
         )
     return [check_metrics(metrics) for metrics in returned]
-
-
-def _whole(name: str, number: object) -> int:
-    """Return a whole number of any kind, numpy's too, as an int."""
-    try:
-        whole = operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        raise PruningError(f"{name} = {number!r}: this is a whole number.") from None
-    if whole < 0:
-        raise PruningError(f"{name} = {whole}: this is a whole number, 0 or more.")
-    return whole

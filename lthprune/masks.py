@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lthprune.arguments import described
 from lthprune.errors import PruningError
 
 Masks = dict[str, Tensor]
@@ -101,6 +102,14 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
         >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
         0.3333333333333333
     """
+    for masks in (first, second):
+        if not isinstance(masks, Mapping):
+            raise PruningError(
+                f"overlap() compares masks by name; this is {described(masks)}. Hand in the masks of tickets: "
+                "overlap(one.masks, other.masks)."
+            )
+    if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
+        raise PruningError("overlap() compares masks of one architecture; these differ in names or shapes.")
     both = sum(int((first[name] & second[name]).count_nonzero()) for name in first)
     either = sum(int((first[name] | second[name]).count_nonzero()) for name in first)
     return both / either if either else 1.0
@@ -131,9 +140,7 @@ def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int)
     """Refuse what cannot be ranked or kept; return how many weights the masks hold."""
     for name, mask in masks.items():
         if not isinstance(scores[name], Tensor):
-            raise PruningError(
-                f"the score function returned a {type(scores[name]).__name__} for {name!r}, not a tensor."
-            )
+            raise PruningError(f"the score function returned {described(scores[name])} for {name!r}, not a tensor.")
         if scores[name].shape != mask.shape:
             raise PruningError(
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, suggestion
+from lthprune.arguments import check_word, whole_number
+from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError
 from lthprune.masks import Count, Masks, count, keep_highest
 from lthprune.methods import write_mask
 from lthprune.schedules import Pool, Schedule, check_rate_names, left_after, plan_counts, rate_of
@@ -40,15 +41,14 @@ class Pruning:
     min_survivors: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("scope", self.scope, ("global", "layerwise"))
+        check_word("scope", self.scope, ("global", "layerwise"))
         if not isinstance(self.bias, bool):
-            _one_of("bias", self.bias, ("separate", "together"))
+            check_word("bias", self.bias, ("separate", "together"))
         if not isinstance(self.selection, Selection):
             raise PruningError(
-                f"selection = {self.selection!r}: this is a Selection, as in Selection(kinds=('conv',))."
+                f"selection = {self.selection!r}: this must be a Selection, as in Selection(kinds=('conv',))."
             )
-        if self.min_survivors < 0:
-            raise PruningError(f"min_survivors = {self.min_survivors}: a number of weights cannot be negative.")
+        object.__setattr__(self, "min_survivors", whole_number("min_survivors", self.min_survivors))
         object.__setattr__(self, "score", score_named(self.score))
 
     def tensors(self, model: nn.Module) -> list[PrunableTensor]:
@@ -235,8 +235,3 @@ def current_masks(tensors: Sequence[PrunableTensor]) -> Masks:
 
 def _left(tensor: PrunableTensor) -> int:
     return tensor.parameter.numel() if tensor.mask is None else int(tensor.mask.count_nonzero())
-
-
-def _one_of(what: str, word: object, known: Sequence[str]) -> None:
-    if word not in known:
-        raise PruningError(f"unknown {what} {word!r}{suggestion(str(word), known)} Known: {', '.join(known)}.")

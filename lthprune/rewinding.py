@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lthprune.arguments import whole_number
 from lthprune.errors import PruningError
 from lthprune.state import State, live_state, restore, snapshot
 
@@ -53,9 +54,7 @@ class Rewinder:
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         generators: Iterable[torch.Generator] = (),
     ) -> None:
-        if at < 0:
-            raise PruningError(f"at = {at}: the step to rewind to is 0 (the initialisation) or later.")
-        self.at = at
+        self.at = whole_number("at", at)
         self.weights = weights
         self._optimizer = optimizer or (scheduler.optimizer if scheduler is not None else None)
         self._scheduler = scheduler

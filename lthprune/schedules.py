@@ -97,7 +97,7 @@ def check_rate(rate: Rate) -> None:
     """Raise a PruningError unless every rate is a fraction in [0, 1)."""
     named = rate.items() if isinstance(rate, Mapping) else [("rate", rate)]
     for name, value in named:
-        if not isinstance(value, Real) or not 0 <= value < 1:
+        if not _is_real(value) or not 0 <= value < 1:
             raise PruningError(
                 f"{name} = {value!r}: a rate is the fraction of the remaining weights that a level prunes, "
                 "at least 0 and less than 1."
@@ -111,11 +111,11 @@ def left_after(amount: float | int, left: int) -> int:
         >>> left_after(0.5, 5), left_after(3, 5)
         (2, 2)
     """
-    if isinstance(amount, Integral):
+    if isinstance(amount, Integral) and not isinstance(amount, bool):
         if not 0 <= amount <= left:
             raise PruningError(f"cannot prune {amount:,} weights: {left:,} are left.")
         return left - int(amount)
-    if not isinstance(amount, Real) or not 0 <= amount <= 1:
+    if not _is_real(amount) or not 0 <= amount <= 1:
         raise PruningError(f"amount = {amount!r}: a fraction to prune lies in [0, 1]; a number of weights is an int.")
     return _shrunk(left, amount, 1)
 
@@ -157,15 +157,19 @@ def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
     if not isinstance(rate, Mapping):
         return
     named = [(name, kind) for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)]
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in named))  # in the model's order
     for key in rate:
-        layers = {name.rpartition(".")[0] for name, _ in named}
         if key not in ("conv", "dense", "output") and not any(
-            fnmatchcase(word, key) for word in layers | {name for name, _ in named}
+            fnmatchcase(word, key) for word in (*layers, *(name for name, _ in named))
         ):
             raise PruningError(
                 f"the rate for {key!r} matches no kind and no prunable layer"
-                f"{suggestion(key, layers | {'conv', 'dense', 'output'})} Layers: {', '.join(sorted(layers))}."
+                f"{suggestion(key, (*layers, 'conv', 'dense', 'output'))} Layers: {', '.join(layers)}."
             )
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)  # True is 1 to Python, and a slip to a reader
 
 
 def _shrunk(left: int, rate: float, level: int) -> int:
@@ -199,11 +203,11 @@ def _totals(schedule: Target | Explicit, left: int, total: int, levels: int) -> 
 
 def _weights(value: float | int, total: int) -> int:
     """Return a number of weights: an int as it is, a float as a density of the total."""
-    if isinstance(value, Integral):
+    if isinstance(value, Integral) and not isinstance(value, bool):
         if value < 0:
             raise PruningError(f"{value} weights: a number of weights cannot be negative.")
         return int(value)
-    if not isinstance(value, Real):
+    if not _is_real(value):
         raise PruningError(f"{value!r} is neither a density (a float in [0, 1]) nor a number of weights (an int).")
     if not 0 <= value <= 1:
         raise PruningError(

@@ -6,7 +6,7 @@ from typing import Any, Required, TypedDict, Unpack, overload
 
 from torch import nn
 
-from lthprune.descent import Search, Train, imp_levels, osp_levels, plan_search
+from lthprune.descent import Search, Train, imp_levels, models_of, osp_levels, plan_search
 from lthprune.errors import PruningError, suggestion
 from lthprune.progress import levels_with_progress
 from lthprune.pruning import BiasPruning, Pruning, Scope
@@ -107,6 +107,11 @@ def _known(driver: str, words: SearchWords) -> SearchWords:
     for word in words:
         if word not in SearchWords.__annotations__:
             raise TypeError(f"{driver}() has no argument {word!r}{suggestion(word, SearchWords.__annotations__)}")
+    if "levels" not in words:
+        raise PruningError(
+            "levels= is missing: the number of pruning rounds after the dense training, as in "
+            f"{driver}(model, train, levels=12)."
+        )
     return words
 
 
@@ -130,6 +135,7 @@ def _search(
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tickets | list[Tickets]:
+    models = models_of(model, train)
     search = Search(
         levels=levels,
         schedule=schedule_from(rate, target, schedule),
@@ -137,7 +143,6 @@ def _search(
         rewind=rewind,
         seed=seed,
     )
-    models = list(model) if isinstance(model, Sequence) else [model]
     found: list[tuple[Ticket, ...]] = []
     keep = None if store is None else TicketStore(store)
     stored = None
@@ -184,6 +189,6 @@ def schedule_from(
         return Explicit(tuple(schedule))
     if schedule is not None:
         raise PruningError(
-            f"schedule = {schedule!r}: this is Geometric, Target or Explicit, or a list of what each level leaves."
+            f"schedule = {schedule!r}: this must be Geometric, Target or Explicit, or a list of what each level leaves."
         )
     return Geometric(0.2 if rate is None else rate)

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
 Stream = Literal["init", "order", "mask", "noise", "split"]
@@ -32,8 +33,7 @@ class Seeds:
     root: int = 0
 
     def __post_init__(self) -> None:
-        if self.root < 0:
-            raise PruningError(f"seed = {self.root}: a root seed is a whole number, 0 or more.")
+        object.__setattr__(self, "root", whole_number("seed", self.root))
 
     def seed(self, stream: Stream, *, trial: int = 0, level: int = 0) -> int:
         """Return the 63-bit seed of one stream."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
+from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError, suggestion
 
 Kind = Literal["conv", "dense", "output"]
@@ -43,12 +44,10 @@ class Selection:
         for name in ("kinds", "include", "exclude"):
             if isinstance(getattr(self, name), str):
                 raise PruningError(
-                    f"{name} = {getattr(self, name)!r}: this is a tuple, as in ({getattr(self, name)!r},)."
+                    f"{name} = {getattr(self, name)!r}: this must be a tuple, as in ({getattr(self, name)!r},)."
                 )
         for kind in self.kinds:
-            if kind not in get_args(Kind):
-                known = ", ".join(get_args(Kind))
-                raise PruningError(f"unknown kind of layer {kind!r}{suggestion(kind, get_args(Kind))} Kinds: {known}.")
+            check_word("kind of layer", kind, get_args(Kind))
 
     def describe(self) -> dict[str, object]:
         """Return the selection in words fit for a file; a predicate by its name."""
@@ -89,10 +88,11 @@ def select(model: nn.Module, selection: Selection | None = None, *, bias: bool =
     """Return the prunable tensors of a model, in the order of registration.
 
     Raises:
-        PruningError: a pattern matches no layer, nothing is left to prune, or a chosen tensor is one that
-            torch's pruning hooks do not reach: tied to another module, inside ``nn.MultiheadAttention``,
+        PruningError: it is no module, a pattern matches no layer, nothing is left to prune, or a chosen tensor is
+            one that torch's pruning hooks do not reach: tied to another module, inside ``nn.MultiheadAttention``,
             parametrised; or something of the model is not initialised yet.
     """
+    check_module(model)
     selection = selection or Selection()
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):

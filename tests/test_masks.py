@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
 from lthprune.masks import count, keep_highest, keep_highest_by_sorting, overlap, pack, unpack
+from lthprune.tickets import Ticket
 from tests import strategies
 from tests.nets import all_bits
 
@@ -107,6 +108,16 @@ def test_overlap_is_both_over_either(competition, seed):
     )
     assert overlap(first, second) == overlap(second, first) == (len(one & two) / len(one | two) if one | two else 1)
     assert overlap(first, first) == 1
+
+
+def test_overlap_is_of_masks_of_one_architecture_and_says_where_a_ticket_has_them():
+    masks = {"weight": torch.tensor([True, False])}
+    ticket = Ticket(0, masks, {}, {})
+    with pytest.raises(PruningError, match=r"this is a Ticket. Hand in .*overlap\(one\.masks, other\.masks\)"):
+        overlap(ticket, ticket)
+    for other in ({"w": masks["weight"]}, {"weight": torch.tensor([True])}, {}):
+        with pytest.raises(PruningError, match="differ in names or shapes"):
+            overlap(masks, other)
 
 
 @given(st.lists(st.integers(0, 7), max_size=4).map(tuple).flatmap(strategies.masks))

@@ -196,6 +196,9 @@ def test_a_fraction_that_rounds_to_none_is_announced():
     ("amount", "words", "complaint"),
     [
         (1.5, {}, "a fraction to prune lies in"),
+        (True, {}, "amount = True: a fraction"),
+        ("0.2", {}, "amount = '0.2': a fraction"),
+        ({"dense": True, "output": 0.1}, {"scope": "layerwise"}, "dense = True"),
         (-3, {}, "cannot prune -3"),
         (10_000, {}, "cannot prune 10,000 weights"),
         (float("nan"), {}, "nan"),
@@ -222,6 +225,19 @@ def test_what_cannot_be_done_is_refused_before_anything_is_changed(amount, words
         prune(model, 0.5, scope="layerwise")
     with refused(complaint, model, error=PruningError):
         prune(model, amount, **words)
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ([1], r"a model is an nn\.Module; this is a list\.$"),
+        (net, "this is the function net. If it makes the model, call it"),
+        (nn.Linear, "this is the class Linear. If it makes the model, call it"),
+    ],
+)
+def test_what_is_no_module_is_not_pruned(model, complaint):
+    with pytest.raises(PruningError, match=complaint):
+        prune(model, 0.2)
 
 
 def test_planning_prunes_nothing():

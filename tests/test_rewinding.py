@@ -176,7 +176,14 @@ def test_a_model_that_has_changed_its_architecture_is_not_rewound():
 
 
 @pytest.mark.parametrize(
-    ("build", "complaint"), [(lambda: Rewinder(-1), "at = -1"), (lambda: rewinder_for("inti"), "unknown rewind 'inti'")]
+    ("build", "complaint"),
+    [
+        (lambda: Rewinder(-1), "at = -1"),
+        (lambda: Rewinder(at="20"), "at = '20': this must be a whole number, 0 or more"),
+        (lambda: Rewinder(at=0.5), r"at = 0\.5: this must be a whole number"),
+        (lambda: Rewinder(at=True), "at = True: this must be a whole number"),
+        (lambda: rewinder_for("inti"), "unknown rewind 'inti'"),
+    ],
 )
 def test_a_rewind_that_does_not_exist_is_refused(build, complaint):
     with pytest.raises(PruningError, match=complaint):

@@ -151,3 +151,9 @@ def test_competitors_share_one_rate():
     with pytest.raises(PruningError, match="scope='layerwise'"):
         rate_of(together, {"dense": 0.2, "output": 0.1})
     assert rate_of(together, {"dense": 0.2, "output": 0.2}) == 0.2
+
+
+def test_layers_are_named_in_the_order_of_the_model_where_a_rate_matches_none():
+    pools = [Pool((f"{at}.weight",), ("dense",), 5, 5) for at in (0, 2, 4, 10)]
+    with pytest.raises(PruningError, match=r"'fc' matches no kind .*Layers: 0, 2, 4, 10\."):
+        plan_counts(Geometric({"dense": 0.2, "fc": 0.1}), pools, 1)

@@ -249,9 +249,15 @@ def test_the_end_of_a_layer_is_announced_during_a_search():
         ({"bias": "apart"}, "unknown bias"),
         ({"rewind": "inti"}, "unknown rewind 'inti'"),
         ({"selection": Selection(include=("fc",))}, "'fc' matches no"),
-        ({"min_survivors": -1}, "cannot be negative"),
+        ({"min_survivors": -1}, "min_survivors = -1: this must be a whole number, 0 or more"),
+        ({"min_survivors": "3"}, "min_survivors = '3': this must be a whole number"),
+        ({"levels": 2.5}, r"levels = 2\.5: this must be a whole number"),
+        ({"levels": True}, "levels = True: this must be a whole number"),
+        ({"rate": True}, "rate = True"),
+        ({"target": True}, "True is neither a density"),
         ({"min_survivors": 20, "target": 50}, "Lower min_survivors"),
         ({"seed": -1}, "-1"),
+        ({"seed": 0.5}, r"seed = 0\.5: this must be a whole number"),
     ],
 )
 @either
@@ -261,6 +267,37 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_trained_or_writte
         driver(model, trained.append, **({"levels": 2, "store": tmp_path / "store"} | words))
     assert not trained
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@either
+def test_what_is_no_model_or_no_training_function_is_refused_by_what_it_is(tmp_path, driver, stored):
+    def network():
+        return net("dense")
+
+    words = {"levels": 1, "store": tmp_path / "store"}
+    if stored:
+        driver(net("dense"), train, **words)
+    model = net("dense")
+    for arguments, complaint in (
+        ((network, train), "this is the function network. If it makes the model, call it"),
+        ((nn.Linear, train), "this is the class Linear. If it makes the model, call it"),
+        (([model, network], train), "this is the function network"),
+        ((3, train), r"this is an int\.$"),
+        (("net", train), r"this is a str\.$"),
+        ((train, model), "the model is the function train and train a Sequential: the two look swapped"),
+        ((train, [model]), "the two look swapped"),
+        ((model, model.state_dict()), "train is a function that trains the model; this is an OrderedDict"),
+    ):
+        with refused(complaint, model, error=PruningError):
+            driver(*arguments, **words)
+    assert (tmp_path / "store").exists() == stored
+
+
+@either
+def test_a_search_without_a_number_of_levels_is_told_so_before_anything_is_trained(driver):
+    with refused(rf"levels= is missing.*{driver.__name__}\(model, train, levels=12\)", model := net("dense")):
+        driver(model, lambda model: pytest.fail("trained"), rate=0.2)
 
 
 twin = net("dense")
