@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -64,6 +64,16 @@ class PruneSpec(Section):
         if rate is not None:
             check_rate(rate)
         return rate
+
+    @field_validator("rewind", mode="before")
+    @classmethod
+    def _word_or_step(cls, rewind: object) -> object:
+        if rewind not in get_args(Rewind) and (isinstance(rewind, bool) or not isinstance(rewind, int) or rewind < 0):
+            raise ValueError(
+                f"{rewind!r} is not 'init', 'lr' or 'none', or a whole number, the step to rewind to"
+                f"{suggestion(str(rewind), get_args(Rewind)).rstrip('.')}"
+            )
+        return rewind
 
     @field_validator("score")
     @classmethod
@@ -169,12 +179,11 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
-        faults: dict[object, str] = {}
+        found: dict[object, list[Mapping[str, Any]]] = {}
         for fault in error.errors():  # a value that fits none of several types counts once
-            place, text = fault["loc"][:2] or fault["msg"], _fault(dict(fault))
-            faults[place] = f"{faults[place]}, and {text.partition(': ')[2]}" if place in faults else text
-        counted = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        text = "; ".join(faults.values())
+            found.setdefault(fault["loc"][:2] or fault["msg"], []).append(dict(fault))
+        counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
+        text = "; ".join(_fault(faults) for faults in found.values())
         raise RecipeError(f"{where} has {counted}: {text}{'' if text.endswith('?') else '.'}") from None
     if recipe.data.name.endswith(".npz"):  # wherever the run is resumed, it finds the file
         path = str(Path(recipe.data.name).expanduser().resolve())
@@ -187,11 +196,14 @@ def _read(name: str | Path) -> tuple[str, str]:
     if str(name) in recipes:
         return recipes[str(name)], f"the recipe {name}"
     path = Path(name).expanduser()
+    if path.suffix == ".toml" and not path.exists():
+        raise RecipeError(f"there is no file {path}.")
     if path.suffix == ".toml" or path.is_file():
         try:
             return path.read_text("utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read the recipe {path}: {error}.") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RecipeError(f"cannot read the recipe {path}: {reason}.") from error
     raise RecipeError(
         f"unknown recipe {str(name)!r}{suggestion(str(name), recipes)} Bundled: {', '.join(recipes)}; "
         "or give the path of a .toml file."
@@ -229,8 +241,12 @@ _TABLES: dict[str, type[Section]] = {
 }
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
-    """Put one of pydantic's findings into words: where, what, and the nearest known key."""
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table"}
+
+
+def _fault(faults: Sequence[Mapping[str, Any]]) -> str:
+    """Put pydantic's findings about one place into words: where, what, and the nearest known key or word."""
+    fault = faults[0]
     table, *rest = [str(part) for part in fault["loc"]] or [""]
     place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
     if fault["type"] == "extra_forbidden":
@@ -239,13 +255,22 @@ def _fault(fault: Mapping[str, Any]) -> str:
         return f"{place}: unknown {what}{suggestion((rest or [table])[-1], known).rstrip('.')}"
     if fault["type"] == "missing":
         return f"{place}: this {'key' if rest else 'table'} is missing"
-    if fault["type"] == "literal_error":
-        return f"{place}: {fault['input']!r} is not {fault['ctx']['expected']}{_near(fault)}"
+    wanted = [_wanted(each) for each in faults]
+    if all(wanted):
+        return f"{place}: {fault['input']!r} is not {', or '.join(wanted)}{_near(fault)}"
     message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    got = f" (it is {fault['input']!r})" if not isinstance(fault["input"], dict | Section) else ""
+    quoted = fault["type"] == "value_error" or isinstance(fault["input"], dict | Section)  # ours quote what they refuse
+    got = "" if quoted else f" (it is {fault['input']!r})"
     return f"{place}: {message[:1].lower()}{message[1:]}{got}"
 
 
+def _wanted(fault: Mapping[str, Any]) -> str:
+    """Return what was expected where it was a word or a type; nothing where it was something else."""
+    if fault["type"] == "literal_error":
+        return str(fault["ctx"]["expected"])
+    return _TYPES.get(fault["type"].removesuffix("_type"), "")
+
+
 def _near(fault: Mapping[str, Any]) -> str:
-    words = fault["ctx"]["expected"].replace(" or ", ", ").split(", ")
+    words = fault.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
     return suggestion(str(fault["input"]), [word.strip("'") for word in words]).rstrip(".")

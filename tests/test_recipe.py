@@ -163,16 +163,20 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"train": {"lrr": 1}}, ["[train] lrr: unknown key; did you mean 'lr'?"]),
         ({"trian": {"lr": 1}}, ["[trian]: unknown table; did you mean 'train'?"]),
         ({"model": {"kind": "lenett"}}, ["[model] kind", "did you mean 'lenet'?"]),
-        ({"data": {"name": "mnits"}}, ["[data] name: unknown data set; did you mean 'mnist'?"]),
+        ({"data": {"name": "mnits"}}, ["[data] name: unknown data set 'mnits'; did you mean 'mnist'?"]),
         ({"prune": {"score": "magnitud"}}, ["[prune] score", "did you mean 'magnitude'?"]),
         ({"prune": {"rate": -0.2}}, ["[prune] rate", "-0.2", "at least 0"]),
         ({"prune": {"rate": {"dense": 1.5}}}, ["[prune] rate", "1.5"]),
         ({"prune": {"rate": None}}, ["give one of rate, target, densities; there is none"]),
         ({"prune": {"target": 0.1}}, ["there is rate and target"]),
         ({"prune": {"rewind": "initt"}}, ["[prune] rewind", "did you mean 'init'?"]),
-        ({"prune": {"rewind": -1}}, ["[prune] rewind", "greater than or equal to 0"]),
+        ({"prune": {"rewind": -1}}, ["[prune] rewind: -1 is not", "or a whole number, the step to rewind to"]),
+        ({"prune": {"rewind": "step"}}, ["'step' is not 'init', 'lr' or 'none', or a whole number, the step"]),
+        ({"prune": {"rewind": True}}, ["[prune] rewind: true is not"]),
         ({"prune": {"rewind": 10}}, ["prune.rewind = 10", "train.steps = 10"]),
         ({"prune": {"levels": -1}}, ["[prune] levels"]),
+        ({"prune": {"levels": 2.5}}, ["[prune] levels: 2.5 is not a whole number"]),
+        ({"prune": {"bias": "apart"}}, ["is not 'separate' or 'together', or true or false; did you mean"]),
         ({"train": {"momentum": 0.9}}, ["[train]", "momentum belongs to sgd"]),
         ({"run": {"trials": 0}}, ["[run] trials"]),
         ({"run": {"seed": -1}}, ["[run] seed"]),
@@ -190,6 +194,33 @@ def test_all_faults_of_a_recipe_are_named_at_once_with_their_place(tables: dict[
     assert message.startswith("my has ")
     assert all(fault in message for fault in faults), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("prune", "rate", 1.5),
+        ("prune", "rewind", "step"),
+        ("prune", "score", "magnitud"),
+        ("prune", "bias", "apart"),
+        ("prune", "levels", 2.5),
+        ("data", "name", "mnits"),
+        ("model", "conv", ["Q"]),
+        ("model", "dense", [0]),
+        ("train", "lr", -1),
+    ],
+)
+def test_a_faulty_value_is_told_once(table: str, key: str, value: object) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(**{table: {key: value}})
+    shown = value[0] if isinstance(value, list) else value
+    assert str(caught.value).count(repr(shown)) == 1
+
+
+def test_a_recipe_file_that_is_not_there_is_called_just_that(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "nofile.toml")
+    assert str(caught.value) == f"there is no file {tmp_path / 'nofile.toml'}."
 
 
 @pytest.mark.parametrize("missing", ["model", "data", "train", "prune"])

@@ -35,7 +35,9 @@ class DataSpec(Section):
     def _known(cls, name: str) -> str:
         if name not in SOURCES and not name.endswith(".npz"):
             known = ", ".join(SOURCES)
-            raise ValueError(f"unknown data set{suggestion(name, SOURCES)} Known: {known}, or the path of an .npz file")
+            raise ValueError(
+                f"unknown data set {name!r}{suggestion(name, SOURCES)} Known: {known}, or the path of an .npz file"
+            )
         return name
 
 
