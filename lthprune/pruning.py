@@ -133,14 +133,18 @@ def choose_masks(
                 if name.endswith("bias") and weight in scores:
                     scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
         chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)
-    for name, mask in chosen.items():
-        if bool(masks[name].any()) and not bool(mask.any()) and name.endswith("weight"):
-            warnings.warn(
-                f"layer collapse: no weight of {name!r} is left, so nothing passes through it. "
-                "min_survivors= keeps some in every tensor.",
-                LayerCollapseWarning,
-                stacklevel=3,
-            )
+    collapsed = [
+        repr(name)
+        for name, mask in chosen.items()
+        if bool(masks[name].any()) and not bool(mask.any()) and name.endswith("weight")
+    ]
+    if collapsed:
+        warnings.warn(
+            f"layer collapse: no weight of {', '.join(collapsed)} is left, so nothing passes through. "
+            "min_survivors= keeps some in every tensor.",
+            LayerCollapseWarning,
+            stacklevel=3,
+        )
     return {name: chosen[name] for name in masks}
 
 

@@ -184,6 +184,17 @@ def test_the_end_of_a_layer_is_announced_and_a_minimum_prevents_it():
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_all_layers_that_end_at_once_are_announced_in_one_warning(scope):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    nn.init.ones_(model[2].weight)
+    amount = 8 if scope == "global" else {"0": 0.9, "1": 0.9, "2": 0.0}
+    with pytest.warns(LayerCollapseWarning, match=r"no weight of '0\.weight', '1\.weight' is left") as caught:
+        prune(model, amount, scope=scope)
+    assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("default")
 def test_a_fraction_that_rounds_to_none_is_announced():
     model = nn.Linear(3, 3)
     with pytest.warns(NothingPrunedWarning, match=r"0\.05 of the 9 weights left in weight rounds to none") as caught:
