@@ -64,6 +64,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     from safetensors import safe_open
 
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder. Name a file in it.")
     if not path.is_file():
         raise StorageError(f"there is no file {path}.")
     try:

@@ -54,7 +54,9 @@ class TicketStore:
             StorageError: there is none, or it is damaged.
         """
         if not self.exists:
-            raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.")
+            inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
+            mend = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""
+            raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{mend}")
         try:
             manifest = json.loads(self._manifest_path.read_bytes())
             if manifest["format"] != _FORMAT:

@@ -115,6 +115,11 @@ def load_ticket(path: str | Path) -> Ticket:
         header = json.loads(text)
         if header["format"] != _FORMAT:
             raise StorageError(f"{path} is a ticket of format {header['format']}; this lthprune reads {_FORMAT}.")
+        if header.get("initial"):
+            raise StorageError(
+                f"{path} is not a ticket: it holds the initial weights of a trial. The tickets are beside it, one for "
+                "each level, as in level-00.safetensors."
+            )
         parts: dict[str, State] = {"masks": {}, "weights": {}, "trained": {}, "metrics": {}}
         for key, tensor in tensors.items():
             part, _, name = key.partition("/")

@@ -218,6 +218,14 @@ def test_a_file_of_ours_that_is_no_ticket_is_refused(tmp_path, header):
         load_ticket(tmp_path / "file")
 
 
+def test_initial_weights_are_no_ticket_and_the_error_says_where_the_tickets_are(tmp_path):
+    imp(net("dense"), train, levels=0, store=tmp_path)
+    with pytest.raises(StorageError, match=r"holds the initial weights of a trial\. The tickets are beside it"):
+        load_ticket(tmp_path / "trial-0" / "initial.safetensors")
+    with pytest.raises(StorageError, match="trial-0 is a folder"):
+        load_ticket(tmp_path / "trial-0")
+
+
 def test_tickets_are_a_sequence_that_says_what_is_in_it():
     tickets = imp(net("dense"), train, levels=3, rate=0.5, scope="layerwise")
     assert (len(tickets), tickets[-1].level, [ticket.level for ticket in tickets[1:]]) == (4, 3, [1, 2, 3])

@@ -115,6 +115,14 @@ def test_a_run_directory_is_no_place_for_another_recipes_run(finished: Run, cli:
     assert "is itself a run" in " ".join(result.err.split())
 
 
+@pytest.mark.parametrize("verb", ["resume", "summary", "plot"])
+def test_a_folder_of_runs_points_at_the_runs_inside_it(verb: str, finished: Run, cli: Cli) -> None:
+    shutil.copytree(finished.folder, Path("runs") / "one")
+    result = cli(verb, "runs")
+    assert (result.code, is_one_clear_paragraph(result.err)) == (2, True)
+    assert "Name one of the runs inside it: runs/one." in " ".join(result.err.split())
+
+
 @pytest.mark.parametrize("place", [0, 2])
 def test_debug_shows_where_an_error_was_raised(place: int, cli: Cli) -> None:
     arguments = ["run", "lenet-digist"]
