@@ -69,6 +69,9 @@ class Rewinder:
         """Whether an optimiser, scheduler or generator goes back with the model."""
         return bool(self._optimizer or self._scheduler or self._generators)
 
+    def __repr__(self) -> str:
+        return f"Rewinder(at={self.at})" if self.weights else f"Rewinder(at={self.at}, weights=False)"
+
     def __str__(self) -> str:
         return f"step {self.at}" if self.weights else f"step {self.at}, not the weights"
 

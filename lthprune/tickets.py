@@ -37,11 +37,15 @@ class Ticket:
     """
 
     level: int
-    masks: Masks = field(repr=False)
-    weights: State = field(repr=False)
-    trained: State = field(repr=False)
+    masks: Masks
+    weights: State
+    trained: State
     metrics: Metrics = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        metrics = f", metrics: {', '.join(self.metrics)}" if self.metrics else ""
+        return f"<Ticket of level {self.level}: density {self.density:.2%}, {self.left:,} weights left{metrics}>"
 
     @property
     def counts(self) -> dict[str, Count]:

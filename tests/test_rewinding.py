@@ -140,6 +140,11 @@ def test_a_rewound_optimiser_takes_the_same_steps_again():
     assert ends[0] == ends[1] == ends[2]
 
 
+def test_a_rewinder_is_shown_as_it_was_made():
+    for shown in ("Rewinder(at=0)", "Rewinder(at=7)", "Rewinder(at=0, weights=False)"):
+        assert repr(eval(shown)) == shown
+
+
 def test_an_adopted_state_is_what_a_model_goes_back_to():
     model, other = net("dense"), net("dense", seed=1)
     rewinder = Rewinder()

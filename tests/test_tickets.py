@@ -236,6 +236,12 @@ def test_tickets_are_a_sequence_that_says_what_is_in_it():
     ]
 
 
+def test_a_ticket_is_shown_by_its_level_what_is_left_and_its_metrics_names_alone():
+    ticket = imp(net("dense"), train, levels=1, rate=0.5)[1]
+    assert repr(ticket) == "<Ticket of level 1: density 49.69%, 79 weights left, metrics: sum, history>"
+    assert repr(bare()) == "<Ticket of level 0: density 50.00%, 1 weights left>"
+
+
 def test_the_smallest_ticket_is_the_one_of_fewest_weights_that_fulfils_the_condition():
     tickets = imp(net("dense"), train, levels=4, rate=0.3)
     assert tickets.smallest() is tickets[4]
