@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from lthprune.data import data_root
+from lthprune.data import data_root, shape_of_data
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 from lthprune.histories import Histories
+from lthprune.models import build_model
 from lthprune.recipe import Recipe, parse_recipe
+from lthprune.seeds import Seeds
 from lthprune.store import TicketStore
 from lthprune.tickets import Ticket
 
@@ -34,6 +37,9 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.tickets = TicketStore(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
     @property
     def name(self) -> str:
@@ -80,6 +86,24 @@ class Run:
                 f"start a run of the other recipe: lthprune run {path}"
             )
         return recipe
+
+    def model(self, trial: int = 0) -> nn.Sequential:
+        """Return the recipe's network with the initial weights of a trial, on the CPU: what tickets are applied to.
+
+        Examples:
+            >>> import tempfile
+            >>> from lthprune import load_recipe, run_recipe
+            >>> recipe = load_recipe("lenet-digits", ["train.steps=5", "prune.levels=1", "run.trials=1"])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     run = run_recipe(recipe, "short", out=folder)
+            ...     (ticket,) = run.tickets.level(1)
+            ...     model = ticket.apply(run.model(), "trained")
+            >>> model(torch.zeros(3, 1, 8, 8)).shape
+            torch.Size([3, 10])
+        """
+        recipe = self.recipe()
+        generator = Seeds(recipe.run.seed).generator("init", trial=trial)
+        return build_model(recipe.model, *shape_of_data(recipe.data), generator)
 
     def environment(self) -> dict[str, Any]:
         """Return where and with what the run was made, and how long its levels took."""

@@ -14,8 +14,9 @@ from lthprune.errors import LthpruneError, RecipeError, StorageError
 from lthprune.experiment import resume_run, run_recipe
 from lthprune.files import read_tensors
 from lthprune.runs import Run, create_run, describe_environment, find_runs
+from lthprune.state import snapshot
 from lthprune.training import HISTORIES
-from tests.nets import net
+from tests.nets import all_bits, net
 from tests.tiny import contents, tiny
 
 
@@ -50,6 +51,19 @@ def test_every_file_of_a_run_is_of_a_plain_format_and_none_is_a_pickle(original:
             read_tensors(path)
         else:
             assert {".json": json.loads, ".toml": tomllib.loads}[path.suffix](path.read_text("utf-8"))
+
+
+def test_a_runs_network_has_a_trials_initial_weights_and_takes_its_tickets(original: Run) -> None:
+    for trial, (state, ticket) in enumerate(
+        zip(original.tickets.load().initial, original.tickets.level(2), strict=True)
+    ):
+        model = original.model(trial)
+        assert all_bits(snapshot(model)) == all_bits(state)
+        assert all_bits(snapshot(ticket.apply(model, "trained"))) == all_bits(ticket.trained)
+
+
+def test_a_run_is_shown_by_its_folder() -> None:
+    assert repr(Run("runs/one")) == "Run('runs/one')"
 
 
 def test_a_run_reads_its_recipe_and_its_name_back(original: Run) -> None:
