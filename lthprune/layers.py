@@ -7,12 +7,16 @@ from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.schedules import Geometric, Pool, rate_of
 from lthprune.seeds import Seeds
-from lthprune.selection import PrunableTensor, select
+from lthprune.selection import select
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A dense or convolutional layer; ``rate`` is None where it is not pruned or the schedule has no rates."""
+    """A layer that has parameters; batch norm, which is never pruned, is of the kind ``norm``.
+
+    ``rate`` is None where the layer has none of its own: it is not pruned, competes with others, or the schedule has
+    no rates.
+    """
 
     layer: str
     kind: str
@@ -49,21 +53,21 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
         name: rate_of(pool, search.schedule.rate)
         for pool in pools
         for name in pool.names
-        if isinstance(search.schedule, Geometric)
+        if isinstance(search.schedule, Geometric) and search.pruning.scope == "layerwise"
     }
-    layers: dict[str, list[PrunableTensor]] = {}
-    for tensor in select(model, bias=True):
-        layers.setdefault(tensor.layer, []).append(tensor)
+    kinds = {tensor.layer: tensor.kind for tensor in select(model)}
+    layers = {name: dict(module.named_parameters(recurse=False)) for name, module in model.named_modules()}
     rows = tuple(
         LayerRow(
             layer=name,
-            kind=tensors[0].kind,
-            shape=tuple(tensors[0].parameter.shape),
-            weights=tensors[0].parameter.numel(),
-            biases=sum(tensor.parameter.numel() for tensor in tensors[1:]),
-            rate=rates.get(tensors[0].name),
+            kind=kinds.get(name, "norm"),
+            shape=tuple(parameters["weight"].shape),
+            weights=parameters["weight"].numel(),
+            biases=parameters["bias"].numel(),
+            rate=rates.get(f"{name}.weight"),
         )
-        for name, tensors in layers.items()
+        for name, parameters in layers.items()
+        if parameters
     )
     return LayerTable(rows, {_label(pool): tuple(row[at] for row in plan) for at, pool in enumerate(pools)})
 

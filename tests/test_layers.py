@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lthprune.data import shape_of_data
 from lthprune.experiment import run_recipe
 from lthprune.layers import tabulate_layers
+from lthprune.models import build_model
 from lthprune.recipe import bundled, load_recipe
 from tests.tiny import tiny
 
@@ -78,6 +81,21 @@ def test_rates_are_blank_where_a_layer_is_not_pruned_or_a_schedule_has_none() ->
     excluded = tabulate_layers(tiny("prune.rate=0.2", "prune.exclude=['output']"))
     assert [row.rate for row in excluded.layers] == [0.2, None]
     assert [row.rate for row in tabulate_layers(tiny("prune.target=100")).layers] == [None, None]
+
+
+def test_layers_that_compete_have_no_rate_of_their_own() -> None:
+    assert [row.rate for row in tabulate_layers(tiny("prune.rate=0.2", "prune.scope=global")).layers] == [None, None]
+    assert [row.rate for row in tabulate_layers(tiny("prune.rate=0.2")).layers] == [0.2, 0.2]
+
+
+def test_batch_norms_parameters_are_counted_and_never_pruned() -> None:
+    recipe = tiny("model.kind=plan", 'model.conv=["4B", 6, "M"]', "prune.rate=0.2")
+    table = tabulate_layers(recipe)
+    model = build_model(recipe.model, *shape_of_data(recipe.data), torch.Generator())
+    assert sum(row.weights + row.biases for row in table.layers) == sum(p.numel() for p in model.parameters())
+    norm = next(row for row in table.layers if row.layer == "norm1")
+    assert (norm.kind, norm.shape, norm.weights, norm.biases, norm.rate) == ("norm", (4,), 4, 4, None)
+    assert list(table.left) == ["conv1", "conv2", "dense1", "output"]
 
 
 @pytest.mark.parametrize("method", ["imp", "osp"])
