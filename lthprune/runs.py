@@ -167,8 +167,15 @@ def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
 
 
 def find_runs(folder: str | Path) -> list[Run]:
-    """Return the runs in a folder, oldest first."""
-    runs = [Run(path.parent) for path in Path(folder).expanduser().glob("*/manifest.json")]
+    """Return the runs in a folder, oldest first; stores of ``imp`` and ``osp`` are among them.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of runs.")
+    runs = [Run(path.parent) for path in folder.glob("*/manifest.json")]
     return sorted(runs, key=lambda run: (run.started, run.name))
 
 

@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from lthprune.runs import Run
     from lthprune.summary import Spread
 
+_RUNS = Path("runs")  # where runs are kept unless something else is said; nobody has to have made it
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
 def runs(
-    folder: Annotated[Path, typer.Option("--out", help="The folder that run directories are in.")] = Path("runs"),
+    folder: Annotated[Path, typer.Option("--out", help="The folder that run directories are in.")] = _RUNS,
 ) -> None:
     """List the runs, and how far each got."""
     from lthprune.runs import find_runs
 
-    found = find_runs(folder)
+    found = find_runs(folder) if folder != _RUNS or folder.exists() else []
     console = Console()
     if not found:
         console.print(f"There are no runs in {folder}.", highlight=False)
         return
     table = Table(title=f"Runs in {folder}", title_justify="left")
-    for column in ("run", "method", "trials", "levels", "state"):
+    for column in ("run", "method", "trials", "levels\nwith dense", "state"):
         table.add_column(column, overflow="fold")
     for run in found:
         table.add_row(run.name, *_progress_of(run))
@@ -54,26 +55,28 @@ def print_summary(run: "Run") -> None:
     """Print a run's levels as a table and name its smallest winning ticket."""
     from lthprune.summary import smallest_winning, summarise
 
-    levels, console = summarise(run), Console()
+    settings, levels, console = run.settings, summarise(run), Console()
     if not levels:
         console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
+        _print_state(run, 0, settings["prune"]["levels"] + 1)
         return
     winner = smallest_winning(levels)
-    table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=(0, 0, 0, 1))
-    for column in ("level", "density", "weights", "val acc %", "test acc %", "early stop"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=0)
+    for column in ("level", "density", "weights", "val acc %", "test acc %", "early\nstop"):
+        table.add_column(column, justify="right", vertical="bottom", no_wrap=True)
     for level in levels:
         table.add_row(
             f"{level.level}{' *' if level is winner else '  '}",
             f"{level.density:.2%}",
             f"{level.left:,}",
-            _accuracy(level.val_acc),
-            _accuracy(level.test_acc),
+            _accuracy(level.val_acc, settings["run"]["trials"]),
+            _accuracy(level.test_acc, settings["run"]["trials"]),
             f"{level.early_stop.mean:,.0f}",
             style="bold green" if level is winner else None,
         )
     console.print(table)
-    console.print("Mean (minimum-maximum) over the trials at early stopping: the step of lowest validation loss.")
+    what = "Mean (minimum-maximum) over the trials at" if settings["run"]["trials"] > 1 else "At"
+    console.print(f"{what} early stopping: the step of lowest validation loss.")
     if winner is None:
         console.print("No pruned level reaches the dense network's mean validation accuracy.")
     else:
@@ -82,18 +85,38 @@ def print_summary(run: "Run") -> None:
             "chosen on validation accuracy.",
             highlight=False,
         )
+    _print_state(run, len(levels), settings["prune"]["levels"] + 1)
 
 
-def _accuracy(spread: "Spread") -> str:
-    return f"{100 * spread.mean:.2f} ({100 * spread.low:.1f}-{100 * spread.high:.1f})"
+def _print_state(run: "Run", finished: int, levels: int) -> None:
+    """Say how many levels are finished, and how to go on where some are not."""
+    console = Console()
+    if finished == levels:
+        console.print(f"All {levels} levels are finished, the dense one included.", highlight=False)
+    else:
+        console.print(
+            f"{finished} of {levels} levels are finished, the dense one included; go on with:", highlight=False
+        )
+        console.print(f"  lthprune resume {run.folder}", highlight=False, soft_wrap=True)
+
+
+def _accuracy(spread: "Spread", trials: int) -> str:
+    """Return the mean and the range in percent; rounded alike, the one never lies outside the other."""
+    mean, low, high = (f"{100 * value:.2f}" for value in spread)
+    return f"{mean} ({low}-{high})" if trials > 1 else mean
 
 
 def _progress_of(run: "Run") -> tuple[str, str, str, str]:
     from lthprune.errors import LthpruneError
 
     try:
+        manifest = run.tickets.manifest()
+        search, finished = manifest["search"], len(manifest["finished"])
+        if "driver" in search:  # of imp() or osp(), and no recipe's
+            trials, levels = len(manifest["initial"]), search["levels"] + 1
+            return search["driver"], str(trials), f"{finished} of {levels}", "a store of tickets"
         settings = run.settings
-        finished, levels = run.tickets.finished, settings["prune"]["levels"] + 1
+        levels = settings["prune"]["levels"] + 1
         state = "finished" if finished == levels else "resumable"
         return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", state
     except (LthpruneError, KeyError) as error:

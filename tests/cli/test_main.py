@@ -33,6 +33,8 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),
     "resumed nothing": (["resume", "nowhere"], "holds no run"),
     "summed up nothing": (["summary", "nowhere"], "nowhere"),
+    "runs of nowhere": (["runs", "--out", "nowhere"], "nowhere is not there. Name a folder of runs"),
+    "runs of a file": (["runs", "--out", "/etc/passwd"], "/etc/passwd is a file. Name a folder of runs"),
     "plotted nothing": (["plot", "nowhere"], "nowhere"),
 }
 

@@ -1,37 +1,42 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+import lthprune
 from lthprune.experiment import run_recipe
 from lthprune.plots import FIGURES
 from lthprune.runs import Run
-from lthprune.summary import smallest_winning, summarise
+from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
 from tests.cli.conftest import Cli
 from tests.tiny import tiny
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
+    tickets = lthprune.imp([nn.Linear(4, 2), nn.Linear(4, 2)], lambda models: None, levels=4, store="runs/searched")
+    assert len(tickets) == 2
     for name in ("whole", "begun", "damaged", "a-recipe-with-a-name-as-long-as-names-get-20261120-0352-7f3a"):
         shutil.copytree(finished.folder, Path("runs") / name)
-    manifest = Path("runs/begun/manifest.json")
-    text = manifest.read_text()
-    manifest.write_text(text[: text.index('"finished"')] + '"finished": []}')
+    unfinish(Path("runs/begun"), 0)
     Path("runs/damaged/manifest.json").write_text("{")
     result = cli("runs")
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    lines = {word: line for line in result.out.splitlines() for word in ("whole", "begun", "damaged") if word in line}
+    words = ("whole", "begun", "damaged", "searched")
+    lines = {word: line for line in result.out.splitlines() for word in words if word in line}
     assert all(word in lines["whole"] for word in ("imp", "2", "3 of 3", "finished"))
     assert all(word in lines["begun"] for word in ("imp", "0 of 3", "resumable"))
     assert "damaged" in lines["damaged"].split("│")[5]
+    assert all(word in lines["searched"] for word in ("imp", "2", "5 of 5", "a store of tickets"))
+    assert "with dense" in result.out
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_runs_says_that_there_are_none(there: bool, cli: Cli) -> None:
-    if there:
-        Path("elsewhere").mkdir()
-    result = cli("runs", "--out", "elsewhere")
-    assert (result.code, result.out) == (0, "There are no runs in elsewhere.\n")
+@pytest.mark.parametrize("where", ["elsewhere", "runs"])
+def test_runs_says_that_there_are_none(where: str, cli: Cli) -> None:
+    Path("elsewhere").mkdir()
+    result = cli("runs", "--out", where)  # nobody has run anything yet, so that there is no folder runs
+    assert (result.code, result.out) == (0, f"There are no runs in {where}.\n")
 
 
 def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finished: Run, cli: Cli) -> None:
@@ -44,13 +49,53 @@ def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finishe
     for level, row in zip(levels, rows, strict=True):
         accuracies = []
         for spread in (level.val_acc, level.test_acc):
-            low, high = (f"{100 * end:.1f}" for end in (spread.low, spread.high))
-            accuracies += [f"{100 * spread.mean:.2f}", f"({low}-{high})"]
+            mean, low, high = (f"{100 * value:.2f}" for value in spread)
+            assert float(low) <= float(mean) <= float(high)
+            accuracies += [mean, f"({low}-{high})"]
         mark = ["*"] if level is winner else []
         counts = [f"{level.density:.2%}", f"{level.left:,}"]
         assert row == [str(level.level), *mark, *counts, *accuracies, f"{level.early_stop.mean:,.0f}"]
     words = "chosen on validation accuracy" if winner else "No pruned level reaches the dense network's"
     assert words in " ".join(result.out.split())
+    assert "All 3 levels are finished, the dense one included." in result.out
+    assert "lthprune resume" not in result.out
+
+
+def test_summary_of_one_trial_shows_plain_values(tmp_path: Path, cli: Cli) -> None:
+    run = run_recipe(tiny("run.trials=1"), "tiny", out=tmp_path)
+    result = cli("summary", run.folder)
+    assert (result.code, result.narrow) == (0, True)
+    assert "Mean" not in result.out
+    rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    for level, row in zip(summarise(run), rows, strict=True):
+        assert row[-3:-1] == [f"{100 * level.val_acc.mean:.2f}", f"{100 * level.test_acc.mean:.2f}"]
+
+
+def unfinish(folder: Path, levels: int) -> None:
+    """Have a run's manifest name so many levels and no more."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"finished": manifest["finished"][:levels]}))
+
+
+def test_summary_of_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(finished: Run, cli: Cli) -> None:
+    folder = Path(shutil.copytree(finished.folder, "begun"))
+    unfinish(folder, 2)
+    result = cli("summary", folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert "2 of 3 levels are finished, the dense one included; go on with:\n  lthprune resume begun\n" in result.out
+
+
+def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_into_80_columns(
+    finished: Run, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perfect = Spread(1.0, 1.0, 1.0)
+    levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1)) for level in (0, 10)]
+    monkeypatch.setattr("lthprune.summary.summarise", lambda run: levels)
+    result = cli("summary", finished.folder)
+    assert (result.code, result.narrow) == (0, True)
+    assert "10 *" in result.out
+    assert result.out.count("100.00 (100.00-100.00)") == 4
 
 
 def test_summary_of_a_network_with_millions_of_weights_fits_into_80_columns(tmp_path: Path, cli: Cli) -> None:
@@ -62,11 +107,12 @@ def test_summary_of_a_network_with_millions_of_weights_fits_into_80_columns(tmp_
 
 def test_summary_of_a_run_without_a_finished_level_says_so(finished: Run, cli: Cli) -> None:
     folder = Path(shutil.copytree(finished.folder, "begun"))
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(text[: text.index('"finished"')] + '"finished": []}')
+    unfinish(folder, 0)
     (folder / "histories.npz").unlink()
     result = cli("summary", folder)
-    assert (result.code, result.out, result.err) == (0, "No level of begun is finished yet.\n", "")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("No level of begun is finished yet.\n")
+    assert result.out.endswith("go on with:\n  lthprune resume begun\n")
 
 
 def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) -> None:
