@@ -39,6 +39,22 @@ def test_the_readmes_code_is_what_the_library_offers():
         assert name in lthprune.__all__
 
 
+def test_the_faults_that_the_page_on_recipes_shows_are_told_in_those_words(tmp_path, monkeypatch):
+    (sample,) = (block for block in blocks(PAGES["docs/recipes.md"], "text") if block.startswith("Error: "))
+    monkeypatch.chdir(tmp_path)
+    text = bundled()["lenet-mnist"].replace("\nsteps = ", "\nstepz = ").replace("dense = 0.2", "dense = -0.2")
+    Path("my-experiment.toml").write_text(text, "utf-8")
+    with pytest.raises(lthprune.RecipeError) as caught:
+        lthprune.load_recipe("my-experiment.toml")
+    assert " ".join(sample.split()) == f"Error: {caught.value}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_a_newcomer_activates_the_environment_before_running_lthprune_by_its_name(page):
+    commands = "\n".join(blocks((ROOT / page).read_text("utf-8"), "sh"))
+    assert ". .venv/bin/activate\n" in commands.partition("\nlthprune ")[0] + "\n"
+
+
 @pytest.mark.parametrize("recipe", bundled())
 def test_every_bundled_recipe_is_in_the_list_of_recipes(recipe):
     assert f"`{recipe}`" in PAGES["docs/recipes.md"]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="The data root: where data sets are, or are downloaded to. Else LTHPRUNE_DATA, else ~/.cache."),
+    typer.Option(
+        help="The data root: where data sets are, or are downloaded to. Else LTHPRUNE_DATA, else ~/.cache/lthprune."
+    ),
 ]
 
 

@@ -195,6 +195,12 @@ def test_help_is_answered_without_importing_torch(arguments: list[str]) -> None:
     assert all(word in done.stdout for word in (VERBS if arguments in ([], ["--help"]) else ["--help"]))
 
 
+@pytest.mark.parametrize("verb", ["run", "resume"])
+def test_help_names_the_folder_that_data_are_kept_in(verb: str) -> None:
+    words = " ".join(lthprune(verb, "--help").stdout.replace("│", " ").split())
+    assert "else ~/.cache/lthprune" in words
+
+
 def test_the_installed_command_is_this_one() -> None:
     script = shutil.which("lthprune", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert script, "lthprune is not installed beside this Python"
