@@ -190,6 +190,7 @@ def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
 
 def without_pruning(model: nn.Module) -> nn.Module:
     """Return a copy in which masked tensors are plain parameters: no hooks, and zero where they were pruned."""
+    refresh(model)  # deepcopy refuses what hangs in a graph
     model = copy.deepcopy(model)
     for module in model.modules():
         pruned = [name.removesuffix("_mask") for name in module._buffers if name.endswith("_mask")]

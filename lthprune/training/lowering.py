@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lthprune.state import live_state, masks_of, refresh
 
@@ -13,22 +15,33 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An activation: inputs to outputs, and the gradient of (gradient, inputs, outputs) as autograd has it."""
+    """An activation: ``forward`` may overwrite its inputs, ``backward`` overwrites the gradient that it is given.
+
+    ``backward`` takes the gradient, and the inputs and outputs as ``forward`` left them.
+    """
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: Activation(torch.relu, lambda gradient, _, y: _aten.threshold_backward(gradient, y, 0)),
-    nn.Tanh: Activation(torch.tanh, lambda gradient, _, y: _aten.tanh_backward(gradient, y)),
-    nn.Sigmoid: Activation(torch.sigmoid, lambda gradient, _, y: _aten.sigmoid_backward(gradient, y)),
-    nn.ELU: Activation(
-        nn.functional.elu, lambda gradient, x, _: _aten.elu_backward(gradient, 1.0, 1.0, 1.0, False, x)
+    nn.ReLU: Activation(
+        torch.relu_, lambda gradient, _, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
     ),
-    nn.GELU: Activation(nn.functional.gelu, lambda gradient, x, _: _aten.gelu_backward(gradient, x)),
+    nn.Tanh: Activation(
+        torch.tanh_, lambda gradient, _, y: _aten.tanh_backward.grad_input(gradient, y, grad_input=gradient)
+    ),
+    nn.Sigmoid: Activation(
+        torch.sigmoid_, lambda gradient, _, y: _aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)
+    ),
+    nn.ELU: Activation(
+        partial(F.elu, inplace=True),
+        lambda gradient, _, y: _aten.elu_backward.grad_input(gradient, 1.0, 1.0, 1.0, True, y, grad_input=gradient),
+    ),
+    nn.GELU: Activation(F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)),
     nn.LeakyReLU: Activation(
-        nn.functional.leaky_relu, lambda gradient, x, _: _aten.leaky_relu_backward(gradient, x, 0.01, False)
+        partial(F.leaky_relu, inplace=True),
+        lambda gradient, _, y: _aten.leaky_relu_backward.grad_input(gradient, y, 0.01, True, grad_input=gradient),
     ),
 }
 

@@ -1,14 +1,11 @@
 """torch's optimisers on a single row of values.
 
-``torch.optim``'s functions, called as its classes call them: on small tensors the classes' bookkeeping takes longer
-than the arithmetic.
+The fused operations beneath ``torch.optim``, called as its classes call them: on the values of a sparse population
+the classes' own bookkeeping takes longer than the arithmetic.
 """
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
-from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
 
 from lthprune.training.plan import TrainingPlan
 
@@ -24,7 +21,6 @@ class RowOptimizer:
         self._values, self._gradients = values, gradients
         self._moments = [torch.zeros_like(values) for _ in range(1 if plan.optimizer == "sgd" else 2)]
         self._steps = torch.zeros((), device=values.device)
-        self._captured = captured
         self._lr: float | Tensor = torch.zeros((), device=values.device) if captured else 0.0
 
     @property
@@ -43,34 +39,33 @@ class RowOptimizer:
         """Make a step."""
         plan, values, gradients = self._plan, [self._values], [self._gradients]
         if plan.optimizer == "sgd":
-            sgd(
+            torch._fused_sgd_(
                 values,
                 gradients,
-                [self._moments[0] if plan.momentum else None],
-                fused=True,
+                self._moments if plan.momentum else [],
                 weight_decay=plan.weight_decay,
                 momentum=plan.momentum,
                 lr=self._lr,  # type: ignore[arg-type]
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
+                is_first_step=False,  # a momentum of zero is none
             )
             return
-        (adam if plan.optimizer == "adam" else adamw)(
+        self._steps += 1
+        (torch._fused_adam_ if plan.optimizer == "adam" else torch._fused_adamw_)(
             values,
             gradients,
             self._moments[:1],
             self._moments[1:],
             [],
             [self._steps],
-            fused=True,
-            capturable=self._captured,
-            amsgrad=False,
+            lr=self._lr,  # type: ignore[arg-type]
             beta1=0.9,
             beta2=0.999,
-            lr=self._lr,
             weight_decay=plan.weight_decay,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
 

@@ -1,6 +1,6 @@
 """A population of multilayer perceptrons, trained side by side without autograd.
 
-Activations are (trials, features, samples). All parameters lie in one row, so that the optimiser and the masks
+Activations are (trials x features, samples). All parameters lie in one row, so that the optimiser and the masks
 take one call each; a layer looks at its part of it.
 """
 
@@ -18,7 +18,7 @@ from lthprune.training.plan import TrainingPlan
 from lthprune.training.sparse import SparseLayer
 from lthprune.training.stacked import StackedLayer
 
-_CACHED = 1 << 21  # values of a layer's outputs that are evaluated at once: they stay in the processor's cache
+_CACHED = 3 << 17  # outputs of a layer that are evaluated at once: they stay in the processor's cache
 
 
 class Perceptrons:
@@ -73,26 +73,26 @@ class Perceptrons:
     def _step(self) -> None:
         batch = self._batch
         x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
-        if isinstance(self._layers[0], SparseLayer):
-            x = x.contiguous()
+        if isinstance(self._layers[0], SparseLayer):  # a batched product reads it as it lies
+            x = x.reshape(-1, batch.shape[1])
         inputs, sums, outputs = [], [], x
         for layer in self._layers:
             inputs.append(outputs)
             sums.append(layer.forward(outputs))
             activation = layer.layer.activation
             outputs = sums[-1] if activation is None else activation.forward(sums[-1])
-        labels = self._y[batch].unsqueeze(1)  # (trials, 1, batch)
-        logs = outputs.log_softmax(dim=1)
+        labels = self._y.index_select(0, batch.flatten()).view(self._losses.shape)
+        logs = outputs.view(len(batch), -1, batch.shape[1]).log_softmax(dim=1)  # (trials, classes, batch)
         self._losses -= logs.gather(1, labels)
-        gradient = logs.exp_().scatter_add_(1, labels, self._minus_ones).div_(batch.shape[1])
+        gradient = logs.exp_().scatter_add_(1, labels, self._minus_ones).div_(batch.shape[1]).view(outputs.shape)
         for place in reversed(range(len(self._layers))):
             layer = self._layers[place]
             if layer.layer.activation is not None:
                 gradient = layer.layer.activation.backward(gradient, sums[place], inputs[place + 1])
             below = layer.backward(inputs[place], gradient, to_inputs=place > 0)
             gradient = gradient if below is None else below
-        if self._mask is not None:
-            self._gradients *= self._mask
+        for gradients, mask in self._masked:
+            gradients *= mask
         self._optimizer.step()
 
     def measure(self) -> list[Measured]:
@@ -122,13 +122,12 @@ class Perceptrons:
     def _bind(self, values: Tensor) -> None:
         """Let these be the values of all layers."""
         self._values, self._gradients = values, torch.zeros_like(values)
-        mask = torch.cat([layer.mask() for layer in self._layers])
-        self._mask = None if mask.all() else mask.to(values.dtype)
         sizes = [len(layer.initial()) for layer in self._layers]
-        for layer, own, gradients in zip(
-            self._layers, values.split(sizes), self._gradients.split(sizes), strict=True
-        ):
+        parts = list(zip(self._layers, values.split(sizes), self._gradients.split(sizes), strict=True))
+        for layer, own, gradients in parts:
             layer.bind(own, gradients)
+        masks = [(gradients, layer.mask()) for layer, _, gradients in parts]
+        self._masked = [(gradients, mask.to(values.dtype)) for gradients, mask in masks if not mask.all()]
 
     def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return inputs (features, n) and labels (n,) in parts that are small enough to be evaluated at once."""
@@ -142,12 +141,12 @@ class Perceptrons:
         loss, correct = (self._values.new_zeros(len(self._models)) for _ in range(2))
         for x, y in chunks:
             outputs = x
-            for layer in self._layers:
-                outputs = layer.forward(outputs)
+            for place, layer in enumerate(self._layers):
+                outputs = layer.forward(outputs, shared=place == 0)
                 if layer.layer.activation is not None:
                     outputs = layer.layer.activation.forward(outputs)
-            labels = y.expand(len(outputs), 1, -1)
-            loss -= outputs.log_softmax(dim=1).gather(1, labels).sum(dim=(1, 2))
-            correct += (outputs.argmax(dim=1) == y).sum(dim=1)
+            logs = outputs.view(len(loss), -1, len(y)).log_softmax(dim=1)  # (trials, classes, n)
+            loss -= logs.gather(1, y.expand(len(loss), 1, -1)).sum(dim=(1, 2))
+            correct += (logs.max(dim=1).indices == y).sum(dim=1)  # much faster than argmax along this axis
         samples = sum(len(y) for _, y in chunks)
         return loss / samples, correct / samples

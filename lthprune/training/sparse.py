@@ -24,7 +24,8 @@ class SparseLayer:
         rows, columns = trial * self._out + row, trial * self._in + column
         self._places = (trial, row, column)
         self._split = (len(rows), layer.bias.numel())
-        self._bias_shape = (self._trials * self._out if layer.bias.numel() else 0, 1)
+        self._has_bias = layer.bias.numel() > 0
+        self._bias_shape = (self._trials * self._out if self._has_bias else 0, 1)
         self._pattern = _Pattern(rows, columns, (self._trials * self._out, self._trials * self._in))
         self._shared_pattern = _Pattern(rows, column, (self._trials * self._out, self._in))
         self._order = torch.argsort(columns, stable=True)  # of the values, row by row in the transposed matrix
@@ -57,23 +58,20 @@ class SparseLayer:
         self._weight_gradient = self._pattern.matrix(weight_gradient)
         self._transposed = self._transposed_pattern.matrix(self._transposed_values)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (trials, out, n) of inputs (trials, in, n), or of (in, n), which are the same for all trials."""
-        weight = self._shared_weight if x.ndim == 2 else self._weight
-        x = x.reshape(weight.shape[1], -1)
-        y = torch.addmm(self._bias, weight, x) if self._bias.numel() else torch.mm(weight, x)
-        return y.view(self._trials, self._out, -1)
+    def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
+        """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""
+        weight = self._shared_weight if shared else self._weight
+        return torch.addmm(self._bias, weight, x) if self._has_bias else torch.mm(weight, x)
 
     def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
         """Write the gradients of the values, and return that of the inputs where it is wanted."""
-        x, gradient = x.reshape(self._trials * self._in, -1), gradient.reshape(self._trials * self._out, -1)
         torch.sparse.sampled_addmm(self._weight_gradient, gradient, x.t(), beta=0.0, out=self._weight_gradient)
-        if self._bias.numel():
+        if self._has_bias:
             torch.sum(gradient, dim=1, keepdim=True, out=self._bias_gradient)
         if not to_inputs:
             return None
         torch.index_select(self._values, 0, self._order, out=self._transposed_values)
-        return torch.mm(self._transposed, gradient).view(self._trials, self._in, -1)
+        return torch.mm(self._transposed, gradient)
 
     def lifted(self, trial: int) -> State:
         """Return a trial's weights and biases by plain name."""
@@ -82,7 +80,7 @@ class SparseLayer:
         weight[row[own], column[own]] = self._values[own]
         lifted = {f"{self.layer.name}.weight": weight}
         bias = self._bias.view(self._trials, -1)[trial]
-        return lifted | ({f"{self.layer.name}.bias": bias} if self._bias.numel() else {})
+        return lifted | ({f"{self.layer.name}.bias": bias} if self._has_bias else {})
 
     def keep(self, trials: Sequence[int]) -> "SparseLayer":
         """Return the layer of some of the trials; its values are still to be bound."""

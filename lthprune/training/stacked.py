@@ -17,7 +17,8 @@ class StackedLayer:
         trials, out, _ = layer.weight.shape
         self._shape = layer.weight.shape
         self._split = (layer.weight.numel(), layer.bias.numel())
-        self._bias_shape = (trials, out, 1) if layer.bias.numel() else (trials, 0, 1)
+        self._has_bias = layer.bias.numel() > 0
+        self._bias_shape = (trials, out if self._has_bias else 0, 1)
 
     def initial(self) -> Tensor:
         """Return the values that training starts from, in a row."""
@@ -39,26 +40,28 @@ class StackedLayer:
         weight, bias = gradients.split(self._split)
         self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(self._bias_shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (trials, out, n) of inputs (trials, in, n), or of (in, n), which are the same for all trials."""
-        if x.ndim == 2:
-            trials, out, features = self._shape
+    def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
+        """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""
+        trials, out, features = self._shape
+        if shared:
             y = torch.mm(self._weight.view(trials * out, features), x).view(trials, out, -1)
         else:
-            y = torch.bmm(self._weight, x)
-        return y.add_(self._bias) if self._bias.numel() else y
+            y = torch.bmm(self._weight, x.view(trials, features, -1))
+        return (y.add_(self._bias) if self._has_bias else y).view(trials * out, -1)
 
     def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
         """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        trials, out, features = self._shape
+        x, gradient = x.view(trials, features, -1), gradient.view(trials, out, -1)
         torch.bmm(gradient, x.transpose(1, 2), out=self._weight_gradient)
-        if self._bias.numel():
+        if self._has_bias:
             torch.sum(gradient, dim=2, keepdim=True, out=self._bias_gradient)
-        return torch.bmm(self._weight.transpose(1, 2), gradient) if to_inputs else None
+        return torch.bmm(self._weight.transpose(1, 2), gradient).view(trials * features, -1) if to_inputs else None
 
     def lifted(self, trial: int) -> State:
         """Return a trial's weights and biases by plain name."""
         lifted = {f"{self.layer.name}.weight": self._weight[trial]}
-        return lifted | ({f"{self.layer.name}.bias": self._bias[trial, :, 0]} if self._bias.numel() else {})
+        return lifted | ({f"{self.layer.name}.bias": self._bias[trial, :, 0]} if self._has_bias else {})
 
     def keep(self, trials: Sequence[int]) -> "StackedLayer":
         """Return the layer of some of the trials; its values are still to be bound."""

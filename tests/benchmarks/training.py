@@ -1,0 +1,332 @@
+"""Training: lthprune's engines beside a plain PyTorch loop, side by side in one process.
+
+    python tests/benchmarks/training.py
+    python tests/benchmarks/training.py --only steps schedule --repeats 5 --json training.json
+
+The plain loop is written the ordinary way: ``torch.nn.utils.prune`` hooks, a ``DataLoader`` over a ``TensorDataset``,
+the optimiser with its defaults, evaluation by ``DataLoader``. Every figure is the ratio of its time to lthprune's, for
+the same work and as many models; the two take turns, and medians of the ratios over the repeats are printed, with the
+lowest and the highest. ``auto`` chooses the engine, as it does in runs. No speed is asserted.
+
+Inputs are noise of the data sets' sizes: what they show does not matter to the clock. It takes about 15 minutes on two
+cores, and means nothing on a machine that has anything else to do.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import prune as torch_prune
+from torch.utils.data import DataLoader, TensorDataset
+
+from lthprune.data import Dataset
+from lthprune.models import ModelSpec, build_model
+from lthprune.training import TrainingPlan, train_population
+from lthprune.training.batches import Batches
+from lthprune.training.choice import choose_engine
+
+RATE = {"dense": 0.2, "output": 0.1}
+
+
+class Figure(NamedTuple):
+    """A row of the table: what was measured, the ratios, and what ``auto`` chose."""
+
+    what: str
+    ratios: list[float]
+    plain_ms: float
+    ours_ms: float
+    engine: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "median": statistics.median(self.ratios)}
+
+
+def noise(shape: tuple[int, ...], classes: int, sizes: tuple[int, int, int]) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        part
+        for size in sizes
+        for part in (
+            torch.randn(size, *shape, generator=generator),
+            torch.randint(classes, (size,), generator=generator),
+        )
+    ]
+    return Dataset(*parts, classes=classes, fingerprint="")
+
+
+def population(spec: ModelSpec, data: Dataset, trials: int, density: float) -> list[nn.Module]:
+    """Models of a density, every layer pruned alike by torch itself."""
+    models: list[nn.Module] = [
+        build_model(spec, data.input_shape, data.classes, torch.Generator().manual_seed(trial))
+        for trial in range(trials)
+    ]
+    for model in models:
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                torch_prune.l1_unstructured(layer, "weight", amount=1 - density)
+    return models
+
+
+def plain_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=plan.lr)
+
+
+def plain_steps(model: nn.Module, data: Dataset, plan: TrainingPlan) -> Iterator[None]:
+    """Make a step of the ordinary loop for each ``next``."""
+    loader = DataLoader(
+        TensorDataset(data.x_train, data.y_train), batch_size=plan.batch_size, shuffle=True, drop_last=True
+    )
+    optimizer = plain_optimizer(model, plan)
+    model.train()
+    while True:
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            yield
+
+
+def plain_evaluation(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    model.eval()
+    loss, correct = 0.0, 0
+    with torch.no_grad():
+        for inputs, labels in DataLoader(TensorDataset(x, y), batch_size=1000):
+            outputs = model(inputs)
+            loss += F.cross_entropy(outputs, labels, reduction="sum").item()
+            correct += (outputs.argmax(dim=1) == labels).sum().item()
+    model.train()
+    return loss / len(x), correct / len(x)
+
+
+def plain_training(model: nn.Module, data: Dataset, plan: TrainingPlan) -> None:
+    steps = plain_steps(model, data, plan)
+    for step in range(1, plan.steps + 1):
+        next(steps)
+        if step in plan.evaluation_steps:
+            plain_evaluation(model, data.x_val, data.y_val)
+            plain_evaluation(model, data.x_test, data.y_test)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def side_by_side(
+    what: str, repeats: int, plain: Callable[[], object], ours: Callable[[], object], *, units: float, engine: str
+) -> Figure:
+    """Let two ways of doing the same take turns; times are per unit of work."""
+    plain(), ours()  # both warm
+    pairs = [(seconds(plain), seconds(ours)) for _ in range(repeats)]
+    plain_ms, ours_ms = (statistics.median(column) * 1e3 / units for column in zip(*pairs, strict=True))
+    return Figure(what, [first / second for first, second in pairs], plain_ms, ours_ms, engine)
+
+
+LENET = ModelSpec(kind="lenet", activation="tanh")
+LENET_PLAN = TrainingPlan(optimizer="adam", lr=1.2e-3, batch_size=60, steps=100)
+TRIALS = 5
+
+
+def mnist() -> Dataset:
+    return noise((1, 28, 28), 10, (55_000, 5_000, 10_000))
+
+
+def repeated(step: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        step()
+
+
+def steps(repeats: int) -> Iterator[Figure]:
+    """A step of LeNet-300-100: of one model in the plain loop, of five at once in lthprune."""
+    data = mnist()
+    for density in (1.0, 0.5, 0.2, 0.1, 0.035):
+        plain = plain_steps(population(LENET, data, 1, density)[0], data, LENET_PLAN)
+        engine = choose_engine(population(LENET, data, TRIALS, density), data, LENET_PLAN)
+        assert engine is not None
+        batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(trial) for trial in range(TRIALS)])
+        figure = side_by_side(
+            f"LeNet-300-100, step, density {density:g}",
+            repeats,
+            lambda plain=plain: repeated(lambda: next(plain), 200),
+            lambda engine=engine, batches=batches: repeated(lambda: engine.step(next(batches), 1.2e-3), 200),
+            units=200,
+            engine=engine.name,
+        )
+        yield per_trial(figure)
+
+
+def evaluation(repeats: int) -> Iterator[Figure]:
+    """15,000 images through LeNet-300-100."""
+    data = mnist()
+    for density in (1.0, 0.1):
+        (model,) = population(LENET, data, 1, density)
+        engine = choose_engine(population(LENET, data, TRIALS, density), data, LENET_PLAN)
+        assert engine is not None
+        figure = side_by_side(
+            f"LeNet-300-100, evaluation of 15,000, density {density:g}",
+            repeats,
+            lambda model=model: [
+                plain_evaluation(model, data.x_val, data.y_val),
+                plain_evaluation(model, data.x_test, data.y_test),
+            ],
+            engine.measure,
+            units=1,
+            engine=engine.name,
+        )
+        yield per_trial(figure)
+
+
+def per_trial(figure: Figure) -> Figure:
+    return figure._replace(ratios=[ratio * TRIALS for ratio in figure.ratios], ours_ms=figure.ours_ms / TRIALS)
+
+
+def schedule(repeats: int) -> Iterator[Figure]:
+    """All of lenet-mnist's 21 levels, 200 steps of each; models and masks are made before the clock starts."""
+    data, plan = mnist(), LENET_PLAN.model_copy(update={"steps": 200})
+    kept = {"dense1": 0.8, "dense2": 0.8, "output": 0.9}
+
+    def pruned(level: int, trials: int) -> list[nn.Module]:
+        models = population(LENET, data, trials, 1.0)
+        for model in models:
+            for name, layer in model.named_children():
+                if name in kept:
+                    torch_prune.l1_unstructured(layer, "weight", amount=1 - kept[name] ** level)
+        return models
+
+    def plain() -> None:
+        for level in range(21):
+            plain_training(plain_models[level], data, plan)
+
+    def ours() -> None:
+        for level in range(21):
+            orders = [torch.Generator().manual_seed(trial) for trial in range(TRIALS)]
+            engines.update(done.engine for done in train_population(our_models[level], data, plan, orders))
+
+    plain_models = [pruned(level, 1)[0] for level in range(21)]
+    our_models = [pruned(level, TRIALS) for level in range(21)]
+    engines: set[str] = set()
+    figure = side_by_side(
+        "LeNet-300-100, 21 levels, evaluation every 100 steps", max(1, repeats // 2), plain, ours, units=1, engine=""
+    )
+    yield per_trial(figure._replace(engine=", ".join(sorted(engines))))
+
+
+def toys(repeats: int) -> Iterator[Figure]:
+    """200 seeds of 4-64-64-2 on moons and circles, one seed after the other in the plain loop."""
+    from sklearn.datasets import make_circles, make_moons
+
+    moons, labels = make_moons(2000, noise=0.1, random_state=0)
+    circles, _ = make_circles(2000, noise=0.1, factor=0.5, random_state=0)
+    x = torch.cat([torch.from_numpy(moons), torch.from_numpy(circles)], dim=1).float()
+    y = torch.from_numpy(labels).long()
+    data = Dataset(x[:1400], y[:1400], x[1400:1600], y[1400:1600], x[1600:], y[1600:], classes=2, fingerprint="")
+    spec, seeds, few = ModelSpec(kind="mlp", dense=(64, 64)), 200, 10
+    plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=64, steps=200, evaluate_every=100)
+    for density in (1.0, 0.1):
+        made = [(population(spec, data, few, density), population(spec, data, seeds, density)) for _ in range(repeats + 1)]
+        plain_models, our_models = (iter(models) for models in zip(*made, strict=True))
+        engines: set[str] = set()
+
+        def plain(models: Iterator[list[nn.Module]] = plain_models) -> None:
+            for model in next(models):
+                plain_training(model, data, plan)
+
+        def ours(models: Iterator[list[nn.Module]] = our_models, engines: set[str] = engines) -> None:
+            orders = [torch.Generator().manual_seed(trial) for trial in range(seeds)]
+            engines.update(done.engine for done in train_population(next(models), data, plan, orders))
+
+        figure = side_by_side(f"200 seeds of 4-64-64-2, density {density:g}", repeats, plain, ours, units=1, engine="")
+        share = seeds / few  # the plain loop trains a few of them, one as long as the other
+        yield figure._replace(
+            ratios=[ratio * share for ratio in figure.ratios],
+            plain_ms=figure.plain_ms * share,
+            engine=", ".join(sorted(engines)),
+        )
+
+
+def convolutions(repeats: int) -> Iterator[Figure]:
+    """A step of Conv-4 on images of CIFAR-10's size."""
+    data = noise((3, 32, 32), 10, (3_000, 100, 100))
+    spec = ModelSpec(kind="conv4")
+    for precision in ("fp32", "bf16"):
+        plan = TrainingPlan(optimizer="adam", lr=3e-4, batch_size=60, steps=100, precision=precision)
+        for density in (1.0, 0.1):
+            plain = plain_steps(population(spec, data, 1, density)[0], data, plan)
+            engine = choose_engine(population(spec, data, 1, density), data, plan)
+            assert engine is not None
+            batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(0)])
+            yield side_by_side(
+                f"Conv-4, step in {precision}, density {density:g}",
+                repeats,
+                lambda plain=plain: repeated(lambda: next(plain), 10),
+                lambda engine=engine, batches=batches: repeated(lambda: engine.step(next(batches), 3e-4), 10),
+                units=10,
+                engine=engine.name,
+            )
+
+
+PARTS = {
+    "steps": steps,
+    "evaluation": evaluation,
+    "schedule": schedule,
+    "toys": toys,
+    "convolutions": convolutions,
+}
+
+
+def table(figures: list[Figure], repeats: int) -> Table:
+    shown = Table(
+        title=f"times as fast as the plain loop: {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"medians of {repeats}"
+    )
+    shown.add_column("what")
+    for column in ("times", "lowest", "highest", "plain ms", "ours ms"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("engine")
+    for figure in figures:
+        ratios = (statistics.median(figure.ratios), min(figure.ratios), max(figure.ratios))
+        times = (f"{figure.plain_ms:,.2f}", f"{figure.ours_ms:,.2f}")
+        shown.add_row(figure.what, *(f"{ratio:.1f}" for ratio in ratios), *times, figure.engine)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some of the parts")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs for each median (7)")
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    figures = []
+    for part in options.only:
+        for figure in PARTS[part](options.repeats):
+            figures.append(figure)
+            print(f"{figure.what}: {statistics.median(figure.ratios):.1f}", flush=True)
+    Console().print(table(figures, options.repeats))
+    if options.json:
+        report = {
+            "repeats": options.repeats,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "machine": platform.platform(),
+            "processor": platform.processor(),
+            "figures": [figure.to_json() for figure in figures],
+        }
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
