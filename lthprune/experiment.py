@@ -20,7 +20,7 @@ from lthprune.layers import tabulate_layers
 from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.rewinding import Rewinder
-from lthprune.runs import Run, create_run, describe_environment
+from lthprune.runs import Run, create_run, describe_environment, peak_memory_mb
 from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
@@ -174,6 +174,7 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
             environment.setdefault("seconds_per_level", {})[str(tickets[0].level)] = round(
                 time.perf_counter() - started, 3
             )
+            environment["peak_memory_mb"] = peak_memory_mb(experiment.data.x_train.device)
             run.write_environment(environment)
             watcher.on_level(tickets)
             started = time.perf_counter()

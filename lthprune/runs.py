@@ -6,6 +6,7 @@ import platform
 import re
 import secrets
 import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -196,7 +197,20 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
         "data_dir": str(data_root(data_dir).resolve()),
         "git": _git_state(),
         "seconds_per_level": {},
+        "peak_memory_mb": None,
     }
+
+
+def peak_memory_mb(device: torch.device) -> int | None:
+    """Return the most memory that this process, or on a GPU torch's tensors, have taken so far; None on Windows."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
 
 
 def _git_state() -> dict[str, Any] | None:

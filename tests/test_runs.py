@@ -109,6 +109,7 @@ def test_the_environment_says_with_what_and_where_a_run_was_made(original: Run) 
     assert environment["data_dir"] == str((Path.home() / "data").resolve())
     assert list(environment["seconds_per_level"]) == ["0", "1", "2"]
     assert all(seconds > 0 for seconds in environment["seconds_per_level"].values())
+    assert environment["peak_memory_mb"] is None or 50 < environment["peak_memory_mb"] < 5_000
     assert {"started", "python", "platform", "cores", "git"} <= set(environment)
 
 

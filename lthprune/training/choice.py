@@ -49,7 +49,7 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> 
         raise RecipeError(f'engine = "sparse" trains in fp32, not in {plan.precision}. {ways}')
     if not is_perceptron(model):
         raise RecipeError(f'engine = "sparse" is for multilayer perceptrons; this network is none. {ways}')
-    if device.type != "cpu" or not torch.backends.mkl.is_available():
+    if not _has_sparse(device):
         raise RecipeError(f'engine = "sparse" needs a CPU, and a PyTorch that was built with MKL. {ways}')
 
 
@@ -58,5 +58,9 @@ def _lowered(model: nn.Module, plan: TrainingPlan) -> bool:
 
 
 def _is_faster_sparse(layer: DenseLayer) -> bool:
-    has_sparse = layer.weight.device.type == "cpu" and torch.backends.mkl.is_available()
-    return has_sparse and layer.density < _SPARSE_BELOW and layer.weight.numel() >= _SPARSE_FROM
+    large = layer.weight.numel() >= _SPARSE_FROM
+    return large and layer.density < _SPARSE_BELOW and _has_sparse(layer.weight.device)
+
+
+def _has_sparse(device: torch.device) -> bool:
+    return device.type == "cpu" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]

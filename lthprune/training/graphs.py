@@ -28,7 +28,7 @@ def rehearse(step: Callable[[], None], tensors: Sequence[Tensor]) -> None:
     """Make a few steps, so that libraries and optimisers set up what they need, and take them back."""
     before = [tensor.clone() for tensor in tensors]
     if tensors[0].is_cuda:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_REHEARSALS):

@@ -29,7 +29,7 @@ def train(
     least: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[], object] | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Training:
     """Train a model in place and evaluate it as it goes.

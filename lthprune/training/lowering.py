@@ -38,7 +38,9 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
         partial(F.elu, inplace=True),
         lambda gradient, _, y: _aten.elu_backward.grad_input(gradient, 1.0, 1.0, 1.0, True, y, grad_input=gradient),
     ),
-    nn.GELU: Activation(F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)),
+    nn.GELU: Activation(
+        F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
+    ),
     nn.LeakyReLU: Activation(
         partial(F.leaky_relu, inplace=True),
         lambda gradient, _, y: _aten.leaky_relu_backward.grad_input(gradient, y, 0.01, True, grad_input=gradient),
@@ -132,7 +134,9 @@ def _stacked(
     """Return a tensor of all trials, masked, and its masks; all true where nothing is pruned."""
     values = torch.stack([state[name].detach() for state in states])
     mask = torch.stack(
-        [held[name].bool() if name in held else torch.ones_like(state[name], dtype=torch.bool)
-         for state, held in zip(states, masks, strict=True)]
+        [
+            held[name].bool() if name in held else torch.ones_like(state[name], dtype=torch.bool)
+            for state, held in zip(states, masks, strict=True)
+        ]
     )
     return values * mask, mask

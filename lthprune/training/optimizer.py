@@ -45,7 +45,7 @@ class RowOptimizer:
                 self._moments if plan.momentum else [],
                 weight_decay=plan.weight_decay,
                 momentum=plan.momentum,
-                lr=self._lr,  # type: ignore[arg-type]
+                lr=self._lr,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
@@ -60,7 +60,7 @@ class RowOptimizer:
             self._moments[1:],
             [],
             [self._steps],
-            lr=self._lr,  # type: ignore[arg-type]
+            lr=self._lr,
             beta1=0.9,
             beta2=0.999,
             weight_decay=plan.weight_decay,

@@ -73,8 +73,7 @@ class Perceptrons:
     def _step(self) -> None:
         batch = self._batch
         x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
-        if isinstance(self._layers[0], SparseLayer):  # a batched product reads it as it lies
-            x = x.reshape(-1, batch.shape[1])
+        x = self._as_read(x)  # (trials, in, batch)
         inputs, sums, outputs = [], [], x
         for layer in self._layers:
             inputs.append(outputs)
@@ -122,8 +121,8 @@ class Perceptrons:
     def _bind(self, values: Tensor) -> None:
         """Let these be the values of all layers."""
         self._values, self._gradients = values, torch.zeros_like(values)
-        sizes = [len(layer.initial()) for layer in self._layers]
-        parts = list(zip(self._layers, values.split(sizes), self._gradients.split(sizes), strict=True))
+        sizes = [layer.size for layer in self._layers]
+        parts = list(zip(self._layers, torch.split(values, sizes), torch.split(self._gradients, sizes), strict=True))
         for layer, own, gradients in parts:
             layer.bind(own, gradients)
         masks = [(gradients, layer.mask()) for layer, _, gradients in parts]
@@ -131,10 +130,12 @@ class Perceptrons:
 
     def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return inputs (features, n) and labels (n,) in parts that are small enough to be evaluated at once."""
-        return [
-            (inputs.flatten(1).t().contiguous(), labels)
-            for inputs, labels in zip(x.split(self._samples_at_once), y.split(self._samples_at_once), strict=True)
-        ]
+        parts = zip(*(torch.split(each, self._samples_at_once) for each in (x.flatten(1), y)), strict=True)
+        return [(self._as_read(inputs.t()), labels) for inputs, labels in parts]
+
+    def _as_read(self, x: Tensor) -> Tensor:
+        """Return inputs as the first layer reads them: a sparse one in rows of samples, a dense one as they lie."""
+        return x.contiguous() if isinstance(self._layers[0], SparseLayer) else x
 
     def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return every trial's mean cross-entropy (nats) and accuracy."""

@@ -38,8 +38,8 @@ class TrainingPlan(Section):
     loss_cutoff: float | None = Field(default=None, gt=0)
     """stop once the validation loss is below"""
     engine: Literal["auto", "reference", "stacked", "sparse"] = "auto"
-    """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (they, without what
-    is pruned; for multilayer perceptrons on a CPU), or ``auto``: at every level the fastest"""
+    """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (and without
+    what is pruned; for multilayer perceptrons on a CPU), or ``auto``: at every level the fastest"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), where training spends its time on convolutions"""
 

@@ -45,7 +45,6 @@ def train_population(
             steps, and perhaps more often.
         on_evaluation: called with a trial and its evaluation.
     """
-    words = {"start": start, "least": least, "fine_tune": fine_tune, "keep_early_stop": keep_early_stop}
     engine = choose_engine(models, data, plan)
     if engine is None:
         return [
@@ -54,9 +53,12 @@ def train_population(
                 data,
                 plan,
                 order,
+                start=start,
+                least=least,
+                fine_tune=fine_tune,
+                keep_early_stop=keep_early_stop,
                 on_step=None if on_steps is None else partial(on_steps, trial, 1),
                 on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
-                **words,  # type: ignore[arg-type]
             )
             for trial, (model, order) in enumerate(zip(models, orders, strict=True))
         ]

@@ -23,7 +23,7 @@ class SparseLayer:
         trial, row, column = layer.weight_mask.nonzero(as_tuple=True)
         rows, columns = trial * self._out + row, trial * self._in + column
         self._places = (trial, row, column)
-        self._split = (len(rows), layer.bias.numel())
+        self._split = [len(rows), layer.bias.numel()]
         self._has_bias = layer.bias.numel() > 0
         self._bias_shape = (self._trials * self._out if self._has_bias else 0, 1)
         self._pattern = _Pattern(rows, columns, (self._trials * self._out, self._trials * self._in))
@@ -32,6 +32,11 @@ class SparseLayer:
         self._transposed_pattern = _Pattern(
             columns[self._order], rows[self._order], (self._trials * self._in, self._trials * self._out)
         )
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return sum(self._split)
 
     def initial(self) -> Tensor:
         """Return the values that training starts from, in a row."""
@@ -44,13 +49,15 @@ class SparseLayer:
 
     def owners(self) -> Tensor:
         """Return the trial of every value, in a row."""
-        return torch.cat([self._places[0], torch.arange(self._trials).repeat_interleave(self._split[1] // self._trials)])
+        return torch.cat(
+            [self._places[0], torch.arange(self._trials).repeat_interleave(self._split[1] // self._trials)]
+        )
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
         """Take the values from here, and write their gradients there."""
-        self._values, bias = values.split(self._split)
+        self._values, bias = torch.split(values, self._split)
         self._bias = bias.view(self._bias_shape)
-        weight_gradient, bias_gradient = gradients.split(self._split)
+        weight_gradient, bias_gradient = torch.split(gradients, self._split)
         self._bias_gradient = bias_gradient.view(self._bias_shape)
         self._transposed_values = torch.empty_like(self._values)
         self._weight = self._pattern.matrix(self._values)
@@ -61,10 +68,12 @@ class SparseLayer:
     def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
         """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""
         weight = self._shared_weight if shared else self._weight
+        x = x.view(weight.shape[1], -1)
         return torch.addmm(self._bias, weight, x) if self._has_bias else torch.mm(weight, x)
 
     def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
         """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        x = x.view(self._trials * self._in, -1)
         torch.sparse.sampled_addmm(self._weight_gradient, gradient, x.t(), beta=0.0, out=self._weight_gradient)
         if self._has_bias:
             torch.sum(gradient, dim=1, keepdim=True, out=self._bias_gradient)

@@ -16,9 +16,14 @@ class StackedLayer:
         self.layer = layer
         trials, out, _ = layer.weight.shape
         self._shape = layer.weight.shape
-        self._split = (layer.weight.numel(), layer.bias.numel())
+        self._split = [layer.weight.numel(), layer.bias.numel()]
         self._has_bias = layer.bias.numel() > 0
         self._bias_shape = (trials, out if self._has_bias else 0, 1)
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return sum(self._split)
 
     def initial(self) -> Tensor:
         """Return the values that training starts from, in a row."""
@@ -35,9 +40,9 @@ class StackedLayer:
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
         """Take the values from here, and write their gradients there."""
-        weight, bias = values.split(self._split)
+        weight, bias = torch.split(values, self._split)
         self._weight, self._bias = weight.view(self._shape), bias.view(self._bias_shape)
-        weight, bias = gradients.split(self._split)
+        weight, bias = torch.split(gradients, self._split)
         self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(self._bias_shape)
 
     def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:

@@ -60,11 +60,10 @@ class _Trial:
     def __init__(self, model: nn.Module, data: Dataset, plan: TrainingPlan, *, captured: bool) -> None:
         self._model, self._data, self._plan = model, data, plan
         self._device = data.x_train.device
-        self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()
         parameters = dict(self._twin.named_parameters())
         masks = {name: mask for name, mask in masks_of(model).items() if not mask.all()}
-        self._masked = [parameters[name] for name in masks]
-        self._masks = [mask.to(parameters[name]) for name, mask in masks.items()]
+        self._masked = [(parameters[name], mask.to(parameters[name])) for name, mask in masks.items()]
         self._optimizer = plan.make_optimizer(parameters.values(), captured=captured)
         self._loss = torch.zeros((), device=self._device)
         self._steps = 0
@@ -92,8 +91,9 @@ class _Trial:
             loss = F.cross_entropy(self._twin(x), y)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._masks:
-            torch._foreach_mul_([parameter.grad for parameter in self._masked], self._masks)
+        for parameter, mask in self._masked:
+            assert parameter.grad is not None
+            parameter.grad *= mask
         self._optimizer.step()
         self._loss += loss.detach()
 

@@ -235,7 +235,9 @@ def toys(repeats: int) -> Iterator[Figure]:
     spec, seeds, few = ModelSpec(kind="mlp", dense=(64, 64)), 200, 10
     plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=64, steps=200, evaluate_every=100)
     for density in (1.0, 0.1):
-        made = [(population(spec, data, few, density), population(spec, data, seeds, density)) for _ in range(repeats + 1)]
+        made = [
+            (population(spec, data, few, density), population(spec, data, seeds, density)) for _ in range(repeats + 1)
+        ]
         plain_models, our_models = (iter(models) for models in zip(*made, strict=True))
         engines: set[str] = set()
 

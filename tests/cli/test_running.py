@@ -27,7 +27,9 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     recipe = run.recipe()
     assert (recipe.prune.method, recipe.run.trials, recipe.run.seed) == ("osp", 3, 7)
     assert run.name.startswith("lenet-digits-")
-    assert len(re.findall(r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$", result.out, re.MULTILINE)) == 3
+    assert (
+        len(re.findall(r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$", result.out, re.MULTILINE)) == 3
+    )
     assert f"Run directory: {run.folder}" in result.out
     assert f"lthprune plot {run.folder}" in result.out
     assert "early-stopping" not in result.out

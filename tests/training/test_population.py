@@ -4,6 +4,7 @@ import copy
 import math
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def perceptrons(draw: st.DrawFn) -> list[nn.Module]:
     for _ in range(draw(st.integers(1, 3))):
         torch.manual_seed(draw(seeds))
         layers: list[nn.Module] = [nn.Flatten()]
-        for features, out in zip(widths, widths[1:], strict=False):
+        for features, out in pairwise(widths):
             layers += [nn.Linear(features, out, bias).double(), activation()]
         models.append(nn.Sequential(*layers[:-1]))
     masked = draw(st.sampled_from(["none", "weights", "both"]))
@@ -284,7 +285,7 @@ def test_bf16_rounds_the_products_and_keeps_the_weights(form: str, engine: str) 
     np.testing.assert_allclose(done["bf16"].history["val_loss"], done["fp32"].history["val_loss"], rtol=0.1)
 
 
-MEMORY = """
+PEAK = """
 import sys, torch
 from lthprune.training import TrainingPlan, train_population
 from tests.nets import Architecture
@@ -294,10 +295,15 @@ def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
+def trained(models, data, **words):
+    plan = TrainingPlan(optimizer="adam", lr=1e-3, engine=sys.argv[2], **words)
+    train_population(models, data, plan, [torch.Generator() for _ in models])
+"""
+
+GROWTH = """
 def go(steps):
-    plan = TrainingPlan(optimizer="adam", lr=1e-3, batch_size=8, steps=steps, evaluate_every=50, engine=sys.argv[2])
     models = [Architecture(sys.argv[1], width=200).build(seed) for seed in range(3)]
-    train_population(models, noise(), plan, [torch.Generator() for _ in models])
+    trained(models, noise(), batch_size=8, steps=steps, evaluate_every=50)
 
 go(300)
 go(300)
@@ -307,10 +313,41 @@ print(peak() - before)
 """
 
 
+STATED = """
+def lenets(trials):
+    shapes = ((784, 300), (300, 100), (100, 10))
+    layers = [[torch.nn.Linear(*shape) for shape in shapes] for _ in range(trials)]
+    return [torch.nn.Sequential(a, torch.nn.Tanh(), b, torch.nn.Tanh(), c) for a, b, c in layers]
+
+def sized(samples):
+    return noise((784,), 10, (20_000, samples, samples))
+
+for samples, trials in ((100, 1), (4_000, 20)):  # the first sets up what is set up once
+    data, models = sized(samples), lenets(trials)
+    weights = sum(parameter.numel() * 4 for model in models for parameter in model.parameters())
+    inputs = 2 * samples * 784 * 4
+    before = peak()
+    trained(models, data, batch_size=60, steps=3)
+print(peak() - before, weights // 1024, inputs // 1024)
+"""
+
+
+def measured(script: str, form: str, engine: str) -> list[int]:
+    command = [sys.executable, "-c", PEAK + script, form, engine]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    return [int(number) for number in done.stdout.split()]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "stacked")])
 def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, form, engine], capture_output=True, text=True, env=environment(), check=True
-    )
-    assert int(done.stdout) < 4_000  # kB; one activation kept of every step would be 3,000 x 5 kB
+    (growth,) = measured(GROWTH, form, engine)
+    assert growth < 4_000  # kB; one activation kept of every step would be 3,000 x 5 kB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize("engine", ["stacked", "sparse"])
+def test_a_population_takes_no_more_memory_than_the_documentation_states(engine: str) -> None:
+    taken, weights, inputs = measured(STATED, "dense", engine)
+    times, copied = {"stacked": (8, 0), "sparse": (20, 1)}[engine]
+    assert taken < times * weights + copied * inputs + 20_000  # kB
