@@ -28,6 +28,11 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "out is a file": (["run", "lenet-digits", *TINY, "--out", "/etc/passwd"], "Choose a folder"),
     "out cannot be made": (["run", "lenet-digits", *TINY, "--out", "/proc/nope"], "Choose a folder"),
     "unknown device": (["run", "lenet-digits", "--device", "tpu"], "Known: cpu, cuda"),
+    "unknown engine": (["run", "lenet-digits", "--engine", "fast"], "[train] engine: 'fast' is not 'auto'"),
+    "sparse convolutions": (
+        ["run", "lenet-digits", "--engine", "sparse", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
+        'sparse" is for multilayer perceptrons',
+    ),
     "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),
     "pruning that does not fit": (["run", "lenet-digits", "--set", "prune.include=['x']"], "Layers: dense1"),
     "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),

@@ -27,9 +27,8 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     recipe = run.recipe()
     assert (recipe.prune.method, recipe.run.trials, recipe.run.seed) == ("osp", 3, 7)
     assert run.name.startswith("lenet-digits-")
-    assert (
-        len(re.findall(r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$", result.out, re.MULTILINE)) == 3
-    )
+    line = r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$"
+    assert len(re.findall(line, result.out, re.MULTILINE)) == 3
     assert f"Run directory: {run.folder}" in result.out
     assert f"lthprune plot {run.folder}" in result.out
     assert "early-stopping" not in result.out
@@ -46,6 +45,15 @@ def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli
     (run,) = find_runs("runs")
     assert (run.recipe(), run.recipe_name) == (tiny(), "own")
     assert run.name.startswith("own-")
+
+
+@pytest.mark.parametrize("engine", ["reference", "stacked", "sparse"])
+def test_run_says_which_engine_it_took(cli: Cli, engine: str) -> None:
+    result = cli("run", "lenet-digits", *settings(), "--engine", engine)
+    assert result.out.count(f"%  {engine}\n") == 3
+    (run,) = find_runs("runs")
+    assert run.recipe().train.engine == engine
+    assert {ticket.metrics["engine"] for ticket in run.tickets.level(2)} == {engine}
 
 
 class Process:
