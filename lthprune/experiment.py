@@ -174,7 +174,8 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
             environment.setdefault("seconds_per_level", {})[str(tickets[0].level)] = round(
                 time.perf_counter() - started, 3
             )
-            environment["peak_memory_mb"] = peak_memory_mb(experiment.data.x_train.device)
+            peaks = (environment.get("peak_memory_mb"), peak_memory_mb(experiment.data.x_train.device))
+            environment["peak_memory_mb"] = max((peak for peak in peaks if peak is not None), default=None)
             run.write_environment(environment)
             watcher.on_level(tickets)
             started = time.perf_counter()
@@ -214,5 +215,10 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
 @contextmanager
 def _deterministic_convolutions() -> Iterator[None]:
     """Have cuDNN choose the same algorithms every time, and put back what the caller had."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    cudnn = torch.backends.cudnn
+    before = (cudnn.benchmark, cudnn.deterministic)
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
         yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before

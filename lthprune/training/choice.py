@@ -19,25 +19,22 @@ _SPARSE_FROM = 20_000  # weights, pruned ones and those of all trials included
 
 
 def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
-    """Return the engine that the plan asks for, by default the fastest; None is the plain loop.
+    """Return the engine that the plan asks for, by default by the sizes of its layers; None is the plain loop.
 
     Raises:
         RecipeError: sparse training was asked for, and cannot be had.
     """
     device = data.x_train.device
-    check_engine(models[0], plan, device)
+    for model in models:
+        check_engine(model, plan, device)
     captured = device.type == "cuda"
     if plan.engine == "reference":
         return None
-    if not _lowered(models[0], plan):
+    if plan.precision != "fp32" or not all(is_perceptron(model) for model in models):
         return Unhooked(models, data, plan, captured=captured)
-    layers = lower(models)
-    wanted = {
-        "auto": [_is_faster_sparse(layer) for layer in layers],
-        "stacked": [False for _ in layers],
-        "sparse": [True for _ in layers],
-    }
-    return Perceptrons(models, data, plan, wanted[plan.engine], captured=captured)
+    lowered = lower(models)
+    sparse = [plan.engine == "sparse" or (plan.engine == "auto" and _is_better_sparse(each.layer)) for each in lowered]
+    return Perceptrons(models, lowered, data, plan, sparse, captured=captured)
 
 
 def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
@@ -53,13 +50,9 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> 
         raise RecipeError(f'engine = "sparse" needs a CPU, and a PyTorch that was built with MKL. {ways}')
 
 
-def _lowered(model: nn.Module, plan: TrainingPlan) -> bool:
-    return plan.precision == "fp32" and is_perceptron(model)
-
-
-def _is_faster_sparse(layer: DenseLayer) -> bool:
-    large = layer.weight.numel() >= _SPARSE_FROM
-    return large and layer.density < _SPARSE_BELOW and _has_sparse(layer.weight.device)
+def _is_better_sparse(layer: DenseLayer) -> bool:
+    large = layer.weight_mask.numel() >= _SPARSE_FROM
+    return large and layer.density < _SPARSE_BELOW and _has_sparse(layer.weight_mask.device)
 
 
 def _has_sparse(device: torch.device) -> bool:

@@ -30,4 +30,4 @@ class Engine(Protocol):
         """Bring a trial's model up to date."""
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone."""
+        """Go on with these trials alone, in ascending order."""

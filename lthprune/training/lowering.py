@@ -50,13 +50,11 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A dense layer of every trial, and the activation after it (None after the last)."""
+    """A dense layer of every trial: what is left of it, and the activation after it (None after the last)."""
 
     name: str
-    weight: Tensor  # (trials, out, in), zero where it is pruned
-    bias: Tensor  # (trials, out), or (trials, 0) without biases
-    weight_mask: Tensor  # bool, as the weight
-    bias_mask: Tensor  # bool, as the bias
+    weight_mask: Tensor  # bool, (trials, out, in)
+    bias_mask: Tensor  # bool, (trials, out), or (trials, 0) without biases
     activation: Activation | None
 
     @property
@@ -66,15 +64,22 @@ class DenseLayer:
 
     def keep(self, trials: Sequence[int]) -> "DenseLayer":
         """Return the layer of some of the trials."""
-        tensors = ("weight", "bias", "weight_mask", "bias_mask")
-        return replace(self, **{name: getattr(self, name)[list(trials)] for name in tensors})
+        return replace(self, weight_mask=self.weight_mask[list(trials)], bias_mask=self.bias_mask[list(trials)])
+
+
+class Lowered(NamedTuple):
+    """A layer and its values, zero where they are pruned: weights (trials, out, in) and biases (trials, out or 0)."""
+
+    layer: DenseLayer
+    weight: Tensor
+    bias: Tensor
 
 
 def is_perceptron(model: nn.Module) -> bool:
     """Say whether a model is a multilayer perceptron that can be lowered.
 
-    Dense layers in a row, flattened inputs before and a known activation between them, and no hooks but those of
-    pruning.
+    Dense layers in a row, flattened inputs before and a known activation between them; every parameter trained and
+    its own; no hooks but those of pruning.
 
     Examples:
         >>> is_perceptron(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
@@ -85,31 +90,34 @@ def is_perceptron(model: nn.Module) -> bool:
     if type(model) is not nn.Sequential or not len(model):
         return False
     modules = list(model)
-    body = modules[1:] if type(modules[0]) is nn.Flatten and modules[0].start_dim == 1 else modules
+    first = modules[0]
+    flattens = type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
+    body = modules[1:] if flattens else modules
     alternate = len(body) % 2 == 1 and all(
         type(module) is nn.Linear if place % 2 == 0 else _activation(module) is not None
         for place, module in enumerate(body)
     )
-    hooks = sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in (model, *modules))
-    dense = [module for module in body if isinstance(module, nn.Linear)]
-    return alternate and len(set(map(id, dense))) == len(dense) and hooks == len(masks_of(model))
+    hooks = sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in (model, *set(modules)))
+    tensors = [parameter for module in body for parameter in module.parameters()]
+    own = len({id(tensor) for tensor in tensors}) == len(tensors)
+    return alternate and own and all(tensor.requires_grad for tensor in tensors) and hooks == len(masks_of(model))
 
 
-def lower(models: Sequence[nn.Module]) -> list[DenseLayer]:
+def lower(models: Sequence[nn.Module]) -> list[Lowered]:
     """Return copies of the dense layers of perceptrons of one architecture."""
     states, masks = [live_state(model) for model in models], [masks_of(model) for model in models]
-    assert isinstance(models[0], nn.Sequential)
-    named = list(models[0].named_children())
-    layers = []
+    named = list(models[0]._modules.items())  # named_children() leaves out an activation that is used twice
+    lowered = []
     for place, (name, module) in enumerate(named):
         if not isinstance(module, nn.Linear):
             continue
         weight, weight_mask = _stacked(states, masks, f"{name}.weight")
         none = torch.empty(len(models), 0, dtype=weight.dtype, device=weight.device)
         bias, bias_mask = _stacked(states, masks, f"{name}.bias") if module.bias is not None else (none, none.bool())
-        activation = _activation(named[place + 1][1]) if place + 1 < len(named) else None
-        layers.append(DenseLayer(name, weight, bias, weight_mask, bias_mask, activation))
-    return layers
+        after = named[place + 1][1] if place + 1 < len(named) else None
+        activation = _activation(after) if after is not None else None
+        lowered.append(Lowered(DenseLayer(name, weight_mask, bias_mask, activation), weight, bias))
+    return lowered
 
 
 def lift(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -19,7 +19,8 @@ class RowOptimizer:
     def __init__(self, plan: TrainingPlan, values: Tensor, gradients: Tensor, *, captured: bool = False) -> None:
         self._plan = plan
         self._values, self._gradients = values, gradients
-        self._moments = [torch.zeros_like(values) for _ in range(1 if plan.optimizer == "sgd" else 2)]
+        moments = bool(plan.momentum) if plan.optimizer == "sgd" else 2
+        self._moments = [torch.zeros_like(values) for _ in range(moments)]
         self._steps = torch.zeros((), device=values.device)
         self._lr: float | Tensor = torch.zeros((), device=values.device) if captured else 0.0
 
@@ -42,7 +43,7 @@ class RowOptimizer:
             torch._fused_sgd_(
                 values,
                 gradients,
-                self._moments if plan.momentum else [],
+                self._moments,
                 weight_decay=plan.weight_decay,
                 momentum=plan.momentum,
                 lr=self._lr,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lthprune.data import Dataset
 from lthprune.training.engine import Measured
 from lthprune.training.graphs import recorded
-from lthprune.training.lowering import lift, lower
+from lthprune.training.lowering import Lowered, lift
 from lthprune.training.optimizer import RowOptimizer
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.sparse import SparseLayer
@@ -26,6 +26,7 @@ class Perceptrons:
 
     Args:
         models: of one architecture, as ``is_perceptron`` will have it.
+        lowered: their layers.
         data: on the models' device.
         plan: the optimiser.
         sparse: says of every layer whether to take a sparse matrix for it.
@@ -35,6 +36,7 @@ class Perceptrons:
     def __init__(
         self,
         models: Sequence[nn.Module],
+        lowered: Sequence[Lowered],
         data: Dataset,
         plan: TrainingPlan,
         sparse: Sequence[bool],
@@ -43,16 +45,18 @@ class Perceptrons:
     ) -> None:
         self._models = list(models)
         self._layers: list[StackedLayer | SparseLayer] = [
-            SparseLayer(layer) if takes_sparse else StackedLayer(layer)
-            for layer, takes_sparse in zip(lower(models), sparse, strict=True)
+            SparseLayer(each.layer) if takes_sparse else StackedLayer(each.layer)
+            for each, takes_sparse in zip(lowered, sparse, strict=True)
         ]
         self.name = "sparse" if all(sparse) else "mixed" if any(sparse) else "stacked"
         self._x, self._y = data.x_train.flatten(1), data.y_train
-        widest = max(layer.layer.weight.shape[1] for layer in self._layers)
-        self._samples_at_once = max(64, _CACHED // (len(models) * widest))
+        widest = max(layer.layer.weight_mask.shape[1] for layer in self._layers)
+        at_once = 64 * _CACHED if self._x.is_cuda else _CACHED
+        self._samples_at_once = max(64, at_once // (len(models) * widest))
         self._validation = self._chunks(data.x_val, data.y_val)
         self._test = self._chunks(data.x_test, data.y_test)
-        self._bind(torch.cat([layer.initial() for layer in self._layers]))
+        packed = [layer.pack(each.weight, each.bias) for layer, each in zip(self._layers, lowered, strict=True)]
+        self._bind(torch.cat(packed))
         self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
         self._losses = self._values.new_zeros(len(models), 1, plan.batch_size)  # summed over steps, of every sample
         self._minus_ones = torch.full_like(self._losses, -1)
@@ -108,7 +112,7 @@ class Perceptrons:
         lift(self._models[trial], {name: each for layer in self._layers for name, each in layer.lifted(trial).items()})
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone."""
+        """Go on with these trials alone, in ascending order."""
         owners = torch.cat([layer.owners() for layer in self._layers])
         kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
         self._models = [self._models[trial] for trial in trials]
@@ -146,8 +150,8 @@ class Perceptrons:
                 outputs = layer.forward(outputs, shared=place == 0)
                 if layer.layer.activation is not None:
                     outputs = layer.layer.activation.forward(outputs)
-            logs = outputs.view(len(loss), -1, len(y)).log_softmax(dim=1)  # (trials, classes, n)
-            loss -= logs.gather(1, y.expand(len(loss), 1, -1)).sum(dim=(1, 2))
-            correct += (logs.max(dim=1).indices == y).sum(dim=1)  # much faster than argmax along this axis
+            outputs = outputs.view(len(loss), -1, len(y))  # (trials, classes, n)
+            loss -= outputs.log_softmax(dim=1).gather(1, y.expand(len(loss), 1, -1)).sum(dim=(1, 2))
+            correct += (outputs.max(dim=1).indices == y).sum(dim=1)  # much faster than argmax along this axis
         samples = sum(len(y) for _, y in chunks)
         return loss / samples, correct / samples

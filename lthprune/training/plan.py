@@ -39,7 +39,7 @@ class TrainingPlan(Section):
     """stop once the validation loss is below"""
     engine: Literal["auto", "reference", "stacked", "sparse"] = "auto"
     """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (and without
-    what is pruned; for multilayer perceptrons on a CPU), or ``auto``: at every level the fastest"""
+    what is pruned; for multilayer perceptrons on a CPU), or ``auto``: by size, at every level"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), where training spends its time on convolutions"""
 

@@ -45,6 +45,7 @@ def train_population(
             steps, and perhaps more often.
         on_evaluation: called with a trial and its evaluation.
     """
+    assert len(orders) == len(models)
     engine = choose_engine(models, data, plan)
     if engine is None:
         return [

@@ -20,45 +20,42 @@ class SparseLayer:
     def __init__(self, layer: DenseLayer) -> None:
         self.layer = layer
         self._trials, self._out, self._in = layer.weight_mask.shape
+        self._has_bias = layer.bias_mask.numel() > 0
         trial, row, column = layer.weight_mask.nonzero(as_tuple=True)
         rows, columns = trial * self._out + row, trial * self._in + column
-        self._places = (trial, row, column)
-        self._split = [len(rows), layer.bias.numel()]
-        self._has_bias = layer.bias.numel() > 0
-        self._bias_shape = (self._trials * self._out if self._has_bias else 0, 1)
+        self._split = [len(rows), layer.bias_mask.numel()]
         self._pattern = _Pattern(rows, columns, (self._trials * self._out, self._trials * self._in))
         self._shared_pattern = _Pattern(rows, column, (self._trials * self._out, self._in))
-        self._order = torch.argsort(columns, stable=True)  # of the values, row by row in the transposed matrix
+        order = torch.argsort(columns, stable=True)  # of the values, row by row in the transposed matrix
         self._transposed_pattern = _Pattern(
-            columns[self._order], rows[self._order], (self._trials * self._in, self._trials * self._out)
+            columns[order], rows[order], (self._trials * self._in, self._trials * self._out)
         )
+        self._order = order.int()
 
     @property
     def size(self) -> int:
         """How many values there are."""
         return sum(self._split)
 
-    def initial(self) -> Tensor:
-        """Return the values that training starts from, in a row."""
-        return torch.cat([self.layer.weight[self._places], self.layer.bias.flatten()])
+    def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return weights (trials, out, in) and biases (trials, out) as values in a row."""
+        return torch.cat([weight[self.layer.weight_mask], bias.flatten()])
 
     def mask(self) -> Tensor:
         """Return which values are left, bool, in a row."""
-        weights = torch.ones(self._split[0], dtype=torch.bool)
-        return torch.cat([weights, self.layer.bias_mask.flatten()])
+        return self.pack(self.layer.weight_mask, self.layer.bias_mask)
 
     def owners(self) -> Tensor:
         """Return the trial of every value, in a row."""
-        return torch.cat(
-            [self._places[0], torch.arange(self._trials).repeat_interleave(self._split[1] // self._trials)]
-        )
+        trials, left = torch.arange(self._trials), self.layer.weight_mask.flatten(1).sum(1)
+        return torch.cat([trials.repeat_interleave(left), trials.repeat_interleave(self._split[1] // self._trials)])
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
         """Take the values from here, and write their gradients there."""
         self._values, bias = torch.split(values, self._split)
-        self._bias = bias.view(self._bias_shape)
+        self._bias = bias.view(-1, 1)
         weight_gradient, bias_gradient = torch.split(gradients, self._split)
-        self._bias_gradient = bias_gradient.view(self._bias_shape)
+        self._bias_gradient = bias_gradient.view(-1, 1)
         self._transposed_values = torch.empty_like(self._values)
         self._weight = self._pattern.matrix(self._values)
         self._shared_weight = self._shared_pattern.matrix(self._values)
@@ -84,11 +81,12 @@ class SparseLayer:
 
     def lifted(self, trial: int) -> State:
         """Return a trial's weights and biases by plain name."""
-        own, (_, row, column) = self._places[0] == trial, self._places
-        weight = torch.zeros_like(self.layer.weight[trial])
-        weight[row[own], column[own]] = self._values[own]
-        lifted = {f"{self.layer.name}.weight": weight}
+        mask = self.layer.weight_mask
+        before = int(mask[:trial].count_nonzero())
+        weight = torch.zeros(self._out, self._in, dtype=self._values.dtype)
+        weight[mask[trial]] = self._values[before : before + int(mask[trial].count_nonzero())]
         bias = self._bias.view(self._trials, -1)[trial]
+        lifted = {f"{self.layer.name}.weight": weight}
         return lifted | ({f"{self.layer.name}.bias": bias} if self._has_bias else {})
 
     def keep(self, trials: Sequence[int]) -> "SparseLayer":

@@ -14,36 +14,35 @@ class StackedLayer:
 
     def __init__(self, layer: DenseLayer) -> None:
         self.layer = layer
-        trials, out, _ = layer.weight.shape
-        self._shape = layer.weight.shape
-        self._split = [layer.weight.numel(), layer.bias.numel()]
-        self._has_bias = layer.bias.numel() > 0
-        self._bias_shape = (trials, out if self._has_bias else 0, 1)
+        self._shape = layer.weight_mask.shape
+        self._split = [layer.weight_mask.numel(), layer.bias_mask.numel()]
+        self._has_bias = layer.bias_mask.numel() > 0
 
     @property
     def size(self) -> int:
         """How many values there are."""
         return sum(self._split)
 
-    def initial(self) -> Tensor:
-        """Return the values that training starts from, in a row."""
-        return torch.cat([self.layer.weight.flatten(), self.layer.bias.flatten()])
+    def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return weights (trials, out, in) and biases (trials, out) as values in a row."""
+        return torch.cat([weight.flatten(), bias.flatten()])
 
     def mask(self) -> Tensor:
         """Return which values are left, bool, in a row."""
-        return torch.cat([self.layer.weight_mask.flatten(), self.layer.bias_mask.flatten()])
+        return self.pack(self.layer.weight_mask, self.layer.bias_mask)
 
     def owners(self) -> Tensor:
         """Return the trial of every value, in a row."""
-        trials = torch.arange(len(self.layer.weight), device=self.layer.weight.device)
+        trials = torch.arange(self._shape[0], device=self.layer.weight_mask.device)
         return torch.cat([trials.repeat_interleave(size // len(trials)) for size in self._split])
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
         """Take the values from here, and write their gradients there."""
+        bias_shape = (*self.layer.bias_mask.shape, 1)
         weight, bias = torch.split(values, self._split)
-        self._weight, self._bias = weight.view(self._shape), bias.view(self._bias_shape)
+        self._weight, self._bias = weight.view(self._shape), bias.view(bias_shape)
         weight, bias = torch.split(gradients, self._split)
-        self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(self._bias_shape)
+        self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(bias_shape)
 
     def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
         """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""

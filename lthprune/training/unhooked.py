@@ -20,7 +20,7 @@ from lthprune.training.plan import TrainingPlan
 
 
 class Unhooked:
-    """The engine of convolutional networks, and of whatever else there is.
+    """The engine of convolutional networks, and of whatever else trains without drawing at random.
 
     Args:
         models: any modules.
@@ -62,8 +62,11 @@ class _Trial:
         self._device = data.x_train.device
         self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()
         parameters = dict(self._twin.named_parameters())
-        masks = {name: mask for name, mask in masks_of(model).items() if not mask.all()}
-        self._masked = [(parameters[name], mask.to(parameters[name])) for name, mask in masks.items()]
+        self._masked = [
+            (parameters[name], torch.empty_like(parameters[name], requires_grad=False).copy_(mask))  # as it lies
+            for name, mask in masks_of(model).items()
+            if parameters[name].requires_grad and not mask.all()
+        ]
         self._optimizer = plan.make_optimizer(parameters.values(), captured=captured)
         self._loss = torch.zeros((), device=self._device)
         self._steps = 0

@@ -11,14 +11,15 @@ from lthprune.training import train
 from lthprune.training.batches import Batches
 from lthprune.training.engine import Engine
 from lthprune.training.graphs import recorded
+from lthprune.training.lowering import lower
 from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.unhooked import Unhooked
 from tests.nets import Architecture
 from tests.training.test_population import DATA, OPTIMIZERS, agree, orders, plan
 
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {
-    "stacked": ("dense", lambda models, plan: Perceptrons(models, DATA, plan, [False] * 3, captured=True)),
-    "sparse": ("dense", lambda models, plan: Perceptrons(models, DATA, plan, [True] * 3, captured=True)),
+    "stacked": ("dense", lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [False] * 3, captured=True)),
+    "sparse": ("dense", lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [True] * 3, captured=True)),
     "unhooked": ("normalised", lambda models, plan: Unhooked(models, DATA, plan, captured=True)),
 }
 
