@@ -209,6 +209,7 @@ def moments(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         ("prune.method=osp", "prune.score=random", *NORMED),
         ("prune.rewind=lr", "prune.score=movement", *NORMED),
         ("prune.method=osp", "prune.rewind=none", "run.trials=1"),
+        ("train.engine=sparse", "prune.rate=0.5", "train.optimizer=adamw"),
     ],
     ids=" ".join,
 )

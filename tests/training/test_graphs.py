@@ -18,7 +18,10 @@ from tests.nets import Architecture
 from tests.training.test_population import DATA, OPTIMIZERS, agree, orders, plan
 
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {
-    "stacked": ("dense", lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [False] * 3, captured=True)),
+    "stacked": (
+        "dense",
+        lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [False] * 3, captured=True),
+    ),
     "sparse": ("dense", lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [True] * 3, captured=True)),
     "unhooked": ("normalised", lambda models, plan: Unhooked(models, DATA, plan, captured=True)),
 }
@@ -56,10 +59,12 @@ def test_a_captured_engine_trains_as_the_plain_loop_does(name: str, optimizer: d
             batches.keep([0, 2])
     for place in range(2):
         engine.lift(place)
+    rest = [measured.train_loss for measured in engine.measure()]
     steps = [12, 6, 12]
     expected = [
         train(twin, DATA, chosen.model_copy(update={"steps": made, "evaluate_every": 6}), order)
         for twin, made, order in zip(twins, steps, orders(3), strict=True)
     ]
     agree(models, twins, expected, expected)
+    assert rest == pytest.approx([expected[trial].history["train_loss"][1] for trial in (0, 2)], rel=1e-6)
     assert losses == pytest.approx([training.history["train_loss"][0] for training in expected], rel=1e-6)

@@ -4,6 +4,7 @@ import copy
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,17 @@ from lthprune.data import Dataset
 from lthprune.errors import RecipeError
 from lthprune.methods import write_mask
 from lthprune.state import live_state, masks_of, snapshot
-from lthprune.training import HISTORIES, Evaluation, Training, TrainingPlan, check_engine, train, train_population
+from lthprune.training import (
+    HISTORIES,
+    Evaluation,
+    Training,
+    TrainingPlan,
+    check_engine,
+    choice,
+    perceptrons,
+    train,
+    train_population,
+)
 from lthprune.training.choice import choose_engine
 from lthprune.training.perceptrons import Perceptrons
 from tests.nets import FORMS, Architecture, all_bits
@@ -32,7 +43,17 @@ OPTIMIZERS: tuple[dict[str, object], ...] = (
     {"optimizer": "adam", "lr": 0.02, "weight_decay": 0.1},
     {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1},
 )
-PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")
+PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")  # auto mixes in these tests, see the fixture
+
+
+@pytest.fixture(autouse=True, scope="module")
+def everything_happens_to_small_networks() -> Iterator[None]:
+    """Let ``auto`` take sparse matrices for small layers, too, and evaluate few samples at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "_SPARSE_FROM", 0)
+        patch.setattr(choice, "_SPARSE_BELOW", 0.5)
+        patch.setattr(perceptrons, "_CACHED", 1)
+        yield
 
 
 def doubled(data: Dataset) -> Dataset:
@@ -46,7 +67,8 @@ def doubled(data: Dataset) -> Dataset:
     )
 
 
-DATA = doubled(noise())
+AS_SHIPPED = {name: getattr(choice, name) for name in ("_SPARSE_FROM", "_SPARSE_BELOW")}
+DATA = doubled(noise(sizes=(40, 70, 150)))
 
 
 def plan(**words: object) -> TrainingPlan:
@@ -76,7 +98,7 @@ def agree(models: list[nn.Module], twins: list[nn.Module], done: list[Training],
 
 
 @st.composite
-def perceptrons(draw: st.DrawFn) -> list[nn.Module]:
+def populations(draw: st.DrawFn) -> list[nn.Module]:
     """A population, pruned anyhow: whole rows, columns and layers gone, biases pruned or not there at all."""
     activation, bias = draw(st.sampled_from(ACTIVATIONS)), draw(st.booleans())
     widths = [16, *draw(st.lists(st.integers(1, 7), max_size=3)), 3]
@@ -103,7 +125,7 @@ def perceptrons(draw: st.DrawFn) -> list[nn.Module]:
 
 
 @given(
-    models=perceptrons(),
+    models=populations(),
     engine=st.sampled_from(PERCEPTRON_ENGINES),
     optimizer=st.sampled_from(OPTIMIZERS),
     steps=st.integers(1, 12),
@@ -114,7 +136,7 @@ def test_every_engine_for_perceptrons_does_what_the_plain_loop_does(
     twins, words = copy.deepcopy(models), {**optimizer, "steps": steps}
     done = train_population(models, DATA, plan(engine=engine, **words), orders(len(models)))
     agree(models, twins, done, one_by_one(twins, plan(**words)))
-    assert all(training.engine == ("stacked" if engine == "auto" else engine) for training in done)
+    assert {training.engine for training in done} <= ({"stacked", "mixed", "sparse"} if engine == "auto" else {engine})
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
@@ -145,8 +167,12 @@ def test_each_trial_stops_on_its_own_and_the_others_go_on(
 ) -> None:
     words = {**optimizer, "engine": engine if form == "dense" else "auto", "patience": 1, "steps": 30}
     models = [Architecture(form, dtype=torch.float64).build(seed + trial) for trial in range(4)]
-    for model in models:
-        write_mask(model[-1], "weight", torch.rand(model[-1].weight.shape) < 0.7)
+    torch.manual_seed(seed)
+    for model, density in zip(models, (1.0, 0.7, 0.3, 0.1), strict=True):
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                write_mask(layer, "weight", torch.rand(layer.weight.shape) < density)
+                write_mask(layer, "bias", torch.rand(layer.bias.shape) < 0.8)
     twins = copy.deepcopy(models)
     done = train_population(models, DATA, plan(**words), orders(4), keep_early_stop=True)
     expected = one_by_one(twins, plan(**words), keep_early_stop=True)
@@ -215,6 +241,70 @@ def test_the_same_population_gives_the_same_bits(engine: str) -> None:
     assert [all_bits(snapshot(model)) for model in first] == [all_bits(snapshot(model)) for model in again]
 
 
+def shared_activation() -> nn.Module:
+    act = nn.Tanh()
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 5), act, nn.Linear(5, 4), act, nn.Linear(4, 3))
+
+
+def frozen_layer() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
+    model[1].requires_grad_(False)
+    return model
+
+
+def frozen_and_pruned() -> nn.Module:
+    model = frozen_layer()
+    write_mask(model[1], "weight", torch.ones(5, 16).tril())
+    return model
+
+
+def tied_layers() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    model[3].weight = model[1].weight
+    return model
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
+    model[1].register_forward_hook(lambda module, inputs, output: output * 2)
+    return model
+
+
+UNUSUAL = {
+    "shared activation": shared_activation,
+    "frozen layer": frozen_layer,
+    "frozen and pruned": frozen_and_pruned,
+    "tied layers": tied_layers,
+    "hook": hooked,
+    "other slope": lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ELU(2.0), nn.Linear(5, 3)),
+    "other formula": lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.GELU("tanh"), nn.Linear(5, 3)),
+    "partial flatten": lambda: nn.Sequential(nn.Flatten(1, 2), nn.Flatten(), nn.Linear(16, 3)),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_networks_that_look_like_perceptrons_train_as_in_the_plain_loop(name: str) -> None:
+    torch.manual_seed(0)
+    models = [UNUSUAL[name]().double() for _ in range(2)]
+    twins = copy.deepcopy(models)
+    done = train_population(models, DATA, plan(), orders(2))
+    agree(models, twins, done, one_by_one(twins, plan()))
+
+
+@pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
+def test_single_precision_agrees_as_far_as_it_goes(engine: str) -> None:
+    models: list[nn.Module] = [Architecture().build(seed) for seed in range(3)]
+    for model in models:
+        write_mask(model[1], "weight", torch.ones(6, 16).tril())  # type: ignore[index]
+    twins = copy.deepcopy(models)
+    done = train_population(models, noise(), plan(engine=engine), orders(3))
+    for model, twin, order, result in zip(models, twins, orders(3), done, strict=True):
+        expected = train(twin, noise(), plan(), order)
+        for name, tensor in snapshot(twin).items():
+            torch.testing.assert_close(snapshot(model)[name], tensor, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(result.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
+
+
 def test_weights_beneath_the_masks_stay_as_they_are() -> None:
     model = Architecture(dtype=torch.float64).build()
     write_mask(model[1], "weight", torch.rand(model[1].weight.shape) < 0.5)
@@ -229,16 +319,16 @@ def test_a_diverged_trial_does_not_spoil_the_others(engine: str) -> None:
     models = [Architecture(dtype=torch.float64).build(seed) for seed in range(3)]
     with torch.no_grad():
         next(models[1].parameters()).fill_(math.nan)
-    twins = copy.deepcopy([models[0], models[2]])
+    twins = copy.deepcopy(models)
     done = train_population(models, DATA, plan(engine=engine), orders(3))
+    expected = one_by_one(twins, plan())
     assert np.isnan(done[1].history["val_loss"]).all()
-    for twin, order, model in zip(twins, (0, 2), (models[0], models[2]), strict=True):
-        train(twin, DATA, plan(), orders(3)[order])
-        for name, tensor in snapshot(twin).items():
-            torch.testing.assert_close(snapshot(model)[name], tensor, rtol=1e-6, atol=1e-8)
+    agree([models[0], models[2]], [twins[0], twins[2]], [done[0], done[2]], [expected[0], expected[2]])
+    for name in ("val_acc", "test_acc"):
+        np.testing.assert_array_equal(done[1].history[name], expected[1].history[name])
 
 
-def test_auto_takes_sparse_matrices_for_large_layers_of_low_density() -> None:
+def test_auto_takes_sparse_matrices_for_large_layers_of_low_density(monkeypatch: pytest.MonkeyPatch) -> None:
     def lenet(densities: tuple[float, float, float]) -> nn.Module:
         shapes = ((784, 300), (300, 100), (100, 10))
         layers = [nn.Linear(features, out) for features, out in shapes]
@@ -247,6 +337,8 @@ def test_auto_takes_sparse_matrices_for_large_layers_of_low_density() -> None:
         return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
 
     data = noise((784,), classes=10)
+    for name, value in AS_SHIPPED.items():
+        monkeypatch.setattr(choice, name, value)
     for densities, name in (((0.9, 0.9, 0.9), "stacked"), ((0.1, 0.1, 0.1), "mixed"), ((0.5, 0.5, 0.1), "stacked")):
         engine = choose_engine([lenet(densities) for _ in range(2)], data, plan())
         assert isinstance(engine, Perceptrons)
@@ -261,7 +353,7 @@ def test_auto_takes_sparse_matrices_for_large_layers_of_low_density() -> None:
         ("dense", {}, "cuda", "CPU"),
     ],
 )
-def test_sparse_training_is_refused_where_there_is_none(
+def test_sparse_resultis_refused_where_there_is_none(
     form: str, words: dict[str, object], device: str, says: str
 ) -> None:
     with pytest.raises(RecipeError, match=says):
@@ -314,21 +406,29 @@ print(peak() - before)
 
 
 STATED = """
-def lenets(trials):
-    shapes = ((784, 300), (300, 100), (100, 10))
-    layers = [[torch.nn.Linear(*shape) for shape in shapes] for _ in range(trials)]
-    return [torch.nn.Sequential(a, torch.nn.Tanh(), b, torch.nn.Tanh(), c) for a, b, c in layers]
+import gc
+from lthprune.methods import write_mask
 
-def sized(samples):
-    return noise((784,), 10, (20_000, samples, samples))
+def lenet(seed, density):
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(784, 300), torch.nn.Linear(300, 100), torch.nn.Linear(100, 10)]
+    for layer in layers:
+        write_mask(layer, "weight", torch.rand(layer.weight.shape) < density)
+    return torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
 
-for samples, trials in ((100, 1), (4_000, 20)):  # the first sets up what is set up once
-    data, models = sized(samples), lenets(trials)
+def population(trials, samples, density):
+    data, models = noise((784,), 10, (2_000, samples, samples)), [lenet(seed, density) for seed in range(trials)]
     weights = sum(parameter.numel() * 4 for model in models for parameter in model.parameters())
     inputs = 2 * samples * 784 * 4
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
     before = peak()
-    trained(models, data, batch_size=60, steps=3)
-print(peak() - before, weights // 1024, inputs // 1024)
+    trained(models, data, batch_size=60, steps=12, evaluate_every=2, patience=1)  # some trials stop before others
+    return peak() - before, weights // 1024, inputs // 1024
+
+population(1, 100, 0.5)  # sets up what is set up once
+print(*population(20, 4_000, float(sys.argv[1])))
 """
 
 
@@ -342,12 +442,15 @@ def measured(script: str, form: str, engine: str) -> list[int]:
 @pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "stacked")])
 def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
     (growth,) = measured(GROWTH, form, engine)
-    assert growth < 4_000  # kB; one activation kept of every step would be 3,000 x 5 kB
+    assert growth < 8_000  # kB; one activation kept of every step would be 3,000 x 5 kB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-@pytest.mark.parametrize("engine", ["stacked", "sparse"])
-def test_a_population_takes_no_more_memory_than_the_documentation_states(engine: str) -> None:
-    taken, weights, inputs = measured(STATED, "dense", engine)
-    times, copied = {"stacked": (8, 0), "sparse": (20, 1)}[engine]
-    assert taken < times * weights + copied * inputs + 20_000  # kB
+@pytest.mark.parametrize(
+    ("engine", "density", "times"), [("stacked", 0.5, 14), ("sparse", 0.5, 14), ("sparse", 0.05, 4)]
+)
+def test_a_population_takes_no_more_memory_than_the_documentation_states(
+    engine: str, density: float, times: int
+) -> None:
+    taken, weights, inputs = measured(STATED, str(density), engine)
+    assert taken < times * weights + inputs + 10_000  # kB
