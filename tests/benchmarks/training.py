@@ -41,8 +41,6 @@ from lthprune.training import TrainingPlan, train_population
 from lthprune.training.batches import Batches
 from lthprune.training.choice import choose_engine
 
-RATE = {"dense": 0.2, "output": 0.1}
-
 
 class Figure(NamedTuple):
     """A row of the table: what was measured, the ratios, and what ``auto`` chose."""
@@ -70,10 +68,10 @@ def noise(shape: tuple[int, ...], classes: int, sizes: tuple[int, int, int]) -> 
     return Dataset(*parts, classes=classes, fingerprint="")
 
 
-def population(spec: ModelSpec, data: Dataset, trials: int, density: float) -> list[nn.Module]:
+def population(spec: ModelSpec, data: Dataset, trials: int, density: float, device: str) -> list[nn.Module]:
     """Models of a density, every layer pruned alike by torch itself."""
     models: list[nn.Module] = [
-        build_model(spec, data.input_shape, data.classes, torch.Generator().manual_seed(trial))
+        build_model(spec, data.input_shape, data.classes, torch.Generator().manual_seed(trial)).to(device)
         for trial in range(trials)
     ]
     for model in models:
@@ -83,8 +81,8 @@ def population(spec: ModelSpec, data: Dataset, trials: int, density: float) -> l
     return models
 
 
-def plain_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=plan.lr)
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def plain_steps(model: nn.Module, data: Dataset, plan: TrainingPlan) -> Iterator[None]:
@@ -92,12 +90,12 @@ def plain_steps(model: nn.Module, data: Dataset, plan: TrainingPlan) -> Iterator
     loader = DataLoader(
         TensorDataset(data.x_train, data.y_train), batch_size=plan.batch_size, shuffle=True, drop_last=True
     )
-    optimizer = plain_optimizer(model, plan)
+    optimizer, device = torch.optim.Adam(model.parameters(), lr=plan.lr), device_of(model)
     model.train()
     while True:
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = F.cross_entropy(model(x.to(device)), y.to(device))
             loss.backward()
             optimizer.step()
             yield
@@ -105,10 +103,10 @@ def plain_steps(model: nn.Module, data: Dataset, plan: TrainingPlan) -> Iterator
 
 def plain_evaluation(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     model.eval()
-    loss, correct = 0.0, 0
+    loss, correct, device = 0.0, 0, device_of(model)
     with torch.no_grad():
         for inputs, labels in DataLoader(TensorDataset(x, y), batch_size=1000):
-            outputs = model(inputs)
+            outputs, labels = model(inputs.to(device)), labels.to(device)
             loss += F.cross_entropy(outputs, labels, reduction="sum").item()
             correct += (outputs.argmax(dim=1) == labels).sum().item()
     model.train()
@@ -127,6 +125,8 @@ def plain_training(model: nn.Module, data: Dataset, plan: TrainingPlan) -> None:
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -158,12 +158,14 @@ def repeated(step: Callable[[], object], times: int) -> None:
         step()
 
 
-def steps(repeats: int) -> Iterator[Figure]:
+def steps(repeats: int, device: str) -> Iterator[Figure]:
     """A step of LeNet-300-100: of one model in the plain loop, of five at once in lthprune."""
     data = mnist()
     for density in (1.0, 0.5, 0.2, 0.1, 0.035):
-        plain = plain_steps(population(LENET, data, 1, density)[0], data, LENET_PLAN)
-        engine = choose_engine(population(LENET, data, TRIALS, density), data, LENET_PLAN)
+        plain = plain_steps(population(LENET, data, 1, density, device)[0], data, LENET_PLAN)
+        engine = choose_engine(
+            population(LENET, data, TRIALS, density, device), data.to(torch.device(device)), LENET_PLAN
+        )
         assert engine is not None
         batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(trial) for trial in range(TRIALS)])
         figure = side_by_side(
@@ -177,12 +179,14 @@ def steps(repeats: int) -> Iterator[Figure]:
         yield per_trial(figure)
 
 
-def evaluation(repeats: int) -> Iterator[Figure]:
+def evaluation(repeats: int, device: str) -> Iterator[Figure]:
     """15,000 images through LeNet-300-100."""
     data = mnist()
     for density in (1.0, 0.1):
-        (model,) = population(LENET, data, 1, density)
-        engine = choose_engine(population(LENET, data, TRIALS, density), data, LENET_PLAN)
+        (model,) = population(LENET, data, 1, density, device)
+        engine = choose_engine(
+            population(LENET, data, TRIALS, density, device), data.to(torch.device(device)), LENET_PLAN
+        )
         assert engine is not None
         figure = side_by_side(
             f"LeNet evaluation, density {density:g}",
@@ -202,13 +206,13 @@ def per_trial(figure: Figure) -> Figure:
     return figure._replace(ratios=[ratio * TRIALS for ratio in figure.ratios], ours_ms=figure.ours_ms / TRIALS)
 
 
-def schedule(repeats: int) -> Iterator[Figure]:
+def schedule(repeats: int, device: str) -> Iterator[Figure]:
     """All of lenet-mnist's 21 levels, 200 steps of each; models and masks are made before the clock starts."""
     data, plan = mnist(), LENET_PLAN.model_copy(update={"steps": 200})
     kept = {"dense1": 0.8, "dense2": 0.8, "output": 0.9}
 
     def pruned(level: int, trials: int) -> list[nn.Module]:
-        models = population(LENET, data, trials, 1.0)
+        models = population(LENET, data, trials, 1.0, device)
         for model in models:
             for name, layer in model.named_children():
                 if name in kept:
@@ -222,7 +226,9 @@ def schedule(repeats: int) -> Iterator[Figure]:
     def ours() -> None:
         for level in range(21):
             orders = [torch.Generator().manual_seed(trial) for trial in range(TRIALS)]
-            engines.update(done.engine for done in train_population(our_models[level], data, plan, orders))
+            engines.update(
+                done.engine for done in train_population(our_models[level], data.to(torch.device(device)), plan, orders)
+            )
 
     plain_models = [pruned(level, 1)[0] for level in range(21)]
     our_models = [pruned(level, TRIALS) for level in range(21)]
@@ -231,7 +237,7 @@ def schedule(repeats: int) -> Iterator[Figure]:
     yield per_trial(figure._replace(engine=", ".join(sorted(engines))))
 
 
-def toys(repeats: int) -> Iterator[Figure]:
+def toys(repeats: int, device: str) -> Iterator[Figure]:
     """200 seeds of 4-64-64-2 on moons and circles, one seed after the other in the plain loop."""
     from sklearn.datasets import make_circles, make_moons
 
@@ -244,7 +250,8 @@ def toys(repeats: int) -> Iterator[Figure]:
     plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=64, steps=200, evaluate_every=100)
     for density in (1.0, 0.1):
         made = [
-            (population(spec, data, few, density), population(spec, data, seeds, density)) for _ in range(repeats + 1)
+            (population(spec, data, few, density, device), population(spec, data, seeds, density, device))
+            for _ in range(repeats + 1)
         ]
         plain_models, our_models = (iter(models) for models in zip(*made, strict=True))
         engines: set[str] = set()
@@ -255,7 +262,9 @@ def toys(repeats: int) -> Iterator[Figure]:
 
         def ours(models: Iterator[list[nn.Module]] = our_models, engines: set[str] = engines) -> None:
             orders = [torch.Generator().manual_seed(trial) for trial in range(seeds)]
-            engines.update(done.engine for done in train_population(next(models), data, plan, orders))
+            engines.update(
+                done.engine for done in train_population(next(models), data.to(torch.device(device)), plan, orders)
+            )
 
         figure = side_by_side(f"200 toys, density {density:g}", repeats, plain, ours, units=1, engine="")
         share = seeds / few  # the plain loop trains a few of them, one as long as the other
@@ -266,15 +275,15 @@ def toys(repeats: int) -> Iterator[Figure]:
         )
 
 
-def convolutions(repeats: int) -> Iterator[Figure]:
+def convolutions(repeats: int, device: str) -> Iterator[Figure]:
     """A step of Conv-4 on images of CIFAR-10's size."""
     data = noise((3, 32, 32), 10, (3_000, 100, 100))
     spec = ModelSpec(kind="conv4")
     for precision in ("fp32", "bf16"):
         plan = TrainingPlan(optimizer="adam", lr=3e-4, batch_size=60, steps=100, precision=precision)
         for density in (1.0, 0.1):
-            plain = plain_steps(population(spec, data, 1, density)[0], data, plan)
-            engine = choose_engine(population(spec, data, 1, density), data, plan)
+            plain = plain_steps(population(spec, data, 1, density, device)[0], data, plan)
+            engine = choose_engine(population(spec, data, 1, density, device), data.to(torch.device(device)), plan)
             assert engine is not None
             batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(0)])
             yield side_by_side(
@@ -296,11 +305,9 @@ PARTS = {
 }
 
 
-def table(figures: list[Figure], repeats: int) -> Table:
-    shown = Table(
-        title=f"times as fast as the plain loop: {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"medians of {repeats}"
-    )
+def table(figures: list[Figure], repeats: int, device: str) -> Table:
+    machine = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    shown = Table(title=f"times as fast as the plain loop: {machine}, medians of {repeats}")
     shown.add_column("what", no_wrap=True)
     for column in ("times", "range", "plain ms", "ours ms"):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -316,19 +323,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some of the parts")
     parser.add_argument("--repeats", type=int, default=7, help="pairs for each median (7)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both train (cpu)")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
     figures = []
     for part in options.only:
-        for figure in PARTS[part](options.repeats):
+        for figure in PARTS[part](options.repeats, options.device):
             figures.append(figure)
             print(f"{figure.what}: {statistics.median(figure.ratios):.2f}", flush=True)
-    Console().print(table(figures, options.repeats))
+    Console().print(table(figures, options.repeats, options.device))
     if options.json:
         report = {
             "repeats": options.repeats,
+            "device": options.device,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.platform(),
