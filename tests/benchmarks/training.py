@@ -307,13 +307,13 @@ PARTS = {
 
 def table(figures: list[Figure], repeats: int, device: str) -> Table:
     machine = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    shown = Table(title=f"times as fast as the plain loop: {machine}, medians of {repeats}")
+    shown = Table(title=f"{machine}: medians of {repeats}")
     shown.add_column("what", no_wrap=True)
-    for column in ("times", "range", "plain ms", "ours ms"):
+    for column in ("times", "range", "plain ms", "ms"):
         shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("engine")
+    shown.add_column("engine", min_width=8)
     for figure in figures:
-        median, span = statistics.median(figure.ratios), f"{min(figure.ratios):.2f}-{max(figure.ratios):.2f}"
+        median, span = statistics.median(figure.ratios), f"{min(figure.ratios):.1f}-{max(figure.ratios):.1f}"
         times = (f"{ms:,.2f}" if ms < 1000 else f"{ms:,.0f}" for ms in (figure.plain_ms, figure.ours_ms))
         shown.add_row(figure.what, f"{median:.2f}", span, *times, figure.engine)
     return shown
