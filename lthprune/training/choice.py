@@ -41,7 +41,7 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> 
     """Raise a RecipeError if the plan asks for sparse training where there is none."""
     if plan.engine != "sparse":
         return
-    ways = 'Take engine = "auto", which finds the fastest way.'
+    ways = 'Take engine = "auto", which chooses by size.'
     if plan.precision != "fp32":
         raise RecipeError(f'engine = "sparse" trains in fp32, not in {plan.precision}. {ways}')
     if not is_perceptron(model):
