@@ -1,4 +1,4 @@
-"""What a CPU can show of the way that GPUs take: a step that is rehearsed, taken back, and fed through tensors."""
+"""A step that is recorded once and replayed, as on GPUs: where there is none, that it is rehearsed and taken back."""
 
 import copy
 from collections.abc import Callable
@@ -17,18 +17,24 @@ from lthprune.training.unhooked import Unhooked
 from tests.nets import Architecture
 from tests.training.test_population import DATA, OPTIMIZERS, agree, orders, plan
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {
     "stacked": (
         "dense",
-        lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [False] * 3, captured=True),
+        lambda models, data, plan: Perceptrons(models, lower(models), data, plan, [False] * 3, captured=True),
     ),
-    "sparse": ("dense", lambda models, plan: Perceptrons(models, lower(models), DATA, plan, [True] * 3, captured=True)),
-    "unhooked": ("normalised", lambda models, plan: Unhooked(models, DATA, plan, captured=True)),
+    "sparse": (
+        "dense",
+        lambda models, data, plan: Perceptrons(models, lower(models), data, plan, [True] * 3, captured=True),
+    ),
+    "unhooked": ("normalised", lambda models, data, plan: Unhooked(models, data, plan, captured=True)),
 }
+CASES = [(name, device) for name in ENGINES for device in DEVICES if (name, device) != ("sparse", "cuda")]
 
 
-def test_a_rehearsal_leaves_everything_as_it_was_and_the_step_does_what_it_did() -> None:
-    number, calls = torch.tensor([1.0, 2.0]), []
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_rehearsal_leaves_everything_as_it_was_and_the_step_does_what_it_did(device: str) -> None:
+    number, calls = torch.tensor([1.0, 2.0], device=device), []
 
     def double() -> None:
         calls.append(1)
@@ -42,13 +48,13 @@ def test_a_rehearsal_leaves_everything_as_it_was_and_the_step_does_what_it_did()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_captured_engine_trains_as_the_plain_loop_does(name: str, optimizer: dict[str, object]) -> None:
-    form, make = ENGINES[name]
+@pytest.mark.parametrize(("name", "device"), CASES)
+def test_a_captured_engine_trains_as_the_plain_loop_does(name: str, device: str, optimizer: dict[str, object]) -> None:
+    (form, make), data = ENGINES[name], DATA.to(torch.device(device))
     chosen = plan(lr_milestones=(4, 8), **optimizer)
-    models: list[nn.Module] = [Architecture(form, dtype=torch.float64).build(seed) for seed in range(3)]
+    models: list[nn.Module] = [Architecture(form, dtype=torch.float64).build(seed).to(device) for seed in range(3)]
     twins = copy.deepcopy(models)
-    engine, batches = make(models, chosen), Batches(len(DATA.x_train), 8, orders(3))
+    engine, batches = make(models, data, chosen), Batches(len(data.x_train), 8, orders(3), data.x_train.device)
     losses = []
     for step in range(1, 13):
         engine.step(next(batches), chosen.lr_at(step))
@@ -62,7 +68,7 @@ def test_a_captured_engine_trains_as_the_plain_loop_does(name: str, optimizer: d
     rest = [measured.train_loss for measured in engine.measure()]
     steps = [12, 6, 12]
     expected = [
-        train(twin, DATA, chosen.model_copy(update={"steps": made, "evaluate_every": 6}), order)
+        train(twin, data, chosen.model_copy(update={"steps": made, "evaluate_every": 6}), order)
         for twin, made, order in zip(twins, steps, orders(3), strict=True)
     ]
     agree(models, twins, expected, expected)
