@@ -79,3 +79,11 @@ def test_the_examples_for_a_model_of_your_own_run_one_after_the_other(tmp_path, 
     for block in complete:
         exec(block, names)
     assert len(complete) == len(others) == 6
+
+
+def test_the_example_of_a_population_runs():
+    names: dict[str, object] = {}
+    (program,) = blocks(PAGES["docs/speed.md"], "python")
+    exec(program, names)
+    assert [len(tickets) for tickets in names["fifty"]] == [3] * 50
+    assert all(0.5 < ticket.metrics["val_acc"] <= 1 for tickets in names["fifty"] for ticket in tickets)

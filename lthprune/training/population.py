@@ -44,6 +44,22 @@ def train_population(
         on_steps: called with a trial, its model up to date, and the steps made since the last call: at ``least``
             steps, and perhaps more often.
         on_evaluation: called with a trial and its evaluation.
+
+    Returns:
+        What came of every model, in their order.
+
+    Raises:
+        RecipeError: the plan asks for sparse training where there is none.
+        DataError: there are too few training samples for a batch.
+
+    Examples:
+        >>> from lthprune.data import DataSpec, load_data
+        >>> digits = load_data(DataSpec(name="digits", validation=237))
+        >>> models = [nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 10)) for _ in range(3)]
+        >>> plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=60, steps=20)
+        >>> done = train_population(models, digits, plan, [torch.Generator().manual_seed(i) for i in range(3)])
+        >>> [training.engine for training in done]
+        ['stacked', 'stacked', 'stacked']
     """
     assert len(orders) == len(models)
     engine = choose_engine(models, data, plan)
