@@ -33,6 +33,7 @@ from lthprune.selection import Selection
 from lthprune.state import refresh
 from lthprune.store import Stored, TicketStore
 from lthprune.tickets import Ticket, Tickets, load_ticket
+from lthprune.trajectories import Trajectory, extend
 
 __all__ = [
     "BiasAware",
@@ -65,7 +66,9 @@ __all__ = [
     "Ticket",
     "TicketStore",
     "Tickets",
+    "Trajectory",
     "Watcher",
+    "extend",
     "imp",
     "imp_levels",
     "keep_highest",

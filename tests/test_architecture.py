@@ -27,6 +27,7 @@ ROOMS = """
     masks
     scores
     schedules
+    trajectories
     methods
     pruning
     rewinding
