@@ -193,10 +193,9 @@ def without_pruning(model: nn.Module) -> nn.Module:
     refresh(model)  # deepcopy refuses what hangs in a graph
     model = copy.deepcopy(model)
     for module in model.modules():
-        pruned = [name.removesuffix("_mask") for name in module._buffers if name.endswith("_mask")]
-        for name in pruned:
-            if _method_on(module, name) is not None:
-                torch_prune.remove(module, name)  # type: ignore[no-untyped-call]
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, torch_prune.BasePruningMethod):
+                torch_prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     return model
 
 

@@ -18,7 +18,6 @@ class RunProgress:
 
     def __init__(self, recipe: Recipe, finished: int) -> None:
         self.run: Run | None = None
-        self._recipe = recipe
         self._console = Console()
         self._progress = Progress(
             TextColumn("{task.description:<20}"),

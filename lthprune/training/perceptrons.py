@@ -116,7 +116,7 @@ class Perceptrons:
         owners = torch.cat([layer.owners() for layer in self._layers])
         kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
         self._models = [self._models[trial] for trial in trials]
-        self._layers = [layer.keep(trials) for layer in self._layers]
+        self._layers = [type(layer)(layer.layer.keep(trials)) for layer in self._layers]
         self._losses, self._minus_ones = self._losses[list(trials)], self._minus_ones[list(trials)]
         self._batch, self._replay = self._batch[list(trials)], None
         self._bind(self._values[kept])
@@ -125,12 +125,13 @@ class Perceptrons:
     def _bind(self, values: Tensor) -> None:
         """Let these be the values of all layers."""
         self._values, self._gradients = values, torch.zeros_like(values)
-        sizes = [layer.size for layer in self._layers]
-        parts = list(zip(self._layers, torch.split(values, sizes), torch.split(self._gradients, sizes), strict=True))
-        for layer, own, gradients in parts:
-            layer.bind(own, gradients)
-        masks = [(gradients, layer.mask()) for layer, _, gradients in parts]
-        self._masked = [(gradients, mask.to(values.dtype)) for gradients, mask in masks if not mask.all()]
+        masks = [layer.pack(layer.layer.weight_mask, layer.layer.bias_mask) for layer in self._layers]
+        sizes = [len(mask) for mask in masks]
+        own, gradients = torch.split(values, sizes), torch.split(self._gradients, sizes)
+        for layer, *part in zip(self._layers, own, gradients, strict=True):
+            layer.bind(*part)
+        pairs = zip(gradients, masks, strict=True)
+        self._masked = [(gradient, mask.to(values.dtype)) for gradient, mask in pairs if not mask.all()]
 
     def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return inputs (features, n) and labels (n,) in parts that are small enough to be evaluated at once."""

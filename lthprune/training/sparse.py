@@ -1,7 +1,6 @@
 """A dense layer of all trials as one block-diagonal sparse matrix: what is pruned costs nothing."""
 
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,18 +31,9 @@ class SparseLayer:
         )
         self._order = order.int()
 
-    @property
-    def size(self) -> int:
-        """How many values there are."""
-        return sum(self._split)
-
     def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return weights (trials, out, in) and biases (trials, out) as values in a row."""
+        """Return weights (trials, out, in) and biases (trials, out), or their masks, as values in a row."""
         return torch.cat([weight[self.layer.weight_mask], bias.flatten()])
-
-    def mask(self) -> Tensor:
-        """Return which values are left, bool, in a row."""
-        return self.pack(self.layer.weight_mask, self.layer.bias_mask)
 
     def owners(self) -> Tensor:
         """Return the trial of every value, in a row."""
@@ -88,10 +78,6 @@ class SparseLayer:
         bias = self._bias.view(self._trials, -1)[trial]
         lifted = {f"{self.layer.name}.weight": weight}
         return lifted | ({f"{self.layer.name}.bias": bias} if self._has_bias else {})
-
-    def keep(self, trials: Sequence[int]) -> "SparseLayer":
-        """Return the layer of some of the trials; its values are still to be bound."""
-        return SparseLayer(self.layer.keep(trials))
 
 
 class _Pattern:

@@ -1,7 +1,5 @@
 """A dense layer of all trials as one batched product."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -18,18 +16,9 @@ class StackedLayer:
         self._split = [layer.weight_mask.numel(), layer.bias_mask.numel()]
         self._has_bias = layer.bias_mask.numel() > 0
 
-    @property
-    def size(self) -> int:
-        """How many values there are."""
-        return sum(self._split)
-
     def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return weights (trials, out, in) and biases (trials, out) as values in a row."""
+        """Return weights (trials, out, in) and biases (trials, out), or their masks, as values in a row."""
         return torch.cat([weight.flatten(), bias.flatten()])
-
-    def mask(self) -> Tensor:
-        """Return which values are left, bool, in a row."""
-        return self.pack(self.layer.weight_mask, self.layer.bias_mask)
 
     def owners(self) -> Tensor:
         """Return the trial of every value, in a row."""
@@ -66,7 +55,3 @@ class StackedLayer:
         """Return a trial's weights and biases by plain name."""
         lifted = {f"{self.layer.name}.weight": self._weight[trial]}
         return lifted | ({f"{self.layer.name}.bias": self._bias[trial, :, 0]} if self._has_bias else {})
-
-    def keep(self, trials: Sequence[int]) -> "StackedLayer":
-        """Return the layer of some of the trials; its values are still to be bound."""
-        return StackedLayer(self.layer.keep(trials))

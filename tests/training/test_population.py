@@ -190,6 +190,22 @@ def test_trials_do_stop_at_different_steps_in_these_tests() -> None:
     assert len({int(np.isnan(training.history["val_loss"]).sum()) for training in done}) > 1
 
 
+def test_a_trial_that_has_stopped_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    step = Perceptrons.step
+
+    def spy(engine: Perceptrons, batch: torch.Tensor, lr: float) -> None:
+        trained.append(len(batch))
+        step(engine, batch, lr)
+
+    monkeypatch.setattr(Perceptrons, "step", spy)
+    models = [Architecture("dense", dtype=torch.float64).build(trial) for trial in range(4)]
+    done = train_population(models, DATA, plan(patience=1, steps=30), orders(4))
+    made = [3 * int((~np.isnan(training.history["val_loss"])).sum()) for training in done]  # steps before each stop
+    assert trained == [sum(step < last for last in made) for step in range(max(made))]
+    assert len(set(trained)) > 1
+
+
 @pytest.mark.parametrize("engine", ["reference", *PERCEPTRON_ENGINES])
 @pytest.mark.parametrize("words", [{"start": 5}, {"fine_tune": True}, {"start": 3, "fine_tune": True}, {"least": 7}])
 def test_late_starts_and_fine_tuning_are_those_of_the_plain_loop(engine: str, words: dict[str, object]) -> None:
