@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from lthprune.data import Dataset
+from lthprune.data.dataset import Raw, split_and_normalise
 from lthprune.models import ModelSpec, build_model
 from lthprune.training import TrainingPlan, train_population
 from lthprune.training.batches import Batches
@@ -55,17 +57,14 @@ class Figure(NamedTuple):
         return {**self._asdict(), "median": statistics.median(self.ratios)}
 
 
-def noise(shape: tuple[int, ...], classes: int, sizes: tuple[int, int, int]) -> Dataset:
+def noise(shape: tuple[int, ...], classes: int, *, train: int, validation: int, test: int) -> Dataset:
     generator = torch.Generator().manual_seed(0)
-    parts = [
-        part
-        for size in sizes
-        for part in (
-            torch.randn(size, *shape, generator=generator),
-            torch.randint(classes, (size,), generator=generator),
-        )
+    raw = [
+        made
+        for size in (train + validation, test)
+        for made in (torch.randn(size, *shape, generator=generator), torch.arange(size) % classes)
     ]
-    return Dataset(*parts, classes=classes, fingerprint="")
+    return split_and_normalise(Raw(*raw), validation, generator)
 
 
 def population(spec: ModelSpec, data: Dataset, trials: int, density: float, device: str) -> list[nn.Module]:
@@ -79,6 +78,10 @@ def population(spec: ModelSpec, data: Dataset, trials: int, density: float, devi
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 torch_prune.l1_unstructured(layer, "weight", amount=1 - density)
     return models
+
+
+def maker(spec: ModelSpec, data: Dataset, density: float, device: str) -> Callable[[int], list[nn.Module]]:
+    return lambda trials: population(spec, data, trials, density, device)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -150,33 +153,44 @@ TRIALS = 5
 
 
 def mnist() -> Dataset:
-    return noise((1, 28, 28), 10, (55_000, 5_000, 10_000))
+    return noise((1, 28, 28), 10, train=55_000, validation=5_000, test=10_000)
 
 
-def repeated(step: Callable[[], object], times: int) -> None:
-    for _ in range(times):
-        step()
+def one_step(
+    what: str,
+    repeats: int,
+    models: Callable[[int], list[nn.Module]],
+    data: Dataset,
+    plan: TrainingPlan,
+    *,
+    trials: int,
+    steps: int,
+) -> Figure:
+    """A step: of one model in the plain loop, of so many at once in lthprune; timed over several."""
+    (model,), population = models(1), models(trials)
+    plain, ours = plain_steps(model, data, plan), data.to(device_of(model))
+    engine = choose_engine(population, ours, plan)
+    assert engine is not None
+    orders = [torch.Generator().manual_seed(trial) for trial in range(trials)]
+    batches = Batches(len(data.x_train), plan.batch_size, orders, ours.x_train.device)
+
+    def plainly() -> None:
+        for _ in range(steps):
+            next(plain)
+
+    def by_engine() -> None:
+        for _ in range(steps):
+            engine.step(next(batches), plan.lr)
+
+    return side_by_side(what, repeats, plainly, by_engine, units=steps, engine=engine.name)
 
 
 def steps(repeats: int, device: str) -> Iterator[Figure]:
     """A step of LeNet-300-100: of one model in the plain loop, of five at once in lthprune."""
     data = mnist()
     for density in (1.0, 0.5, 0.2, 0.1, 0.035):
-        plain = plain_steps(population(LENET, data, 1, density, device)[0], data, LENET_PLAN)
-        engine = choose_engine(
-            population(LENET, data, TRIALS, density, device), data.to(torch.device(device)), LENET_PLAN
-        )
-        assert engine is not None
-        batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(trial) for trial in range(TRIALS)])
-        figure = side_by_side(
-            f"LeNet step, density {density:g}",
-            repeats,
-            lambda plain=plain: repeated(lambda: next(plain), 200),
-            lambda engine=engine, batches=batches: repeated(lambda: engine.step(next(batches), 1.2e-3), 200),
-            units=200,
-            engine=engine.name,
-        )
-        yield per_trial(figure)
+        what, models = f"LeNet step, density {density:g}", maker(LENET, data, density, device)
+        yield per_trial(one_step(what, repeats, models, data, LENET_PLAN, trials=TRIALS, steps=200))
 
 
 def evaluation(repeats: int, device: str) -> Iterator[Figure]:
@@ -209,7 +223,7 @@ def per_trial(figure: Figure) -> Figure:
 def schedule(repeats: int, device: str) -> Iterator[Figure]:
     """All of lenet-mnist's 21 levels, 200 steps of each; models and masks are made before the clock starts."""
     data, plan = mnist(), LENET_PLAN.model_copy(update={"steps": 200})
-    kept = {"dense1": 0.8, "dense2": 0.8, "output": 0.9}
+    kept, ours_data = {"dense1": 0.8, "dense2": 0.8, "output": 0.9}, data.to(torch.device(device))
 
     def pruned(level: int, trials: int) -> list[nn.Module]:
         models = population(LENET, data, trials, 1.0, device)
@@ -226,9 +240,7 @@ def schedule(repeats: int, device: str) -> Iterator[Figure]:
     def ours() -> None:
         for level in range(21):
             orders = [torch.Generator().manual_seed(trial) for trial in range(TRIALS)]
-            engines.update(
-                done.engine for done in train_population(our_models[level], data.to(torch.device(device)), plan, orders)
-            )
+            engines.update(done.engine for done in train_population(our_models[level], ours_data, plan, orders))
 
     plain_models = [pruned(level, 1)[0] for level in range(21)]
     our_models = [pruned(level, TRIALS) for level in range(21)]
@@ -245,7 +257,8 @@ def toys(repeats: int, device: str) -> Iterator[Figure]:
     circles, _ = make_circles(2000, noise=0.1, factor=0.5, random_state=0)
     x = torch.cat([torch.from_numpy(moons), torch.from_numpy(circles)], dim=1).float()
     y = torch.from_numpy(labels).long()
-    data = Dataset(x[:1400], y[:1400], x[1400:1600], y[1400:1600], x[1600:], y[1600:], classes=2, fingerprint="")
+    data = split_and_normalise(Raw(x[:1600], y[:1600], x[1600:], y[1600:]), 200, torch.Generator().manual_seed(0))
+    ours_data = data.to(torch.device(device))
     spec, seeds, few = ModelSpec(kind="mlp", dense=(64, 64)), 200, 10
     plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=64, steps=200, evaluate_every=100)
     for density in (1.0, 0.1):
@@ -262,9 +275,7 @@ def toys(repeats: int, device: str) -> Iterator[Figure]:
 
         def ours(models: Iterator[list[nn.Module]] = our_models, engines: set[str] = engines) -> None:
             orders = [torch.Generator().manual_seed(trial) for trial in range(seeds)]
-            engines.update(
-                done.engine for done in train_population(next(models), data.to(torch.device(device)), plan, orders)
-            )
+            engines.update(done.engine for done in train_population(next(models), ours_data, plan, orders))
 
         figure = side_by_side(f"200 toys, density {density:g}", repeats, plain, ours, units=1, engine="")
         share = seeds / few  # the plain loop trains a few of them, one as long as the other
@@ -277,23 +288,13 @@ def toys(repeats: int, device: str) -> Iterator[Figure]:
 
 def convolutions(repeats: int, device: str) -> Iterator[Figure]:
     """A step of Conv-4 on images of CIFAR-10's size."""
-    data = noise((3, 32, 32), 10, (3_000, 100, 100))
+    data = noise((3, 32, 32), 10, train=3_000, validation=100, test=100)
     spec = ModelSpec(kind="conv4")
     for precision in ("fp32", "bf16"):
         plan = TrainingPlan(optimizer="adam", lr=3e-4, batch_size=60, steps=100, precision=precision)
         for density in (1.0, 0.1):
-            plain = plain_steps(population(spec, data, 1, density, device)[0], data, plan)
-            engine = choose_engine(population(spec, data, 1, density, device), data.to(torch.device(device)), plan)
-            assert engine is not None
-            batches = Batches(len(data.x_train), 60, [torch.Generator().manual_seed(0)])
-            yield side_by_side(
-                f"Conv-4 step, {precision}, density {density:g}",
-                repeats,
-                lambda plain=plain: repeated(lambda: next(plain), 10),
-                lambda engine=engine, batches=batches: repeated(lambda: engine.step(next(batches), 3e-4), 10),
-                units=10,
-                engine=engine.name,
-            )
+            what, models = f"Conv-4 step, {precision}, density {density:g}", maker(spec, data, density, device)
+            yield one_step(what, repeats, models, data, plan, trials=1, steps=10)
 
 
 PARTS = {
@@ -307,11 +308,11 @@ PARTS = {
 
 def table(figures: list[Figure], repeats: int, device: str) -> Table:
     machine = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    shown = Table(title=f"{machine}: medians of {repeats}")
+    shown = Table(title=f"{machine}: medians of {repeats}", box=box.SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("what", no_wrap=True)
     for column in ("times", "range", "plain ms", "ms"):
         shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("engine", min_width=8)
+    shown.add_column("engine")
     for figure in figures:
         median, span = statistics.median(figure.ratios), f"{min(figure.ratios):.1f}-{max(figure.ratios):.1f}"
         times = (f"{ms:,.2f}" if ms < 1000 else f"{ms:,.0f}" for ms in (figure.plain_ms, figure.ours_ms))
