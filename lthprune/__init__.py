@@ -1,5 +1,6 @@
 """lthprune: find, study and hand over lottery tickets."""
 
+from lthprune.analysis import NetworkStates, NeuronState, neuron_states
 from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import (
     DataError,
@@ -47,6 +48,8 @@ __all__ = [
     "LayerCollapseWarning",
     "LayerwiseMagnitude",
     "LthpruneError",
+    "NetworkStates",
+    "NeuronState",
     "NothingPrunedWarning",
     "PerLayerRates",
     "Pruning",
@@ -77,6 +80,7 @@ __all__ = [
     "magnitude",
     "magnitude_increase",
     "movement",
+    "neuron_states",
     "osp",
     "osp_levels",
     "overlap",

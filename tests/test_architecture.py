@@ -50,6 +50,10 @@ ROOMS = """
     training.choice
     training.population
     training
+    analysis.graph analysis.operations
+    analysis.tracing
+    analysis.neurons
+    analysis
     recipes
     recipe
     layers histories
