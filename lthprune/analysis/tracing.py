@@ -195,7 +195,7 @@ class _Tracer(fx.Interpreter):
         if not signals or asks_for_a_shape(operation):
             return value
         if rule == "move":
-            return _paired(value, with_signals(lambda signal: signal.neurons))
+            return _paired(value, with_signals(lambda signal: signal.neurons.contiguous()))
         if rule == "sum" and len(signals) > 1:
             return self._enter("sum", value, *self._joined(signals))
         if len(signals) == 1:

@@ -1,0 +1,368 @@
+"""Neuron states: against a walk over single weights, against the function that the network computes, in words."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from lthprune import NeuronState, PruningError, neuron_states
+from lthprune.methods import write_mask
+from lthprune.state import live_state, masks_of, refresh
+from tests.walk import parameter_states
+from tests.wired import Wired, recipes
+
+ALIVE, AUDIENCE, ZOMBIE, UNPRODUCTIVE, COMATOSE, PRUNED = NeuronState
+seeds = st.integers(0, 1000)
+
+
+def by_neuron(states, *, functional=False):
+    """The state of every reported neuron by layer and place."""
+    return {
+        (layer.name, place): NeuronState(state)
+        for layer in states.layers
+        for place, state in enumerate(layer.functional if functional else layer.structural)
+    }
+
+
+def overwrite(wired: Wired, chosen: dict[str, np.ndarray], seed: int = 0) -> None:
+    """Replace the chosen parameters by others at random."""
+    generator = torch.Generator().manual_seed(seed)
+    live = live_state(wired.model)
+    with torch.no_grad():
+        for name, where in chosen.items():
+            other = 3 * torch.randn(live[name].shape, generator=generator).double()
+            live[name].copy_(torch.where(torch.from_numpy(where), other, live[name]))
+    refresh(wired.model)
+
+
+@settings(max_examples=200)
+@given(recipes(activations=("relu", "tanh", "hardtanh")))
+def test_structural_states_are_those_of_a_walk_over_single_weights(recipe):
+    wired = recipe.build()
+    found = by_neuron(neuron_states(wired.model, wired.examples))
+    walked = wired.wiring.states()
+    assert found == {node: state for node, state in walked.items() if node[0] not in ("channels", "sum")}
+
+
+@given(recipes(forms=("dense", "branches"), activations=("sigmoid",)))
+def test_an_activation_that_makes_something_of_nothing_counts_as_a_bias(recipe):
+    wired = recipe.build()
+    walked = wired.wiring.states()
+    wired.wiring.biased |= set(wired.wiring.graph) - wired.wiring.inputs - wired.wiring.outputs
+    bare = {node for node, state in walked.items() if state == PRUNED}
+    walked = wired.wiring.states() | dict.fromkeys(bare, PRUNED)
+    found = by_neuron(neuron_states(wired.model, wired.examples))
+    assert found == {node: state for node, state in walked.items() if node[0] != "sum"}
+
+
+@given(recipes(forms=("dense",), activations=("relu",)))
+def test_the_states_of_weights_are_those_of_a_walk(recipe):
+    wired = recipe.build()
+    masks = [masks_of(wired.model)[f"{layer}.weight"] for layer in (0, 2, 4, 6)]
+    walked = parameter_states(wired.wiring, ("input_1", "0", "2", "4", "6"), masks)
+    found = neuron_states(wired.model).parameters()
+    assert [found[f"{layer}.weight"].tolist() for layer in (0, 2, 4, 6)] == walked
+
+
+@settings(max_examples=100)
+@given(recipes(forms=("dense",)), seeds)
+def test_neurons_that_hear_no_input_hand_on_the_stated_constant_whatever_the_input(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model)
+    handed_on = wired.inputs(seed)[0]
+    for layer, module in zip(states.layers[1:], (1, 3, 5, 6), strict=True):
+        handed_on = wired.model[module - 1 if module < 6 else 6](handed_on)
+        handed_on = wired.model[module](handed_on) if module < 6 else handed_on
+        hears = np.isnan(layer.constant)
+        assert not np.isin(layer.structural, [AUDIENCE, ZOMBIE, UNPRODUCTIVE])[hears].any()
+        assert not (layer.structural == ALIVE)[~hears].any()
+        expected = np.broadcast_to(layer.constant[~hears], (len(handed_on), (~hears).sum()))
+        np.testing.assert_allclose(handed_on.detach().numpy()[:, ~hears], expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=100)
+@given(recipes(), seeds)
+def test_functional_zombies_hand_on_something_and_their_constants_reach_an_output(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    constant = np.isin(states.functional, [AUDIENCE, ZOMBIE])
+    assert (states.constant[constant] != 0).all()
+
+
+@settings(max_examples=100)
+@given(recipes(), seeds)
+def test_comatose_inputs_change_nothing_and_alive_ones_something_for_some_weights(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    inputs = wired.inputs(seed)
+    before = wired.outputs(inputs)
+    alive = [torch.from_numpy(layer.structural == ALIVE) for layer in states.layers if layer.kind == "input"]
+    other = [
+        torch.where(own.view(each.shape[1:]), each, torch.randn_like(each))
+        for each, own in zip(inputs, alive, strict=True)
+    ]
+    assert torch.equal(wired.outputs(tuple(other)), before)
+    if recipe.activation == "hardtanh":  # flat almost everywhere
+        return
+    for name, tensor in live_state(wired.model).items():  # positive weights, small enough not to saturate
+        if name.endswith("weight"):
+            tensor.data.uniform_(0.1, 0.3)
+        elif name.endswith("bias"):
+            tensor.data.zero_()
+    refresh(wired.model)
+    positive = [each.abs().requires_grad_() for each in inputs]
+    computed = wired.model(*positive)
+    total = computed.sum() if isinstance(computed, torch.Tensor) else sum(each.sum() for each in computed)
+    for own, slope in zip(alive, torch.autograd.grad(total, positive, allow_unused=True), strict=True):
+        touched = torch.zeros_like(own) if slope is None else (slope != 0).any(dim=0).flatten()
+        if recipe.form in ("dense", "branches"):  # a kernel's corner may meet nothing but the padding
+            assert torch.equal(touched, own)
+        else:
+            assert not (touched & ~own).any()
+
+
+@settings(max_examples=100)
+@given(recipes(), seeds)
+def test_parameters_of_comatose_neurons_can_be_overwritten_at_will(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    inputs = wired.inputs(seed)
+    before = wired.outputs(inputs)
+    comatose = torch.from_numpy(np.isin(states.structural, [COMATOSE, PRUNED]))
+    overwrite(wired, chosen(states, lambda of, to: comatose[to]), seed)
+    torch.testing.assert_close(wired.outputs(inputs), before)
+
+
+@settings(max_examples=100)
+@given(recipes(), seeds)
+def test_weights_from_unproductive_to_productive_neurons_can_be_overwritten_at_will(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    inputs = wired.inputs(seed)
+    before = wired.outputs(inputs)
+    unproductive = torch.from_numpy(states.functional >= UNPRODUCTIVE)
+    weights = chosen(states, lambda of, to: unproductive[of] & ~unproductive[to] if of is not None else to < 0)
+    overwrite(wired, weights, seed)
+    torch.testing.assert_close(wired.outputs(inputs), before)
+
+
+def chosen(states, condition):
+    """Where parameters stand that a condition on the neurons they come from and lead to is true of."""
+    places = {}
+    for place in states.graph.places:
+        where = condition(place.of, place.to)
+        where = where.reshape(*where.shape, *[1] * (place.mask.ndim - where.ndim)).expand(place.mask.shape)
+        places[place.name] = where.numpy()
+    return places
+
+
+@settings(max_examples=100)
+@given(recipes(), st.sampled_from([0.5, 0.8]), seeds)
+def test_structural_states_only_move_down_the_list_as_masks_shrink(recipe, kept, seed):
+    wired = recipe.build()
+    before = neuron_states(wired.model, wired.examples)
+    generator = torch.Generator().manual_seed(seed)
+    for mask in masks_of(wired.model).values():
+        mask &= torch.rand(mask.shape, generator=generator) < kept
+    refresh(wired.model)
+    after = neuron_states(wired.model, wired.examples)
+    assert (after.structural >= before.structural).all()
+    for name, states in after.parameters().items():
+        assert (states >= before.parameters()[name]).all(), name
+
+
+@given(recipes())
+def test_functional_states_are_the_structural_ones_or_further_down_the_list(recipe):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    for layer in states.layers:
+        assert (layer.functional >= layer.structural).all()
+        assert ((layer.functional == ALIVE) == (layer.structural == ALIVE)).all()
+
+
+@given(recipes(), st.booleans())
+def test_every_neuron_and_every_parameter_is_in_one_state_and_the_counts_add_up(recipe, functional):
+    wired = recipe.build()
+    states = neuron_states(wired.model, wired.examples)
+    parameters = states.parameters(functional=functional)
+    live, masks = live_state(wired.model), masks_of(wired.model)
+    assert {name: values.shape for name, values in parameters.items()} == {
+        name: tensor.shape for name, tensor in live.items() if name.endswith(("weight", "bias"))
+    }
+    for name, counts in states.count_parameters(functional=functional).items():
+        assert sum(counts.values()) == live[name].numel()
+        assert counts[COMATOSE] == 0
+        assert counts[PRUNED] == (int((~masks[name]).sum()) if name in masks else 0)
+    for layer in states.layers:
+        assert sum(states.count_neurons(functional=functional)[layer.name].values()) == len(layer.structural)
+
+
+@settings(max_examples=100)
+@given(recipes(forms=("dense",), activations=("relu", "tanh", "hardtanh")), seeds)
+def test_frozen_neurons_get_no_gradient_and_other_constant_ones_do(recipe, seed):
+    wired = recipe.build()
+    states = neuron_states(wired.model)
+    wired.outputs(wired.inputs(seed))
+    (wired.model(wired.inputs(seed)[0]) * torch.randn(5, 2)).sum().backward()
+    for layer in states.layers[1:]:
+        gradient = wired.model.get_submodule(layer.name).bias_orig.grad.numpy()
+        left = masks_of(wired.model)[f"{layer.name}.bias"].numpy()
+        assert (gradient[layer.frozen] == 0).all()
+        if recipe.activation == "tanh":
+            constant = np.isin(layer.structural, [AUDIENCE, ZOMBIE])
+            assert ((gradient != 0) == left)[constant].all()
+            assert not layer.frozen.any()
+
+
+def chain(*biases: float, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A zombie that speaks to a neuron that speaks to an output; another path leads from the input to the output."""
+    model = nn.Sequential(nn.Linear(1, 2), activation(), nn.Linear(2, 2), activation(), nn.Linear(2, 1))
+    masks = {"0": [[0], [1]], "2": [[1, 0], [0, 1]], "4": [[1, 1]]}
+    for name, mask in masks.items():
+        layer = model.get_submodule(name)
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        write_mask(layer, "weight", torch.tensor(mask).bool())
+    model[0].bias.data[0], model[2].bias.data[0] = biases
+    return model
+
+
+@pytest.mark.parametrize(
+    ("biases", "first", "second"),
+    [
+        ((2.0, 1.0), ZOMBIE, AUDIENCE),
+        ((-2.0, 1.0), UNPRODUCTIVE, ZOMBIE),  # the zombie is frozen, and the other has but its own bias
+        ((2.0, -3.0), UNPRODUCTIVE, UNPRODUCTIVE),  # not zero, but the one who hears it is, and stays so
+        ((0.0, 0.0), UNPRODUCTIVE, UNPRODUCTIVE),
+    ],
+)
+def test_biases_and_activations_decide_what_a_zombie_is_worth(biases, first, second):
+    states = neuron_states(chain(*biases))
+    assert by_neuron(states)["0", 0] == ZOMBIE
+    assert by_neuron(states)["2", 0] == AUDIENCE
+    functional = by_neuron(states, functional=True)
+    assert (functional["0", 0], functional["2", 0]) == (first, second)
+    assert bool(states.layers[1].frozen[0]) == (first == UNPRODUCTIVE)
+
+
+def test_a_weight_from_a_zombie_to_an_unproductive_neuron_is_unproductive():
+    model = chain(2.0, -3.0)
+    model[2].weight_mask[1, 0] = True  # somebody alive hears the zombie, too
+    weights = neuron_states(model).parameters(functional=True)["2.weight"]
+    assert weights.tolist() == [[UNPRODUCTIVE, PRUNED], [ZOMBIE, ALIVE]]
+
+
+def test_a_saturated_zombie_is_frozen_and_yet_changes_the_output():
+    states = neuron_states(chain(5.0, 0.5, activation=nn.Hardtanh))
+    assert by_neuron(states, functional=True)["0", 0] == ZOMBIE
+    assert states.layers[1].frozen[0]
+    assert states.layers[1].constant[0] == 1
+
+
+def test_what_is_said_of_a_model_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 2))
+    write_mask(model[0], "weight", torch.rand(2, 1, 3, 3) < 0.5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    neuron_states(model, torch.rand(3, 1, 4, 4))
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_masks_that_the_model_does_not_have_can_be_handed_in():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    states = neuron_states(model, masks={"2.weight": torch.tensor([[True, False]])})
+    assert states.count_neurons()["0"][COMATOSE] == 1
+
+
+def test_a_batch_norm_counts_as_a_bias_even_before_it_has_learnt_one():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1))
+    states = neuron_states(model, masks={"0.weight": torch.tensor([[1, 1], [0, 0]])})
+    assert by_neuron(states)["0", 1] == ZOMBIE
+    assert by_neuron(states, functional=True)["0", 1] == UNPRODUCTIVE
+    assert states.parameters()["1.bias"].tolist() == [ALIVE, ZOMBIE]
+
+
+class TwiceUsed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.last(F.relu(self.shared(F.relu(self.shared(x)))))
+
+
+def test_a_layer_that_is_used_twice_has_the_better_of_its_states():
+    shared = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    states = neuron_states(TwiceUsed(), masks={"shared.weight": shared, "last.weight": torch.tensor([[1, 1, 0]])})
+    assert list(states.count_neurons()) == ["x", "shared", "shared (shared_1)", "last"]
+    first, second = states.layers[1].structural, states.layers[2].structural
+    assert first.tolist() == [ALIVE, COMATOSE, ZOMBIE]
+    assert second.tolist() == [ALIVE, AUDIENCE, COMATOSE]
+    assert states.parameters()["shared.bias"].tolist() == [ALIVE, AUDIENCE, ZOMBIE]
+
+
+def test_what_has_the_form_of_json_says_what_the_arrays_say():
+    states = neuron_states(chain(2.0, 1.0))
+    told = json.loads(states.to_json())
+    assert [layer["name"] for layer in told["layers"]] == ["input_1", "0", "2", "4"]
+    assert told["layers"][1]["structural"] == ["zombie", "alive"]
+    assert told["layers"][1]["constant"] == [2.0, None]
+    assert told["parameters"]["functional"]["0.weight"]["pruned"] == 1
+
+
+class Undecided(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(2, 3)
+        self.rest = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
+
+    def forward(self, x):
+        return self.rest(self.first(x)) if x.sum() > 0 else x
+
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.value = nn.Linear(2, 3), nn.Linear(2, 3)
+
+    def forward(self, x):
+        return torch.sigmoid(self.gate(x)) * self.value(x)
+
+
+class OverChannels(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "said"),
+    [
+        (Undecided(), None, "torch.fx cannot trace this Undecided"),
+        (Gated(), None, "does not know what mul does to neurons (at 'mul'"),
+        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "what LayerNorm '1' does"),
+        (nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()), torch.zeros(1, 1, 4, 4), "what Tensor.mean does"),
+        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "follows dense layers on (batch, features) only"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Give an example of each: inputs=torch.zeros(1, channels"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "of shape (1, 2, 8, 8) does not go through"),
+        (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),
+        (nn.Sequential(nn.Linear(2, 2)), [3], "this is an int"),
+        (nn.Linear, None, "call it and hand in what it returns"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_by_its_name(model, inputs, said):
+    with pytest.raises(PruningError) as caught:
+        neuron_states(model, inputs)
+    assert said in str(caught.value)
+
+
+def test_a_model_that_cannot_be_traced_is_followed_along_a_list_of_layers():
+    states = neuron_states(Undecided(), layers=("first", "rest.0", "rest.1"))
+    assert list(states.count_neurons()) == ["input_1", "first", "rest.1"]
+    with pytest.raises(PruningError, match=r"no module 'rest.2'; did you mean"):
+        neuron_states(Undecided(), layers=("first", "rest.2"))
