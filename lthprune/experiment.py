@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lthprune.data import Dataset, load_data
+from lthprune.data import Dataset, Task, load_data
 from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.files import remove_leftovers
@@ -24,7 +24,7 @@ from lthprune.runs import Run, create_run, describe_environment, peak_memory_mb
 from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
-from lthprune.training import Evaluation, check_batches, check_engine, train_population
+from lthprune.training import Evaluation, Training, check_batches, check_engine, train_population
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
     check_batches(len(data.x_train), recipe.train.batch_size)
     seeds = Seeds(recipe.run.seed)
     models: list[nn.Module] = [
-        build_model(recipe.model, data.input_shape, data.classes, seeds.generator("init", trial=trial)).to(place)
+        build_model(recipe.model, data.input_shape, data.outputs, seeds.generator("init", trial=trial)).to(place)
         for trial in range(recipe.run.trials)
     ]
     check_engine(models[0], recipe.train, place)
@@ -207,9 +207,23 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
             "test_acc": done.at_early_stop("test_acc"),
             "history": done.history,
         }
+        | _of_each_task(experiment.data.tasks, done)
         | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
         for done in trained
     ]
+
+
+def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:
+    """Return every task's accuracies at the early-stopping step; nothing where there is one task alone."""
+    if len(tasks) == 1:
+        return {}
+    measured = {"val_acc": "task_val_acc", "test_acc": "task_test_acc"}
+    return {
+        "tasks": {
+            task.name: {name: done.at_early_stop(history, place) for name, history in measured.items()}
+            for place, task in enumerate(tasks)
+        }
+    }
 
 
 @contextmanager

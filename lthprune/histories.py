@@ -12,7 +12,7 @@ import numpy as np
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 from lthprune.tickets import Ticket
-from lthprune.training import HISTORIES, early_stopping_index
+from lthprune.training import HISTORIES, TASK_HISTORIES, early_stopping_index
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Histories:
     Attributes:
         curves: ``train_loss``, ``val_loss``, ``val_acc``, ``test_acc``, each of shape (trials, levels + 1,
             evaluations); NaN where nothing was measured (after a stop, before a late rewind point, not run yet).
+            Where there are several tasks, also ``task_val_acc`` and ``task_test_acc``, of shape (trials, levels + 1,
+            evaluations, tasks).
         density: (levels + 1,), in [0, 1]; NaN for levels that are not finished.
         steps: (evaluations,), the optimiser steps after which was measured.
     """
@@ -31,7 +33,7 @@ class Histories:
     steps: np.ndarray
 
     @classmethod
-    def empty(cls, trials: int, levels: int, steps: Sequence[int]) -> "Histories":
+    def empty(cls, trials: int, levels: int, steps: Sequence[int], tasks: int = 1) -> "Histories":
         """Return histories in which nothing is measured yet.
 
         Examples:
@@ -40,6 +42,8 @@ class Histories:
         """
         shape = (trials, levels + 1, len(steps))
         curves = {name: np.full(shape, np.nan) for name in HISTORIES}
+        if tasks > 1:
+            curves |= {name: np.full((*shape, tasks), np.nan) for name in TASK_HISTORIES}
         return cls(curves, np.full(levels + 1, np.nan), np.array(steps))
 
     def record(self, tickets: Sequence[Ticket]) -> None:
@@ -64,9 +68,10 @@ class Histories:
         return steps
 
     def at_early_stop(self, name: str) -> np.ndarray:
-        """Return a curve's values at the early-stopping steps, of shape (trials, levels + 1)."""
-        values: np.ndarray = np.take_along_axis(self.curves[name], self._early_stop_places()[..., None], axis=2)
-        return values[..., 0]
+        """Return a curve's values at the early-stopping steps, of shape (trials, levels + 1), or (..., tasks)."""
+        curve, places = self.curves[name], self._early_stop_places()
+        values: np.ndarray = np.take_along_axis(curve, places.reshape(*places.shape, *[1] * (curve.ndim - 2)), axis=2)
+        return values.squeeze(axis=2)
 
     def save(self, path: Path) -> None:
         """Write the arrays to an ``.npz`` file, atomically."""
@@ -83,7 +88,8 @@ class Histories:
         """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return cls({name: file[name] for name in HISTORIES}, file["density"], file["steps"])
+                names = [*HISTORIES, *(name for name in TASK_HISTORIES if name in file)]
+                return cls({name: file[name] for name in names}, file["density"], file["steps"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise StorageError(
                 f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it anew."

@@ -138,7 +138,8 @@ class Run:
     def gather_histories(self) -> Histories:
         """Return the histories as the tickets of the finished levels tell them, file or no file."""
         recipe = self.recipe()
-        histories = Histories.empty(recipe.run.trials, recipe.prune.levels, recipe.train.evaluation_steps)
+        plan, tasks = recipe.train, len(recipe.data.parts)
+        histories = Histories.empty(recipe.run.trials, recipe.prune.levels, plan.evaluation_steps, tasks)
         for level in range(self.tickets.finished):
             histories.record(self.tickets.level(level))
         return histories

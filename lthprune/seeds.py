@@ -9,7 +9,7 @@ import torch
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
-Stream = Literal["init", "order", "mask", "noise", "split"]
+Stream = Literal["init", "order", "mask", "noise", "split", "data"]
 _STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: only ever append
 
 

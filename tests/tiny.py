@@ -1,5 +1,6 @@
 """Experiments small enough to be run by the dozen, and what their directories hold to the last bit."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from lthprune.data import Dataset
+from lthprune.data import Dataset, Task
 from lthprune.recipe import Recipe, load_recipe
 from tests.nets import all_bits
 
@@ -45,7 +46,8 @@ def noise(
             torch.randint(classes, (size,), generator=generator),
         )
     ]
-    return Dataset(*parts, classes=classes, fingerprint="")
+    tasks = (Task("noise", range(math.prod(shape)), range(classes)),)
+    return Dataset(*parts, tasks=tasks, fingerprint="")
 
 
 def write_npz(path: Path, seed: int = 0, **replaced: object) -> Path:

@@ -1,6 +1,18 @@
 """Data sets as tensors in memory."""
 
-from lthprune.data.dataset import Dataset
-from lthprune.data.sources import SOURCES, DataSpec, data_root, load_data, shape_of_data
+from lthprune.data.dataset import Dataset, Task
+from lthprune.data.sources import SOURCES, data_root
+from lthprune.data.spec import DataSpec, load_data, shape_of_data, tasks_of
+from lthprune.data.toys import TOYS
 
-__all__ = ["SOURCES", "DataSpec", "Dataset", "data_root", "load_data", "shape_of_data"]
+__all__ = [
+    "SOURCES",
+    "TOYS",
+    "DataSpec",
+    "Dataset",
+    "Task",
+    "data_root",
+    "load_data",
+    "shape_of_data",
+    "tasks_of",
+]

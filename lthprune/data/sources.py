@@ -11,57 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 
-from lthprune.data.dataset import Dataset, Raw, split_and_normalise
+from lthprune.data.dataset import Raw
 from lthprune.data.npz import load_npz
-from lthprune.errors import DataError, suggestion
-from lthprune.section import Section
-from lthprune.seeds import Seeds
+from lthprune.errors import DataError
 
 _TIMEOUT = 30  # seconds without an answer before a download is given up
-
-
-class DataSpec(Section):
-    """The ``[data]`` table of a recipe."""
-
-    name: str
-    """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, or the path of an ``.npz`` file"""
-    validation: int = Field(ge=1)
-    """how many training samples are held out for validation"""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in SOURCES and not name.endswith(".npz"):
-            known = ", ".join(SOURCES)
-            raise ValueError(
-                f"unknown data set {name!r}{suggestion(name, SOURCES)} Known: {known}, or the path of an .npz file"
-            )
-        return name
-
-
-def load_data(spec: DataSpec, *, data_dir: str | Path | None = None, seed: int = 0) -> Dataset:
-    """Load a data set into memory, split and normalised.
-
-    Args:
-        spec: which one, and how much of it is held out.
-        data_dir: the data root; else the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
-        seed: the root seed; its ``split`` stream decides what is held out.
-
-    Raises:
-        DataError: the data are not there and cannot be downloaded, or are damaged.
-
-    Examples:
-        >>> digits = load_data(DataSpec(name="digits", validation=237))
-        >>> digits.x_train.shape, digits.x_val.shape, digits.x_test.shape
-        (torch.Size([1200, 1, 8, 8]), torch.Size([237, 1, 8, 8]), torch.Size([360, 1, 8, 8]))
-    """
-    if spec.name.endswith(".npz"):
-        raw = load_npz(Path(spec.name).expanduser())
-    else:
-        raw = SOURCES[spec.name].load(data_root(data_dir))
-    return split_and_normalise(raw, spec.validation, Seeds(seed).generator("split"))
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
@@ -112,19 +67,6 @@ SOURCES: dict[str, Source] = {
     "fashion-mnist": Source(_fashion_mnist, (1, 28, 28)),
     "cifar10": Source(_cifar10, (3, 32, 32)),
 }
-
-
-def shape_of_data(spec: DataSpec) -> tuple[tuple[int, ...], int]:
-    """Return the shape of one input and the number of classes; named data sets need not be there for it.
-
-    Examples:
-        >>> shape_of_data(DataSpec(name="cifar10", validation=5000))
-        ((3, 32, 32), 10)
-    """
-    if spec.name in SOURCES:
-        return SOURCES[spec.name].input_shape, SOURCES[spec.name].classes
-    data = load_data(spec)
-    return data.input_shape, data.classes
 
 
 def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:

@@ -22,9 +22,9 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_model(
-    spec: ModelSpec, input_shape: tuple[int, ...], classes: int, generator: torch.Generator
+    spec: ModelSpec, input_shape: tuple[int, ...], outputs: int, generator: torch.Generator
 ) -> nn.Sequential:
-    """Build a network: convolutions as planned, dense layers, an output layer with one unit for each class.
+    """Build a network: convolutions as planned, dense layers, an output layer of so many units.
 
     Layers are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights come from the generator and
     nothing else; biases are zero.
@@ -47,7 +47,7 @@ def build_model(
             layers[f"dense{index}"] = nn.Linear(features, size)
             layers[f"activation{index + _conv_count(layers)}"] = _ACTIVATIONS[spec.activation]()
             features = size
-        layers["output"] = nn.Linear(features, classes)
+        layers["output"] = nn.Linear(features, outputs)
         model = nn.Sequential(layers)
     model.to_empty(device="cpu")
     initialise(model, spec, generator)

@@ -39,7 +39,7 @@ class ModelSpec(Section):
     conv: tuple[int | str, ...] | None = None
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
-    """sizes of the dense layers; the output layer follows by itself, one unit for each class"""
+    """sizes of the dense layers; the output layer follows by itself, as the data ask for"""
     activation: Activation = "relu"
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"

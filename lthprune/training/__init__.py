@@ -5,11 +5,12 @@ from lthprune.training.choice import check_engine
 from lthprune.training.loop import evaluate, train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
-from lthprune.training.record import HISTORIES, Evaluation, Training
+from lthprune.training.record import HISTORIES, TASK_HISTORIES, Evaluation, Training
 from lthprune.training.stopping import early_stopping_index, should_stop
 
 __all__ = [
     "HISTORIES",
+    "TASK_HISTORIES",
     "Evaluation",
     "Training",
     "TrainingPlan",

@@ -5,14 +5,15 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from lthprune.training.losses import Score
+
 
 class Measured(NamedTuple):
     """What an engine measures of one trial; see ``Evaluation`` for the units."""
 
     train_loss: float
-    val_loss: float
-    val_acc: float
-    test_acc: float
+    val: Score
+    test: Score
 
 
 class Engine(Protocol):

@@ -4,15 +4,15 @@ The model may be pruned in torch's terms: its hooks mask every forward pass, so 
 whatever momentum or weight decay do to the dense parameters beneath.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lthprune.data import Dataset
+from lthprune.data import Dataset, Task
 from lthprune.state import State, snapshot
 from lthprune.training.batches import Batches
+from lthprune.training.losses import Score, count_right, cross_entropy
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
 
@@ -46,7 +46,7 @@ def train(
         on_step: called after every optimiser step.
         on_evaluation: called after every evaluation.
     """
-    record, evaluations = Record(plan), set(plan.evaluation_steps)
+    record, evaluations = Record(plan, len(data.tasks)), set(plan.evaluation_steps)
     kept: State | None = None
     optimizer = plan.make_optimizer(model.parameters())
     device = data.x_train.device
@@ -60,7 +60,7 @@ def train(
             group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
         (batch,) = next(batches)
         with plan.autocast(device):
-            loss = F.cross_entropy(model(data.x_train[batch]), data.y_train[batch])
+            loss = cross_entropy(model(data.x_train[batch]), data.y_train[batch], data.tasks)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -70,9 +70,9 @@ def train(
             on_step()
         if step in evaluations:
             with plan.autocast(device):
-                val_loss, val_acc = evaluate(model, data.x_val, data.y_val)
-                _, test_acc = evaluate(model, data.x_test, data.y_test)
-            evaluation = Evaluation(step, float(train_loss) / since, val_loss, val_acc, test_acc)
+                val = evaluate(model, data.x_val, data.y_val, data.tasks)
+                test = evaluate(model, data.x_test, data.y_test, data.tasks)
+            evaluation = Evaluation.of(step, float(train_loss) / since, val, test)
             record.enter(evaluation)
             if keep_early_stop and record.last_is_best:
                 kept = snapshot(model)
@@ -85,15 +85,15 @@ def train(
     return record.close(kept)
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Return the mean cross-entropy (nats) and the accuracy, in evaluation mode; the model's mode is as before."""
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> Score:
+    """Return loss and accuracies over all samples, in evaluation mode; the model's mode is as before."""
     training = model.training
     model.eval()
-    loss, correct = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+    loss, right = torch.zeros((), device=x.device), torch.zeros(len(tasks), device=x.device)
     with torch.no_grad():
         for inputs, labels in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
             outputs = model(inputs)
-            loss += F.cross_entropy(outputs, labels, reduction="sum")
-            correct += (outputs.argmax(dim=1) == labels).sum()
+            loss += cross_entropy(outputs, labels, tasks, reduction="sum")
+            right += count_right(outputs, labels, tasks)
     model.train(training)
-    return float(loss) / len(x), float(correct) / len(x)
+    return Score.of(float(loss) / len(x), [count / len(x) for count in right.tolist()])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lthprune.data import Dataset
 from lthprune.training.engine import Measured
 from lthprune.training.graphs import recorded
+from lthprune.training.losses import Heads, Score
 from lthprune.training.lowering import Lowered, lift
 from lthprune.training.optimizer import RowOptimizer
 from lthprune.training.plan import TrainingPlan
@@ -49,7 +50,8 @@ class Perceptrons:
             for each, takes_sparse in zip(lowered, sparse, strict=True)
         ]
         self.name = "sparse" if all(sparse) else "mixed" if any(sparse) else "stacked"
-        self._x, self._y = data.x_train.flatten(1), data.y_train
+        self._heads = Heads(data.tasks)
+        self._x, self._y = data.x_train.flatten(1), _by_task(data.y_train)
         widest = max(layer.layer.weight_mask.shape[1] for layer in self._layers)
         at_once = 64 * _CACHED if self._x.is_cuda else _CACHED
         self._samples_at_once = max(64, at_once // (len(models) * widest))
@@ -58,8 +60,8 @@ class Perceptrons:
         packed = [layer.pack(each.weight, each.bias) for layer, each in zip(self._layers, lowered, strict=True)]
         self._bind(torch.cat(packed))
         self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
-        self._losses = self._values.new_zeros(len(models), 1, plan.batch_size)  # summed over steps, of every sample
-        self._minus_ones = torch.full_like(self._losses, -1)
+        # (trials, tasks, batch): every sample's loss, summed over the steps
+        self._losses = self._values.new_zeros(len(models), len(data.tasks), plan.batch_size)
         self._steps = 0
         self._captured = captured
         self._batch = torch.zeros(len(models), plan.batch_size, dtype=torch.long, device=self._x.device)
@@ -84,10 +86,10 @@ class Perceptrons:
             sums.append(layer.forward(outputs))
             activation = layer.layer.activation
             outputs = sums[-1] if activation is None else activation.forward(sums[-1])
-        labels = self._y.index_select(0, batch.flatten()).view(self._losses.shape)
-        logs = outputs.view(len(batch), -1, batch.shape[1]).log_softmax(dim=1)  # (trials, classes, batch)
-        self._losses -= logs.gather(1, labels)
-        gradient = logs.exp_().scatter_add_(1, labels, self._minus_ones).div_(batch.shape[1]).view(outputs.shape)
+        labels = self._y.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
+        likelihoods, gradient = self._heads.descend(outputs.view(len(batch), -1, batch.shape[1]), labels)
+        self._losses -= likelihoods
+        gradient = gradient.view(outputs.shape)
         for place in reversed(range(len(self._layers))):
             layer = self._layers[place]
             if layer.layer.activation is not None:
@@ -100,12 +102,11 @@ class Perceptrons:
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""
-        val_loss, val_acc = self._evaluate(self._validation)
-        _, test_acc = self._evaluate(self._test)
-        columns = (self._losses.mean(dim=(1, 2)) / self._steps, val_loss, val_acc, test_acc)
+        val, test = self._evaluate(self._validation), self._evaluate(self._test)
+        train_loss = (self._losses.mean(dim=2).sum(dim=1) / self._steps).tolist()
         self._losses.zero_()
         self._steps = 0
-        return [Measured(*row) for row in torch.stack([column.double() for column in columns], dim=1).tolist()]
+        return [Measured(*trial) for trial in zip(train_loss, val, test, strict=True)]
 
     def lift(self, trial: int) -> None:
         """Bring a trial's model up to date."""
@@ -117,7 +118,7 @@ class Perceptrons:
         kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
         self._models = [self._models[trial] for trial in trials]
         self._layers = [type(layer)(layer.layer.keep(trials)) for layer in self._layers]
-        self._losses, self._minus_ones = self._losses[list(trials)], self._minus_ones[list(trials)]
+        self._losses = self._losses[list(trials)]
         self._batch, self._replay = self._batch[list(trials)], None
         self._bind(self._values[kept])
         self._optimizer.keep(kept, self._values, self._gradients)
@@ -134,25 +135,32 @@ class Perceptrons:
         self._masked = [(gradient, mask.to(values.dtype)) for gradient, mask in pairs if not mask.all()]
 
     def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return inputs (features, n) and labels (n,) in parts that are small enough to be evaluated at once."""
-        parts = zip(*(torch.split(each, self._samples_at_once) for each in (x.flatten(1), y)), strict=True)
-        return [(self._as_read(inputs.t()), labels) for inputs, labels in parts]
+        """Return inputs (features, n) and labels (tasks, n) in parts that are small enough to be evaluated at once."""
+        parts = zip(*(torch.split(each, self._samples_at_once) for each in (x.flatten(1), _by_task(y))), strict=True)
+        return [(self._as_read(inputs.t()), labels.t()) for inputs, labels in parts]
 
     def _as_read(self, x: Tensor) -> Tensor:
         """Return inputs as the first layer reads them: a sparse one in rows of samples, a dense one as they lie."""
         return x.contiguous() if isinstance(self._layers[0], SparseLayer) else x
 
-    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Return every trial's mean cross-entropy (nats) and accuracy."""
-        loss, correct = (self._values.new_zeros(len(self._models)) for _ in range(2))
+    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> list[Score]:
+        """Return every trial's loss and accuracies."""
+        loss = self._values.new_zeros(len(self._models))
+        right = self._losses.new_zeros(self._losses.shape[:2])  # (trials, tasks)
         for x, y in chunks:
             outputs = x
             for place, layer in enumerate(self._layers):
                 outputs = layer.forward(outputs, shared=place == 0)
                 if layer.layer.activation is not None:
                     outputs = layer.layer.activation.forward(outputs)
-            outputs = outputs.view(len(loss), -1, len(y))  # (trials, classes, n)
-            loss -= outputs.log_softmax(dim=1).gather(1, y.expand(len(loss), 1, -1)).sum(dim=(1, 2))
-            correct += (outputs.max(dim=1).indices == y).sum(dim=1)  # much faster than argmax along this axis
-        samples = sum(len(y) for _, y in chunks)
-        return loss / samples, correct / samples
+            likelihood, answered = self._heads.judge(outputs.view(len(loss), -1, y.shape[1]), y)
+            loss -= likelihood
+            right += answered
+        samples = sum(y.shape[1] for _, y in chunks)
+        rows = torch.cat([loss[:, None], right], dim=1).div_(samples).tolist()
+        return [Score.of(of_loss, task_acc) for of_loss, *task_acc in rows]
+
+
+def _by_task(labels: Tensor) -> Tensor:
+    """Return labels (n,) or (n, tasks) as (n, tasks)."""
+    return labels.view(len(labels), -1)

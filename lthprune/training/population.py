@@ -79,7 +79,7 @@ def train_population(
             )
             for trial, (model, order) in enumerate(zip(models, orders, strict=True))
         ]
-    record = [Record(plan) for _ in models]
+    record = [Record(plan, len(data.tasks)) for _ in models]
     kept: list[State | None] = [None] * len(models)
     evaluations = set(plan.evaluation_steps)
     batches = Batches(len(data.x_train), plan.batch_size, orders, data.x_train.device)
@@ -95,7 +95,7 @@ def train_population(
         if step in evaluations:
             going = []
             for place, (trial, measured) in enumerate(zip(live, engine.measure(), strict=True)):
-                evaluation = Evaluation(step, *measured)
+                evaluation = Evaluation.of(step, *measured)
                 record[trial].enter(evaluation)
                 best = keep_early_stop and record[trial].last_is_best
                 stops = record[trial].should_stop and step >= least

@@ -5,30 +5,44 @@ from dataclasses import dataclass
 import numpy as np
 
 from lthprune.state import State
+from lthprune.training.losses import Score
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.stopping import early_stopping_index, should_stop
 
 HISTORIES = ("train_loss", "val_loss", "val_acc", "test_acc")
+TASK_HISTORIES = ("task_val_acc", "task_test_acc")  # of data sets of several tasks alone
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known after an evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1]."""
+    """What is known after an evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1].
+
+    Where there are several tasks, losses are sums over them, accuracies means, and each task's own accuracies are
+    there, too.
+    """
 
     step: int
     train_loss: float
     val_loss: float
     val_acc: float
     test_acc: float
+    task_val_acc: tuple[float, ...] = ()
+    task_test_acc: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, step: int, train_loss: float, val: Score, test: Score) -> "Evaluation":
+        """Put an evaluation together of the scores on validation and test data."""
+        return cls(step, train_loss, val.loss, val.acc, test.acc, val.task_acc, test.task_acc)
 
 
 @dataclass(frozen=True)
 class Training:
     """A finished training.
 
-    ``history`` maps each of ``HISTORIES`` to an array over the plan's evaluation steps, NaN where none was made.
-    ``early_stop`` is the step of minimum validation loss; ``early_stop_state`` a copy of the model at that step, where
-    it was asked for. ``engine`` says what trained it.
+    ``history`` maps each of ``HISTORIES`` to an array over the plan's evaluation steps, NaN where none was made; where
+    there are several tasks, each of ``TASK_HISTORIES`` to one of shape (evaluations, tasks). ``early_stop`` is the step
+    of minimum validation loss; ``early_stop_state`` a copy of the model at that step, where it was asked for.
+    ``engine`` says what trained it.
     """
 
     history: dict[str, np.ndarray]
@@ -36,25 +50,28 @@ class Training:
     early_stop_state: State | None = None
     engine: str = "reference"
 
-    def at_early_stop(self, name: str) -> float:
-        """Return a history's value at the early-stopping step."""
-        return float(self.history[name][early_stopping_index(self.history["val_loss"])])
+    def at_early_stop(self, name: str, task: int | None = None) -> float:
+        """Return a history's value at the early-stopping step; a task's, of one that has a value for each."""
+        values = self.history[name][early_stopping_index(self.history["val_loss"])]
+        return float(values if task is None else values[task])
 
 
 class Record:
-    """The record of one model while it trains."""
+    """The record of one model while it trains on a number of tasks."""
 
-    def __init__(self, plan: TrainingPlan) -> None:
+    def __init__(self, plan: TrainingPlan, tasks: int) -> None:
         self._plan = plan
         self._places = {step: place for place, step in enumerate(plan.evaluation_steps)}
         self._history = {name: np.full(len(self._places), np.nan) for name in HISTORIES}
+        if tasks > 1:
+            self._history |= {name: np.full((len(self._places), tasks), np.nan) for name in TASK_HISTORIES}
         self._val_losses: list[float] = []
         self._last = 0
 
     def enter(self, evaluation: Evaluation) -> None:
         """Take down an evaluation."""
         self._last = self._places[evaluation.step]
-        for name in HISTORIES:
+        for name in self._history:
             self._history[name][self._last] = getattr(evaluation, name)
         self._val_losses.append(evaluation.val_loss)
 

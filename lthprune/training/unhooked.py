@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lthprune.data import Dataset
 from lthprune.methods import without_pruning
@@ -15,6 +14,7 @@ from lthprune.state import live_state, masks_of
 from lthprune.training.engine import Measured
 from lthprune.training.graphs import recorded
 from lthprune.training.loop import evaluate
+from lthprune.training.losses import cross_entropy
 from lthprune.training.lowering import lift
 from lthprune.training.plan import TrainingPlan
 
@@ -91,7 +91,7 @@ class _Trial:
     def _step(self) -> None:
         x, y = self._data.x_train[self._samples], self._data.y_train[self._samples]
         with self._plan.autocast(self._device):
-            loss = F.cross_entropy(self._twin(x), y)
+            loss = cross_entropy(self._twin(x), y, self._data.tasks)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         for parameter, mask in self._masked:
@@ -102,9 +102,9 @@ class _Trial:
 
     def measure(self) -> Measured:
         with self._plan.autocast(self._device):
-            val_loss, val_acc = evaluate(self._twin, self._data.x_val, self._data.y_val)
-            _, test_acc = evaluate(self._twin, self._data.x_test, self._data.y_test)
-        measured = Measured(float(self._loss) / self._steps, val_loss, val_acc, test_acc)
+            val = evaluate(self._twin, self._data.x_val, self._data.y_val, self._data.tasks)
+            test = evaluate(self._twin, self._data.x_test, self._data.y_test, self._data.tasks)
+        measured = Measured(float(self._loss) / self._steps, val, test)
         self._loss.zero_()
         self._steps = 0
         return measured
