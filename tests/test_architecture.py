@@ -53,6 +53,7 @@ ROOMS = """
     analysis.graph analysis.operations
     analysis.tracing
     analysis.neurons
+    analysis.splitting
     analysis
     recipes
     recipe

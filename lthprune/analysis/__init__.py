@@ -1,7 +1,20 @@
-"""What pruning did to a network: the states of its neurons and parameters."""
+"""What pruning did to a network: the states of its neurons and parameters, and its splitting."""
 
 from lthprune.analysis.graph import Graph, Layer
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
+from lthprune.analysis.splitting import Decidedness, Splitting, find_splitting, outcome
 from lthprune.analysis.tracing import trace_graph
 
-__all__ = ["Graph", "Layer", "LayerStates", "NetworkStates", "NeuronState", "neuron_states", "trace_graph"]
+__all__ = [
+    "Decidedness",
+    "Graph",
+    "Layer",
+    "LayerStates",
+    "NetworkStates",
+    "NeuronState",
+    "Splitting",
+    "find_splitting",
+    "neuron_states",
+    "outcome",
+    "trace_graph",
+]
