@@ -1,7 +1,8 @@
 """The readable twin of the neuron states: a graph of single weights, walked neuron by neuron with networkx."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import networkx as nx
 from torch import Tensor
@@ -71,16 +72,18 @@ class Wiring:
 
 def parameter_states(wiring: Wiring, layers: Sequence[str], masks: Sequence[Tensor]) -> list[list[list[NeuronState]]]:
     """The states of a perceptron's weights (out, in), one by one; the first of the layers is the input."""
-    states = wiring.states()
+    state_of = wiring.states().__getitem__
     return [
-        [[_weight(states, (of, i), (to, o), bool(mask[o, i])) for i in range(mask.shape[1])] for o in range(len(mask))]
-        for of, to, mask in zip(layers, layers[1:], masks, strict=False)
+        [
+            [weight_state(state_of, (of, i), (to, o), bool(mask[o, i])) for i in range(mask.shape[1])]
+            for o in range(len(mask))
+        ]
+        for (of, to), mask in zip(pairwise(layers), masks, strict=True)
     ]
 
 
-def _weight(states: dict[Node, NeuronState], of: Node, to: Node, unpruned: bool) -> NeuronState:
+def weight_state(state_of: Callable[[Node], NeuronState], of: Node, to: Node, unpruned: bool) -> NeuronState:
     if not unpruned:
         return NeuronState.PRUNED
-    if max(states[of], states[to]) >= NeuronState.UNPRODUCTIVE:
-        return NeuronState.UNPRODUCTIVE
-    return states[of]
+    source, target = state_of(of), state_of(to)
+    return NeuronState.UNPRODUCTIVE if max(source, target) >= NeuronState.UNPRODUCTIVE else source
