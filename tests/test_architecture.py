@@ -60,7 +60,7 @@ ROOMS = """
     layers histories
     runs
     experiment summary
-    plots.curves
+    plots.curves plots.splitting
     plots
 """
 ABOVE = {f"lthprune.{room}": line for line, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}
