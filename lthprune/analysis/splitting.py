@@ -6,9 +6,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from lthprune.analysis.graph import Graph, LayerKind
@@ -156,6 +153,9 @@ def _span(own: range) -> str:
 
 def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the component of every neuron, largest first, and how many there are; -1 for what is not alive."""
+    from scipy.sparse import coo_array  # scipy changes warning filters when it is imported
+    from scipy.sparse.csgraph import connected_components
+
     pairs = np.concatenate([layer.pairs().numpy() for layer in graph.layers])
     pairs = pairs[alive[pairs].all(axis=1)]
     edges = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(graph.size, graph.size))
@@ -176,11 +176,15 @@ def _per_component(components: np.ndarray, members: np.ndarray, number: int) -> 
 
 def _groups(linked: np.ndarray) -> int:
     """Return into how many groups tasks fall, those being in one that some component links (tasks, tasks)."""
+    from scipy.sparse.csgraph import connected_components
+
     return int(connected_components(linked, directed=False)[0])
 
 
 def _matched(coverage: np.ndarray, tasks: int) -> np.ndarray:
     """Return the coverage of the components that suit the tasks best, one for each; zeros where there is none."""
+    from scipy.optimize import linear_sum_assignment
+
     matrix = np.zeros((tasks, tasks))
     components, own = linear_sum_assignment(coverage, maximize=True)
     matrix[own] = coverage[components]
