@@ -17,11 +17,9 @@ from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.files import remove_leftovers
 from lthprune.layers import tabulate_layers
-from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.rewinding import Rewinder
 from lthprune.runs import Run, create_run, describe_environment, peak_memory_mb
-from lthprune.seeds import Seeds
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
 from lthprune.training import Evaluation, Training, check_batches, check_engine, train_population
@@ -68,15 +66,13 @@ def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str =
     """
     place = find_device(device)
     tabulate_layers(recipe)  # refuses a model or a pruning that does not fit, before data are fetched
-    data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.seed)
+    data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed)
     check_batches(len(data.x_train), recipe.train.batch_size)
-    seeds = Seeds(recipe.run.seed)
     models: list[nn.Module] = [
-        build_model(recipe.model, data.input_shape, data.outputs, seeds.generator("init", trial=trial)).to(place)
-        for trial in range(recipe.run.trials)
+        recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
     ]
     check_engine(models[0], recipe.train, place)
-    search = recipe.prune.search(recipe.run.seed)
+    search = recipe.prune.search(recipe.run.first_seed)
     return Experiment(recipe, data.to(place), models, search)
 
 
@@ -190,7 +186,7 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
         models,
         experiment.data,
         recipe.train,
-        [Seeds(recipe.run.seed).generator("order", trial=trial) for trial in range(len(models))],  # as at every level
+        [recipe.run.generator("order", trial) for trial in range(len(models))],  # as at every level
         start=late.start if late is not None else 0,
         least=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level > 0,

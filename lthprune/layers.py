@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 from lthprune.data import shape_of_data
-from lthprune.models import build_model
 from lthprune.recipe import Recipe
 from lthprune.schedules import Geometric, Pool, rate_of
-from lthprune.seeds import Seeds
 from lthprune.selection import select
 
 
@@ -45,8 +43,8 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
         >>> table.left["dense1"][:3]
         (235200, 188160, 150528)
     """
-    model = build_model(recipe.model, *shape_of_data(recipe.data), Seeds(recipe.run.seed).generator("init"))
-    search = recipe.prune.search(recipe.run.seed)
+    model = recipe.build_model(*shape_of_data(recipe.data))
+    search = recipe.prune.search(recipe.run.first_seed)
     pools = search.pruning.pools(model)
     plan = search.pruning.plan(model, search.schedule, search.levels)
     rates = {

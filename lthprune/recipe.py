@@ -5,25 +5,29 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import tomli_w
+import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
+from torch import nn
 
-from lthprune.data import DataSpec
+from lthprune.data import DataSpec, shape_of_data
 from lthprune.descent import Search
 from lthprune.errors import RecipeError, suggestion
-from lthprune.models import ModelSpec
+from lthprune.faults import describe_faults
+from lthprune.models import ModelSpec, build_model
+from lthprune.overrides import SCHEDULES, override
 from lthprune.pruning import BiasPruning, Pruning, Scope
 from lthprune.rewinding import Rewind, Rewinder
-from lthprune.schedules import check_rate
+from lthprune.schedules import Target, check_rate, plan_counts
 from lthprune.scores import score_named
 from lthprune.search import schedule_from
 from lthprune.section import Section
+from lthprune.seeds import Seeds, Stream
 from lthprune.selection import Kind, Selection
 from lthprune.training import TrainingPlan
-
-_SCHEDULES = ("rate", "target", "densities")  # a recipe gives one of them; overriding one puts the others aside
+from lthprune.trajectories import Trajectory
 
 
 class PruneSpec(Section):
@@ -33,12 +37,14 @@ class PruneSpec(Section):
     """iterative or one-shot pruning"""
     scope: Scope = "global"
     """``global`` (all weights compete) or ``layerwise``"""
-    levels: int = Field(ge=0)
-    """pruning rounds after the dense training"""
+    levels: int = Field(default=cast(int, None), ge=0)  # None until the recipe works it out: no Recipe is without
+    """pruning rounds after the dense training; left out where ``rate`` and ``target`` decide them: the fewest that
+    reach the target"""
     rate: float | dict[str, float] | None = None
     """the fraction of the remaining weights that every level prunes, for all or by layer kind or name pattern"""
     target: int | float | None = None
-    """what the last level leaves: a density (``0.035``) or a number of weights (``600``)"""
+    """what the last level leaves: a density (``0.035``) or a number of weights (``600``); at most that many where
+    ``rate``, one number, is given too"""
     densities: tuple[int | float, ...] | None = None
     """what each level leaves: densities or numbers of weights"""
     score: str = "magnitude"
@@ -83,23 +89,35 @@ class PruneSpec(Section):
 
     @model_validator(mode="after")
     def _one_schedule(self) -> "PruneSpec":
-        given = [name for name in _SCHEDULES if getattr(self, name) is not None]
+        given = [name for name in SCHEDULES if getattr(self, name) is not None]
+        if self.levels is None and given == ["rate", "target"] and not isinstance(self.rate, dict):
+            return self
         if len(given) != 1:
-            raise ValueError(f"give one of {', '.join(_SCHEDULES)}; there is {' and '.join(given) or 'none'}")
+            levels = "without levels" if self.levels is None else f"with levels = {self.levels}"
+            raise ValueError(
+                f"give one of {', '.join(SCHEDULES)}, or a rate (one number) and a target without levels; "
+                f"{levels} there is {' and '.join(given) or 'none'}"
+            )
+        if self.levels is None:
+            raise ValueError("levels is missing; it follows only from a rate (one number) and a target together")
         return self
+
+    def pruning(self) -> Pruning:
+        """Return how this table prunes, whatever the schedule."""
+        return Pruning(
+            scope=self.scope,
+            score=self.score,
+            bias=self.bias,
+            selection=Selection(self.kinds, self.include, self.exclude, output=self.output),
+            min_survivors=self.min_survivors,
+        )
 
     def search(self, seed: int) -> Search:
         """Return the search that this table declares."""
         return Search(
             levels=self.levels,
             schedule=schedule_from(self.rate, self.target, self.densities),
-            pruning=Pruning(
-                scope=self.scope,
-                score=self.score,
-                bias=self.bias,
-                selection=Selection(self.kinds, self.include, self.exclude, output=self.output),
-                min_survivors=self.min_survivors,
-            ),
+            pruning=self.pruning(),
             rewind=Rewinder(at=self.rewind) if isinstance(self.rewind, int) else self.rewind,
             seed=seed,
         )
@@ -110,10 +128,42 @@ class RunSpec(Section):
 
     trials: int = Field(default=5, ge=1)
     """how many times the experiment is made, each with a seed of its own; the paper averages 5"""
-    seed: int = Field(default=0, ge=0)
-    """the root seed, from which every trial's initialisation, data order and masks follow"""
+    seed: int | tuple[int, ...] = 0
+    """the root seed, from which every trial's initialisation, data order and masks follow; or a list of root seeds, one
+    for each trial (``trials`` is then left out): see [below](#seeds)"""
     keep_early_stop: bool = False
     """whether every ticket also keeps the weights at its early-stopping step"""
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _whole_numbers(cls, seed: object) -> object:
+        listed = seed if isinstance(seed, list | tuple) else [seed]
+        if not listed or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in listed):
+            raise ValueError(f"{seed!r} is not a whole number, 0 or more, or a list of such, one for each trial")
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"{seed!r} lists a seed twice; two trials would be the same")
+        return tuple(seed) if isinstance(seed, list) else seed
+
+    @model_validator(mode="after")
+    def _one_for_each_trial(self) -> "RunSpec":
+        if isinstance(self.seed, tuple) and "trials" not in self.model_fields_set:
+            object.__setattr__(self, "trials", len(self.seed))
+        elif isinstance(self.seed, tuple) and self.trials != len(self.seed):
+            raise ValueError(
+                f"trials = {self.trials}, but seed lists {len(self.seed)}, one for each trial; leave out trials"
+            )
+        return self
+
+    @property
+    def first_seed(self) -> int:
+        """The root seed, of a list the first: the data split and scores that draw come from it."""
+        return self.seed[0] if isinstance(self.seed, tuple) else self.seed
+
+    def generator(self, stream: Stream, trial: int = 0) -> torch.Generator:
+        """Return a generator at the start of a trial's stream; a listed seed is the root of one trial, its number 0."""
+        if isinstance(self.seed, tuple):
+            return Seeds(self.seed[trial]).generator(stream)
+        return Seeds(self.seed).generator(stream, trial=trial)
 
 
 class Recipe(Section):
@@ -133,9 +183,33 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _levels_follow(self) -> "Recipe":
+        """Put the levels that a rate takes to a target in the target's place: the recipe then says what is run."""
+        rate, target = self.prune.rate, self.prune.target
+        if rate is not None and target is not None and not isinstance(rate, dict):
+            pools = self.prune.pruning().pools(self.build_model(*shape_of_data(self.data)))
+            weights, left = map(sum, plan_counts(Target(target), pools, 1))
+            levels = Trajectory.through(weights=weights, rate=rate, target=left).levels
+            object.__setattr__(self, "prune", self.prune.model_copy(update={"levels": levels, "target": None}))
+        return self
+
+    def build_model(self, input_shape: tuple[int, ...], classes: int, trial: int = 0) -> nn.Sequential:
+        """Return the network of a trial with its initial weights, on the CPU."""
+        return build_model(self.model, input_shape, classes, self.run.generator("init", trial))
+
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+_TABLES: dict[str, type[Section]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "train": TrainingPlan,
+    "prune": PruneSpec,
+    "run": RunSpec,
+}
 
 
 def bundled() -> dict[str, str]:
@@ -164,14 +238,18 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         >>> load_recipe("lenet-mnist", ["train.lr=3e-4"]).train.lr
         0.0003
     """
+    tables, where = read_recipe(name)
+    override(tables, overrides)
+    return parse_recipe(tables, where)
+
+
+def read_recipe(name: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a recipe, unchecked, and what to call it in error messages."""
     text, where = _read(name)
     try:
-        tables = tomllib.loads(text)
+        return tomllib.loads(text), where
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where} is not valid TOML: {error}.") from error
-    for override in overrides:
-        _override(tables, override)
-    return parse_recipe(tables, where)
 
 
 def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
@@ -179,12 +257,7 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
-        found: dict[object, list[Mapping[str, Any]]] = {}
-        for fault in error.errors():  # a value that fits none of several types counts once
-            found.setdefault(fault["loc"][:2] or fault["msg"], []).append(dict(fault))
-        counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
-        text = "; ".join(_fault(faults) for faults in found.values())
-        raise RecipeError(f"{where} has {counted}: {text}{'' if text.endswith('?') else '.'}") from None
+        raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
     if recipe.data.name.endswith(".npz"):  # wherever the run is resumed, it finds the file
         path = str(Path(recipe.data.name).expanduser().resolve())
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": path})})
@@ -208,69 +281,3 @@ def _read(name: str | Path) -> tuple[str, str]:
         f"unknown recipe {str(name)!r}{suggestion(str(name), recipes)} Bundled: {', '.join(recipes)}; "
         "or give the path of a .toml file."
     )
-
-
-def _override(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    path = [part.strip() for part in key.split(".")]
-    if not equals or len(path) < 2 or not all(path):
-        raise RecipeError(f"cannot read the setting {override!r}; write table.key=value, as in train.lr=3e-4.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *outer, last = path
-    table = tables
-    for part in outer:
-        inner = table.get(part)
-        if not isinstance(inner, dict):  # a number gives way to a table, as prune.rate does to prune.rate.dense
-            inner = table[part] = {}
-        table = inner
-    if path[0] == "prune" and path[1] in _SCHEDULES:
-        for other in set(_SCHEDULES) - {path[1]}:
-            tables["prune"].pop(other, None)
-    table[last] = value
-
-
-_TABLES: dict[str, type[Section]] = {
-    "model": ModelSpec,
-    "data": DataSpec,
-    "train": TrainingPlan,
-    "prune": PruneSpec,
-    "run": RunSpec,
-}
-
-
-_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table"}
-
-
-def _fault(faults: Sequence[Mapping[str, Any]]) -> str:
-    """Put pydantic's findings about one place into words: where, what, and the nearest known key or word."""
-    fault = faults[0]
-    table, *rest = [str(part) for part in fault["loc"]] or [""]
-    place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
-    if fault["type"] == "extra_forbidden":
-        known: Sequence[str] = list(_TABLES[table].model_fields) if rest else list(_TABLES)
-        what = "key" if rest else "table"
-        return f"{place}: unknown {what}{suggestion((rest or [table])[-1], known).rstrip('.')}"
-    if fault["type"] == "missing":
-        return f"{place}: this {'key' if rest else 'table'} is missing"
-    wanted = [_wanted(each) for each in faults]
-    if all(wanted):
-        return f"{place}: {fault['input']!r} is not {', or '.join(wanted)}{_near(fault)}"
-    message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    quoted = fault["type"] == "value_error" or isinstance(fault["input"], dict | Section)  # ours quote what they refuse
-    got = "" if quoted else f" (it is {fault['input']!r})"
-    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
-
-
-def _wanted(fault: Mapping[str, Any]) -> str:
-    """Return what was expected where it was a word or a type; nothing where it was something else."""
-    if fault["type"] == "literal_error":
-        return str(fault["ctx"]["expected"])
-    return _TYPES.get(fault["type"].removesuffix("_type"), "")
-
-
-def _near(fault: Mapping[str, Any]) -> str:
-    words = fault.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
-    return suggestion(str(fault["input"]), [word.strip("'") for word in words]).rstrip(".")

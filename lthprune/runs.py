@@ -21,9 +21,7 @@ from lthprune.data import data_root, shape_of_data
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 from lthprune.histories import Histories
-from lthprune.models import build_model
 from lthprune.recipe import Recipe, parse_recipe
-from lthprune.seeds import Seeds
 from lthprune.store import TicketStore
 from lthprune.tickets import Ticket
 
@@ -103,8 +101,9 @@ class Run:
             torch.Size([3, 10])
         """
         recipe = self.recipe()
-        generator = Seeds(recipe.run.seed).generator("init", trial=trial)
-        return build_model(recipe.model, *shape_of_data(recipe.data), generator)
+        if trial not in range(recipe.run.trials):
+            raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
+        return recipe.build_model(*shape_of_data(recipe.data), trial)
 
     def environment(self) -> dict[str, Any]:
         """Return where and with what the run was made, and how long its levels took."""

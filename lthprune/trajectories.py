@@ -1,7 +1,7 @@
 """Trajectories: how weights, levels, rate and target hang together, and networks of other sizes on the same one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,7 +57,7 @@ class Trajectory:
             if given[name] is not None:
                 whole_number(name, given[name])
         if rate is not None:
-            check_rate(rate)
+            _check_one_rate(rate)
         if None not in given.values():
             raise PruningError("weights, levels, rate and target are all given: three of them decide the fourth.")
         if levels is not None and rate is not None:
@@ -112,7 +112,7 @@ def extend(sizes: Sequence[int], *, rate: float, times: int = 1, bias: bool = Fa
             f"sizes = {tuple(sizes)}: to be extended, a perceptron has inputs, hidden layers of one size, and outputs, "
             "as in (4, 8, 8, 2)."
         )
-    check_rate(rate)
+    _check_one_rate(rate)
     wanted = count_parameters(sizes, bias=bias) / (1 - rate) ** whole_number("times", times)
     square, linear = len(hidden) - 1, inputs + outputs + (len(hidden) if bias else 0)
     constant = (outputs if bias else 0) - wanted
@@ -129,6 +129,14 @@ def count_parameters(sizes: Sequence[int], *, bias: bool = False) -> int:
     """
     pairs = pairwise(sizes)
     return sum(before * after for before, after in pairs) + (sum(sizes[1:]) if bias else 0)
+
+
+def _check_one_rate(rate: float) -> None:
+    if isinstance(rate, Mapping):
+        raise PruningError(
+            f"rate = {dict(rate)!r}: a trajectory has one rate for all weights, a number as in rate=0.2."
+        )
+    check_rate(rate)
 
 
 def _rate(weights: int, levels: int, target: int) -> float:

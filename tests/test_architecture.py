@@ -56,6 +56,7 @@ ROOMS = """
     analysis.splitting
     analysis
     recipes
+    overrides faults
     recipe
     layers histories
     runs

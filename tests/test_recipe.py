@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthprune.data import shape_of_data
-from lthprune.errors import RecipeError
+from lthprune.errors import DataError, RecipeError
+from lthprune.layers import tabulate_layers
 from lthprune.models import build_model
 from lthprune.recipe import Recipe, bundled, load_recipe, parse_recipe
 from lthprune.rewinding import Rewinder
 from lthprune.schedules import Explicit, Geometric, Target
 from lthprune.scores import movement
+from lthprune.seeds import Seeds
 from lthprune.training import train
+from lthprune.trajectories import Trajectory
 from tests.tiny import noise, tiny, write_npz
 
 DENSE = {"dense": 0.2, "output": 0.1}
@@ -36,10 +39,10 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 def parse(**tables: Mapping[str, Any]) -> Recipe:
-    """The tables above with some keys added or replaced."""
-    return parse_recipe(
-        {name: TABLES.get(name, {}) | dict(tables.get(name, {})) for name in {**TABLES, **tables}}, "my"
-    )
+    """The tables above with some keys added, replaced or, where they are None, left out."""
+    joined = {name: TABLES.get(name, {}) | dict(tables.get(name, {})) for name in {**TABLES, **tables}}
+    kept = {name: {key: value for key, value in table.items() if value is not None} for name, table in joined.items()}
+    return parse_recipe(kept, "my")
 
 
 @pytest.mark.parametrize("name", bundled())
@@ -109,9 +112,47 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "patience": draw(st.none() | st.integers(1, 5)),
         "loss_cutoff": draw(st.none() | st.floats(0.01, 1)),
     }
-    run = {"seed": draw(st.integers(0, 2**40)), "keep_early_stop": draw(st.booleans())}
+    seeds: st.SearchStrategy[Any] = st.integers(0, 2**40)
+    seeds |= st.lists(seeds, min_size=1, max_size=3, unique=True)
+    run = {"seed": draw(seeds), "keep_early_stop": draw(st.booleans())}
     tables = TABLES | {"model": model, "train": TABLES["train"] | training, "prune": prune, "run": run}
     return parse_recipe(tables, "drawn")
+
+
+@given(rate=st.floats(0.05, 0.9), density=st.floats(0.01, 1), scope=st.sampled_from(["global", "layerwise"]))
+def test_levels_left_out_are_the_fewest_that_a_rate_takes_to_a_target(rate: float, density: float, scope: str) -> None:
+    target = max(1, round(592 * density))
+    recipe = parse(prune={"levels": None, "rate": rate, "target": target, "scope": scope})
+    assert (recipe.prune.rate, recipe.prune.target) == (rate, None)
+    assert recipe.prune.levels == Trajectory.through(weights=592, rate=rate, target=target).levels
+    assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
+    if scope == "global":
+        (left,) = tabulate_layers(recipe).left.values()
+        assert left[-1] <= target
+        assert all(count > target for count in left[:-1])
+
+
+def test_a_target_that_levels_follow_from_may_be_a_density_and_biases_count_where_they_are_pruned() -> None:
+    assert parse(prune={"levels": None, "rate": 0.5, "target": 0.25}).prune.levels == 2
+    assert parse(prune={"levels": None, "rate": 0.5, "target": 148}).prune.levels == 2
+    assert parse(prune={"levels": None, "rate": 0.5, "target": 148, "bias": "together"}).prune.levels == 3
+
+
+def test_levels_follow_from_data_of_ones_own_too(tmp_path: Path) -> None:
+    data = {"name": str(write_npz(tmp_path / "own.npz")), "validation": 10}
+    assert parse(data=data, prune={"levels": None, "rate": 0.5, "target": 38}).prune.levels == 2  # 16 * 8 + 8 * 3
+    with pytest.raises(DataError, match="no file"):
+        parse(data=data | {"name": "nowhere.npz"}, prune={"levels": None, "rate": 0.5, "target": 38})
+
+
+def test_a_list_of_seeds_counts_the_trials_and_each_is_the_root_of_one() -> None:
+    run, one = parse(run={"seed": [7, 3]}).run, parse(run={"seed": 3}).run
+    assert (run.trials, run.seed, run.first_seed, one.trials, one.first_seed) == (2, (7, 3), 7, 5, 3)
+    assert parse(run={"seed": [7, 3], "trials": 2}).run == run
+    for stream in ("init", "order"):
+        drawn = [run.generator(stream, 1), one.generator(stream), Seeds(3).generator(stream)]
+        assert len({generator.initial_seed() for generator in drawn}) == 1
+        assert one.generator(stream, 4).initial_seed() == Seeds(3).seed(stream, trial=4)
 
 
 @given(recipes())
@@ -167,8 +208,12 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"prune": {"score": "magnitud"}}, ["[prune] score", "did you mean 'magnitude'?"]),
         ({"prune": {"rate": -0.2}}, ["[prune] rate", "-0.2", "at least 0"]),
         ({"prune": {"rate": {"dense": 1.5}}}, ["[prune] rate", "1.5"]),
-        ({"prune": {"rate": None}}, ["give one of rate, target, densities; there is none"]),
-        ({"prune": {"target": 0.1}}, ["there is rate and target"]),
+        ({"prune": {"rate": None}}, ["give one of rate, target, densities", "with levels = 3 there is none"]),
+        ({"prune": {"target": 0.1}}, ["without levels; with levels = 3 there is rate and target"]),
+        ({"prune": {"levels": None}}, ["levels is missing"]),
+        ({"prune": {"levels": None, "target": 9, "rate": {"dense": 0.2}}}, ["without levels there is rate and target"]),
+        ({"prune": {"levels": None, "target": 600}}, ["target = 600", "at most the 592 that are left"]),
+        ({"prune": {"levels": None, "target": 60, "rate": 0}}, ["a rate of 0 never leads from 592 weights to 60"]),
         ({"prune": {"rewind": "initt"}}, ["[prune] rewind", "did you mean 'init'?"]),
         ({"prune": {"rewind": -1}}, ["[prune] rewind: -1 is not", "or a whole number, the step to rewind to"]),
         ({"prune": {"rewind": "step"}}, ["'step' is not 'init', 'lr' or 'none', or a whole number, the step"]),
@@ -179,7 +224,14 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"prune": {"bias": "apart"}}, ["is not 'separate' or 'together', or true or false; did you mean"]),
         ({"train": {"momentum": 0.9}}, ["[train]", "momentum belongs to sgd"]),
         ({"run": {"trials": 0}}, ["[run] trials"]),
-        ({"run": {"seed": -1}}, ["[run] seed"]),
+        ({"run": {"seed": -1}}, ["[run] seed: -1 is not a whole number, 0 or more, or a list"]),
+        ({"run": {"seed": []}}, ["[run] seed: [] is not"]),
+        ({"run": {"seed": [1, -1]}}, ["[run] seed: [1, -1] is not"]),
+        ({"run": {"seed": [1, True]}}, ["[run] seed: [1, True] is not"]),
+        ({"run": {"seed": [4, 4]}}, ["[run] seed: [4, 4] lists a seed twice"]),
+        ({"run": {"seed": [4, 5], "trials": 3}}, ["trials = 3, but seed lists 2", "leave out trials"]),
+        ({"model": {"hidden": 0}}, ["[model] hidden"]),
+        ({"model": {"dense": [], "hidden": 8}}, ["hidden = 8 is the size of dense layers, and there are none"]),
         ({"model": {"kind": "plan", "conv": [8, "Q"]}}, ["[model] conv", "'Q'"]),
         (
             {"train": {"lrr": 1, "steps": 0}, "prune": {"rate": 2}, "data": {"name": "mnits"}, "run": {"trial": 2}},
@@ -245,6 +297,7 @@ def test_a_missing_table_and_a_missing_key_are_named(missing: str) -> None:
         ("prune.rate.dense2=0.5", "prune.rate", {"dense": 0.2, "output": 0.1, "dense2": 0.5}),
         ("prune.rate={conv=0.5}", "prune.rate", {"conv": 0.5}),
         ("prune.rewind=3", "prune.rewind", 3),
+        ("model.hidden=38", "model.hidden", 38),
     ],
 )
 def test_a_setting_replaces_one_value_and_leaves_the_rest(setting: str, place: str, value: object) -> None:
@@ -262,6 +315,34 @@ def test_setting_one_schedule_puts_the_others_aside(schedule: str) -> None:
     assert prune.rate is None
     back = load_recipe("lenet-digits", ["prune.levels=2", schedule, "prune.rate.dense=0.5"]).prune
     assert (back.rate, back.target, back.densities) == ({"dense": 0.5}, None, None)
+
+
+@pytest.mark.parametrize("settings", [["prune.rate=0.2", "prune.target=600"], ["prune.target=600", "prune.rate=0.2"]])
+def test_setting_a_rate_and_a_target_puts_the_levels_aside(settings: list[str]) -> None:
+    prune = load_recipe("lenet-digits", settings).prune
+    assert (prune.levels, prune.rate, prune.target) == (20, 0.2, None)
+    with pytest.raises(RecipeError, match="with levels = 4 there is rate and target"):
+        load_recipe("lenet-digits", [*settings, "prune.levels=4"])
+    with pytest.raises(RecipeError, match="with levels = 4 there is rate and target"):
+        load_recipe("lenet-digits", ["prune.levels=4", *settings])
+    assert load_recipe("lenet-digits", [*settings, "prune.rate.dense=0.5", "prune.levels=4"]).prune.target is None
+
+
+def test_a_setting_of_a_recipe_with_a_rate_and_a_target_replaces_just_that(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = bundled()["lenet-digits"]
+    path.write_text(text.replace("levels = 12", "target = 600").replace("{ dense = 0.2, output = 0.1 }", "0.2"))
+    levels = [load_recipe(path, settings).prune.levels for settings in ([], ["prune.rate=0.4"], ["prune.target=6000"])]
+    assert levels == [20, 9, 10]
+    assert load_recipe(path, ["prune.densities=[0.5]", "prune.levels=1"]).prune.rate is None
+
+
+def test_setting_a_list_of_seeds_puts_the_number_of_trials_aside() -> None:
+    assert load_recipe("lenet-digits", ["run.seed=[3, 4]"]).run.trials == 2
+    assert load_recipe("lenet-digits", ["run.seed=4"]).run.trials == 5
+    for settings in (["run.seed=[3, 4]", "run.trials=3"], ["run.trials=3", "run.seed=[3, 4]"]):
+        with pytest.raises(RecipeError, match="trials = 3, but seed lists 2"):
+            load_recipe("lenet-digits", settings)
 
 
 @pytest.mark.parametrize("setting", ["lr=3", "train.lr", "train..lr=3", ".lr=3", "train.=3", "=3", "", "train"])

@@ -89,12 +89,18 @@ def test_an_extended_trajectory_follows_the_one_it_extends() -> None:
         ({"weights": 10, "levels": 0, "target": 5}, "levels = 0"),
         ({"weights": 10, "rate": 0.0, "target": 5}, "never leads"),
         ({"weights": 10, "rate": 1.5, "levels": 5}, "less than 1"),
+        ({"weights": 10, "rate": {"dense": 0.2}, "levels": 5}, "one rate for all weights, a number as in rate=0.2"),
         ({"weights": 10.5, "rate": 0.5, "levels": 5}, "whole number"),
     ],
 )
 def test_what_no_trajectory_goes_through_is_refused(words: dict[str, float], says: str) -> None:
     with pytest.raises(PruningError, match=says):
         Trajectory.through(**words)  # type: ignore[arg-type]
+
+
+def test_a_network_is_extended_by_one_rate() -> None:
+    with pytest.raises(PruningError, match="one rate for all weights"):
+        extend((4, 8, 2), rate={"dense": 0.2})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sizes", [(4, 2), (4, 8, 9, 2), (4, 0, 2), (), (4, 8.5, 2)])

@@ -40,6 +40,8 @@ class ModelSpec(Section):
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
     """sizes of the dense layers; the output layer follows by itself, as the data ask for"""
+    hidden: int | None = Field(default=None, ge=1)
+    """one size for all dense layers but the output, whatever sizes ``dense`` lists; how many it lists stays"""
     activation: Activation = "relu"
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
@@ -71,15 +73,20 @@ class ModelSpec(Section):
             raise ValueError('kind = "mlp" takes dense = [...] and no conv')
         if self.kind == "plan" and self.dense is None and self.conv is None:
             raise ValueError('kind = "plan" takes conv = [...], dense = [...] or both')
+        if self.hidden is not None and not self.plan.dense:
+            raise ValueError(
+                f"hidden = {self.hidden} is the size of dense layers, and there are none; list some in dense"
+            )
         return self
 
     @property
     def plan(self) -> Plan:
         """The named network's plan, with what the recipe says instead."""
         named = PLANS.get(self.kind, Plan((), ()))
+        dense = named.dense if self.dense is None else self.dense
         return Plan(
             conv=named.conv if self.conv is None else self.conv,
-            dense=named.dense if self.dense is None else self.dense,
+            dense=dense if self.hidden is None else (self.hidden,) * len(dense),
             kernel_size=self.kernel_size or named.kernel_size,
             padding=named.padding if self.padding is None else self.padding,
         )

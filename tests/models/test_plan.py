@@ -43,11 +43,19 @@ def test_anything_else_in_a_plan_is_refused_and_quoted(item: int | str) -> None:
         ({"kind": "conv2", "kernel_size": 0}, "greater than or equal to 1"),
         ({"kind": "conv2", "padding": -1}, "greater than or equal to 0"),
         ({"kind": "lenet", "width": 3}, "width"),
+        ({"kind": "lenet", "hidden": 0}, "greater than or equal to 1"),
+        ({"kind": "lenet", "dense": [], "hidden": 3}, "there are none"),
     ],
 )
 def test_a_table_that_plans_no_network_is_refused(words: dict[str, object], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         ModelSpec.model_validate(words)
+
+
+@pytest.mark.parametrize(("dense", "layers"), [(None, 2), ([7], 1), ([7, 8, 9], 3)])
+def test_one_hidden_size_is_that_of_all_dense_layers_however_many_there_are(dense: object, layers: int) -> None:
+    spec = ModelSpec.model_validate({"kind": "conv2", "dense": dense, "hidden": 38}, strict=False)
+    assert spec.plan == PLANS["conv2"]._replace(dense=(38,) * layers)
 
 
 @pytest.mark.parametrize("kind", PLANS)

@@ -1,0 +1,52 @@
+"""What pydantic finds wrong with a recipe, in words: where, what, and the nearest known key or word."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from lthprune.errors import suggestion
+from lthprune.section import Section
+
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table"}
+
+
+def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]]) -> str:
+    """Return how many faults there are and what they are; ``tables`` are those of a recipe."""
+    found: dict[object, list[Mapping[str, Any]]] = {}
+    for fault in error.errors():  # a value that fits none of several types counts once
+        found.setdefault(fault["loc"][:2] or fault["msg"], []).append(dict(fault))
+    counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
+    text = "; ".join(_fault(faults, tables) for faults in found.values())
+    return f"{counted}: {text}{'' if text.endswith('?') else '.'}"
+
+
+def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Section]]) -> str:
+    """Put pydantic's findings about one place into words: where, what, and the nearest known key or word."""
+    fault = faults[0]
+    table, *rest = [str(part) for part in fault["loc"]] or [""]
+    place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
+    if fault["type"] == "extra_forbidden":
+        what, words = ("key", tables[table].model_fields) if rest else ("table", tables)
+        return f"{place}: unknown {what}{suggestion((rest or [table])[-1], words).rstrip('.')}"
+    if fault["type"] == "missing":
+        return f"{place}: this {'key' if rest else 'table'} is missing"
+    wanted = [_wanted(each) for each in faults]
+    if all(wanted):
+        return f"{place}: {fault['input']!r} is not {', or '.join(wanted)}{_near(fault)}"
+    message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
+    quoted = fault["type"] == "value_error" or isinstance(fault["input"], dict | Section)  # ours quote what they refuse
+    got = "" if quoted else f" (it is {fault['input']!r})"
+    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _wanted(fault: Mapping[str, Any]) -> str:
+    """Return what was expected where it was a word or a type; nothing where it was something else."""
+    if fault["type"] == "literal_error":
+        return str(fault["ctx"]["expected"])
+    return _TYPES.get(fault["type"].removesuffix("_type"), "")
+
+
+def _near(fault: Mapping[str, Any]) -> str:
+    words = fault.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
+    return suggestion(str(fault["input"]), [word.strip("'") for word in words]).rstrip(".")
