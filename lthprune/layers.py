@@ -1,11 +1,13 @@
 """What a recipe's layers are and what its schedule leaves of them, before anything is run."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lthprune.data import shape_of_data
 from lthprune.recipe import Recipe
 from lthprune.schedules import Geometric, Pool, rate_of
 from lthprune.selection import select
+from lthprune.trajectories import Trajectory, count_parameters, extend
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,15 @@ class LayerTable:
 
     layers: tuple[LayerRow, ...]
     left: dict[str, tuple[int, ...]]
+
+
+class Extension(NamedTuple):
+    """A perceptron that begins so many levels earlier and then follows the trajectory of another."""
+
+    times: int
+    hidden: int
+    weights: int
+    levels: int
 
 
 def tabulate_layers(recipe: Recipe) -> LayerTable:
@@ -68,6 +79,51 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
         if parameters
     )
     return LayerTable(rows, {_label(pool): tuple(row[at] for row in plan) for at, pool in enumerate(pools)})
+
+
+def trajectory_of(recipe: Recipe, table: LayerTable) -> Trajectory | None:
+    """Return a recipe's trajectory; None where weights do not all compete, or no single rate is behind the levels.
+
+    Examples:
+        >>> from lthprune.recipe import load_recipe
+        >>> recipe = load_recipe("lenet-mnist", ["prune.scope=global", "prune.rate=0.2", "prune.target=600"])
+        >>> trajectory_of(recipe, tabulate_layers(recipe))
+        Trajectory(weights=266200, levels=28, rate=0.2, target=515)
+    """
+    rate, levels = recipe.prune.rate, recipe.prune.levels
+    if recipe.prune.scope == "layerwise" or len(table.left) > 1 or isinstance(rate, dict) or recipe.prune.densities:
+        return None
+    (left,) = table.left.values()
+    if rate is not None:
+        return Trajectory.through(weights=left[0], levels=levels, rate=rate)
+    return Trajectory.through(weights=left[0], levels=levels, target=left[-1])
+
+
+def extensions_of(table: LayerTable, trajectory: Trajectory, most: int = 5) -> list[Extension]:
+    """Return what a recipe's perceptron becomes when it is extended once, twice, ... along its trajectory.
+
+    Empty where the network is no perceptron with hidden layers of one size, or is not pruned as a whole.
+
+    Examples:
+        >>> from lthprune.recipe import load_recipe
+        >>> settings = ["prune.scope=global", "prune.rate=0.2", "prune.target=600", "model.hidden=38"]
+        >>> recipe = load_recipe("lenet-mnist", settings)
+        >>> table = tabulate_layers(recipe)
+        >>> extensions_of(table, trajectory_of(recipe, table))[0]
+        Extension(times=1, hidden=47, weights=39527, levels=19)
+    """
+    sizes = (table.layers[0].shape[-1], *(row.shape[0] for row in table.layers))
+    bias = any("bias" in label for label in table.left)
+    perceptron = all(row.kind in ("dense", "output") for row in table.layers)
+    if not perceptron or len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
+        return []
+    if trajectory.weights != count_parameters(sizes, bias=bias):
+        return []
+    larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, most + 1)]
+    return [
+        Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
+        for times, each in larger
+    ]
 
 
 def _label(pool: Pool) -> str:

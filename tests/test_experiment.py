@@ -91,6 +91,28 @@ def test_the_same_seed_gives_the_same_run_and_another_gives_another(tmp_path: Pa
     assert contents(first.folder) != contents(other.folder)
 
 
+def test_a_trial_of_a_listed_seed_is_the_only_trial_of_a_run_with_that_seed(tmp_path: Path) -> None:
+
+    listed = run_recipe(tiny(PLAIN, "run.trials=3", "run.seed=[5, 2, 9]"), "tiny", out=tmp_path)
+    alone = run_recipe(tiny(PLAIN, "run.trials=1", "run.seed=5"), "tiny", out=tmp_path)
+    for both, (ticket,) in zip(tickets(listed), tickets(alone), strict=True):
+        assert all_bits(both[0].trained) == all_bits(ticket.trained)
+        assert all_bits(both[0].masks) == all_bits(ticket.masks)
+    for trial, seed in enumerate((5, 2, 9)):
+        one = prepare(tiny("run.trials=1", f"run.seed={seed}")).models[0]
+        assert all_bits(listed.tickets.load().initial[trial]) == all_bits(snapshot(one))
+        assert all_bits(snapshot(listed.model(trial))) == all_bits(snapshot(one))
+
+
+def test_the_listed_seeds_decide_a_trials_order_and_the_first_of_them_the_data_split(tmp_path: Path) -> None:
+    listed = tiny(PLAIN, "run.trials=2", "run.seed=[5, 2]")
+    ticket = run_recipe(listed, "tiny", out=tmp_path).tickets.level(0)[1]
+    model, data = prepare(listed).models[1], prepare(tiny("run.seed=5")).data
+    assert torch.equal(prepare(listed).data.x_val, data.x_val)
+    train(model, data, listed.train, Seeds(2).generator("order"))
+    assert all_bits(ticket.trained) == all_bits(snapshot(model))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_fine_tuning_keeps_to_the_last_learning_rate_and_learning_rate_rewinding_starts_again(
     tmp_path: Path, method: str
@@ -210,6 +232,7 @@ def moments(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         ("prune.rewind=lr", "prune.score=movement", *NORMED),
         ("prune.method=osp", "prune.rewind=none", "run.trials=1"),
         ("train.engine=sparse", "prune.rate=0.5", "train.optimizer=adamw"),
+        ("run.seed=[4, 1]", "prune.score=random"),
     ],
     ids=" ".join,
 )

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,10 +8,11 @@ from hypothesis import strategies as st
 
 from lthprune.data import shape_of_data
 from lthprune.experiment import run_recipe
-from lthprune.layers import tabulate_layers
+from lthprune.layers import Extension, extensions_of, tabulate_layers, trajectory_of
 from lthprune.models import build_model
 from lthprune.recipe import bundled, load_recipe
-from tests.tiny import tiny
+from lthprune.trajectories import Trajectory
+from tests.tiny import tiny, write_npz
 
 
 def test_lenet_has_the_papers_parameters() -> None:
@@ -96,6 +98,72 @@ def test_batch_norms_parameters_are_counted_and_never_pruned() -> None:
     norm = next(row for row in table.layers if row.layer == "norm1")
     assert (norm.kind, norm.shape, norm.weights, norm.biases, norm.rate) == ("norm", (4,), 4, 4, None)
     assert list(table.left) == ["conv1", "conv2", "dense1", "output"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "trajectory"),
+    [
+        (["prune.rate=0.2"], Trajectory(592, 2, 0.2, 379)),
+        (["prune.rate=0.5", "prune.bias=together"], Trajectory(610, 2, 0.5, 152)),
+        (["prune.target=148"], Trajectory(592, 2, 0.5, 148)),
+        (["prune.target=0.25", "prune.levels=1"], Trajectory(592, 1, 0.75, 148)),
+        (["prune.rate=0.2", "prune.bias=separate"], None),
+        (["prune.rate=0.2", "prune.scope=layerwise"], None),
+        (["prune.densities=[0.5, 0.1]"], None),
+        (["prune.rate={dense=0.2, output=0.2}", "prune.scope=layerwise"], None),
+    ],
+)
+def test_a_recipe_in_which_all_weights_compete_has_a_trajectory_that_its_levels_follow(
+    settings: list[str], trajectory: Trajectory | None
+) -> None:
+    recipe = tiny("prune.scope=global", *settings)
+    table = tabulate_layers(recipe)
+    assert trajectory_of(recipe, table) == trajectory
+    if trajectory is not None:
+        (left,) = table.left.values()
+        assert (left[0], len(left) - 1, left[-1]) == (trajectory.weights, trajectory.levels, trajectory.target)
+
+
+def extensions(*settings: str) -> list[Extension]:
+    recipe = tiny("prune.scope=global", "prune.rate=0.32", *settings)
+    table = tabulate_layers(recipe)
+    trajectory = trajectory_of(recipe, table)
+    assert trajectory is not None
+    return extensions_of(table, trajectory)
+
+
+def test_the_extensions_of_4_8_8_2_are_those_of_the_field_notes(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    arrays = {f"x_{split}": generator.random((60, 4)) for split in ("train", "test")}
+    labels = {f"y_{split}": np.arange(60) % 2 for split in ("train", "test")}
+    path = write_npz(tmp_path / "four.npz", **arrays, **labels)
+    rows = extensions(f"data.name={path}", "data.validation=10", "model.dense=[8, 8]", "prune.levels=6")
+    assert [row.hidden for row in rows] == [10, 13, 16, 20, 25]
+    assert [row.weights for row in rows] == [160, 247, 352, 520, 775]
+    assert [(row.times, row.levels) for row in rows] == [(times, 6 + times) for times in range(1, 6)]
+
+
+def test_an_extension_is_a_network_that_the_recipe_builds_and_prunes_to_the_smaller_one() -> None:
+    for row in extensions("prune.bias=together", "prune.levels=4"):
+        larger = tiny("prune.scope=global", "prune.rate=0.32", "prune.bias=together", f"model.hidden={row.hidden}")
+        (left,) = tabulate_layers(larger).left.values()
+        assert left[0] == row.weights
+        assert row.levels == 4 + row.times
+        assert row.weights * 0.68**row.times == pytest.approx(610, rel=0.08)  # 64 + 10 + 1 parameters to a neuron
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model.dense=[8, 9]"],
+        ["model.dense=[]"],
+        ["model.kind=plan", "model.conv=[4]"],
+        ["prune.exclude=['output']"],
+        ["prune.rate=0"],
+    ],
+)
+def test_only_perceptrons_that_are_pruned_as_a_whole_are_extended(settings: list[str]) -> None:
+    assert extensions(*settings) == []
 
 
 @pytest.mark.parametrize("method", ["imp", "osp"])

@@ -62,6 +62,12 @@ def test_a_runs_network_has_a_trials_initial_weights_and_takes_its_tickets(origi
         assert all_bits(snapshot(ticket.apply(model, "trained"))) == all_bits(ticket.trained)
 
 
+@pytest.mark.parametrize("trial", [-1, 2])
+def test_a_trial_that_is_not_there_has_no_network(original: Run, trial: int) -> None:
+    with pytest.raises(StorageError, match=f"trials 0 to 1; there is no trial {trial}"):
+        original.model(trial)
+
+
 def test_a_run_is_shown_by_its_folder() -> None:
     assert repr(Run("runs/one")) == "Run('runs/one')"
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lthprune.layers import LayerRow
+    from lthprune.layers import Extension, LayerRow
     from lthprune.recipe import Recipe
+    from lthprune.trajectories import Trajectory
 
 Settings = Annotated[
     list[str] | None,
@@ -33,8 +34,8 @@ def show(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
     settings: Settings = None,
 ) -> None:
-    """Show a recipe: its settings, its layers, and what every level leaves of them. Nothing is run."""
-    from lthprune.layers import tabulate_layers
+    """Show a recipe: its settings, layers, trajectory, and what every level leaves. Nothing is run."""
+    from lthprune.layers import extensions_of, tabulate_layers, trajectory_of
     from lthprune.recipe import load_recipe
 
     loaded = load_recipe(recipe, settings or [])
@@ -42,6 +43,10 @@ def show(
     console = Console()
     console.print(_settings_table(recipe, loaded))
     console.print(_layer_table(layers.layers))
+    if trajectory := trajectory_of(loaded, layers):
+        console.print(_trajectory_table(trajectory))
+        if extensions := extensions_of(layers, trajectory):
+            console.print(_extension_table(extensions))
     for table in _level_tables(layers.left, console.width):
         console.print(table)
 
@@ -71,6 +76,25 @@ def _layer_table(rows: "Sequence[LayerRow]") -> Table:
         shape = "x".join(map(str, row.shape))
         counts = (f"{row.weights:,}", f"{row.biases:,}", f"{row.weights + row.biases:,}")
         table.add_row(row.layer, row.kind, shape, *counts, "" if row.rate is None else f"{row.rate:.3g}")
+    return table
+
+
+def _trajectory_table(trajectory: "Trajectory") -> Table:
+    table = Table(title="Trajectory", title_justify="left")
+    for column in ("weights", "levels", "rate", "target"):
+        table.add_column(column, justify="right")
+    rate = f"{trajectory.rate:.3g}"
+    table.add_row(f"{trajectory.weights:,}", str(trajectory.levels), rate, f"{trajectory.target:,}")
+    return table
+
+
+def _extension_table(rows: "Sequence[Extension]") -> Table:
+    """Return the larger networks that lead to the recipe's own; ``model.hidden`` and ``prune.levels`` set one."""
+    table = Table(title="Extensions of the network", title_justify="left")
+    for column in ("times", "hidden", "weights", "levels"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(str(row.times), f"{row.hidden:,}", f"{row.weights:,}", str(row.levels))
     return table
 
 

@@ -48,3 +48,30 @@ def test_show_is_not_cut_for_a_network_of_many_layers(cli: Cli) -> None:
     result = cli("show", "lenet-digits", *(word for setting in settings for word in ("--set", setting)))
     assert (result.code, result.narrow) == (0, True)
     assert all(f"dense{index}" in result.out for index in range(1, 13))
+
+
+def shown(cli: Cli, *settings: str) -> str:
+    result = cli("show", "lenet-digits", *(word for setting in settings for word in ("--set", setting)))
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    return " ".join(result.out.replace("│", " ").replace("┃", " ").split())
+
+
+def test_show_shows_the_trajectory_and_the_levels_that_follow_from_it(cli: Cli) -> None:
+    text = shown(cli, "prune.rate=0.2", "prune.target=600", "prune.scope=global")
+    assert "prune.levels 20 " in text
+    assert "prune.target" not in text
+    assert "weights levels rate target" in text
+    assert " 50,200 20 0.2 579 " in text
+    assert "Extensions" not in text  # hidden layers of 300 and 100 units
+
+
+def test_show_shows_the_larger_networks_on_the_trajectory(cli: Cli) -> None:
+    text = shown(cli, "prune.rate=0.2", "prune.target=600", "prune.scope=global", "model.hidden=40")
+    assert " 4,560 10 0.2 490 " in text
+    assert "times hidden weights levels" in text
+    assert " 1 47 5,687 11 " in text
+    assert " 5 87 14,007 15 " in text
+
+
+def test_show_shows_no_trajectory_where_layers_have_rates_of_their_own(cli: Cli) -> None:
+    assert "Trajectory" not in shown(cli)
