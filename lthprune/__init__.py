@@ -33,12 +33,14 @@ from lthprune.seeds import Seeds
 from lthprune.selection import Selection
 from lthprune.state import refresh
 from lthprune.store import Stored, TicketStore
+from lthprune.sweep import Cell, Sweep, begin_sweep, run_sweep
 from lthprune.tickets import Ticket, Tickets, load_ticket
 from lthprune.trajectories import Trajectory, extend
 
 __all__ = [
     "BiasAware",
     "Candidate",
+    "Cell",
     "Count",
     "DataError",
     "Explicit",
@@ -65,12 +67,14 @@ __all__ = [
     "Selection",
     "StorageError",
     "Stored",
+    "Sweep",
     "Target",
     "Ticket",
     "TicketStore",
     "Tickets",
     "Trajectory",
     "Watcher",
+    "begin_sweep",
     "extend",
     "imp",
     "imp_levels",
@@ -89,4 +93,5 @@ __all__ = [
     "refresh",
     "resume_run",
     "run_recipe",
+    "run_sweep",
 ]

@@ -19,10 +19,12 @@ from lthprune.files import remove_leftovers
 from lthprune.layers import tabulate_layers
 from lthprune.recipe import Recipe
 from lthprune.rewinding import Rewinder
-from lthprune.runs import Run, create_run, describe_environment, peak_memory_mb
+from lthprune.runs import Run, create_run, describe_environment, new_folder, peak_memory_mb
 from lthprune.state import snapshot
 from lthprune.tickets import Metrics, Ticket
 from lthprune.training import Evaluation, Training, check_batches, check_engine, train_population
+
+LoadData = Callable[..., Dataset]
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,17 @@ class Experiment:
         }
 
 
-def prepare(recipe: Recipe, *, data_dir: str | Path | None = None, device: str = "cpu") -> Experiment:
-    """Load the data and build the models of a recipe.
+def prepare(
+    recipe: Recipe, *, data_dir: str | Path | None = None, device: str = "cpu", load: LoadData | None = None
+) -> Experiment:
+    """Load the data and build the models of a recipe; ``load`` stands in for ``load_data`` where data are shared.
 
     Raises:
         LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
     """
     place = find_device(device)
     tabulate_layers(recipe)  # refuses a model or a pruning that does not fit, before data are fetched
-    data = load_data(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed)
+    data = (load or load_data)(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed)
     check_batches(len(data.x_train), recipe.train.batch_size)
     models: list[nn.Module] = [
         recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
@@ -90,9 +94,23 @@ def run_recipe(
     Raises:
         LthpruneError: something about the recipe, the data or the folder, found before a directory is made.
     """
+    return run_in(new_folder(out, name), recipe, name, data_dir=data_dir, device=device, watcher=watcher)
+
+
+def run_in(
+    folder: Path,
+    recipe: Recipe,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+    load: LoadData | None = None,
+) -> Run:
+    """Run a recipe from the beginning, in a run directory of this very name; ``load`` is as for ``prepare``."""
     watcher = watcher or Watcher()
-    experiment = prepare(recipe, data_dir=data_dir, device=device)
-    run = create_run(recipe, name, out)
+    experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
+    run = create_run(recipe, folder)
     run.write_environment(describe_environment(find_device(device), data_dir))
     run.tickets.begin(experiment.provenance(name), [snapshot(model) for model in experiment.models])
     _descend(experiment, run, watcher)

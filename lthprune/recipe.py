@@ -258,10 +258,15 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
         raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
-    if recipe.data.name.endswith(".npz"):  # wherever the run is resumed, it finds the file
-        path = str(Path(recipe.data.name).expanduser().resolve())
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": path})})
+    name = absolute_name(recipe.data.name)  # wherever the run is resumed, it finds the file
+    if name != recipe.data.name:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
     return recipe
+
+
+def absolute_name(name: str) -> str:
+    """Return the name of a data set, the path of an ``.npz`` file made absolute."""
+    return str(Path(name).expanduser().resolve()) if name.endswith(".npz") else name
 
 
 def _read(name: str | Path) -> tuple[str, str]:

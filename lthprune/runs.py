@@ -149,11 +149,11 @@ class Run:
         self.tickets.append(tickets)
 
 
-def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
-    """Make a new run directory in ``out``, named after the recipe and the time, and write the recipe into it.
+def new_folder(out: str | Path, name: str) -> Path:
+    """Return a folder that is not there yet, in ``out``, named after a recipe and the time.
 
     Raises:
-        StorageError: the folder cannot be written, or is itself a run.
+        StorageError: ``out`` is itself a run.
     """
     out = Path(out).expanduser()
     if (out / "manifest.json").is_file():
@@ -161,8 +161,25 @@ def create_run(recipe: Recipe, recipe_name: str, out: str | Path) -> Run:
             f"{out} is itself a run, or a store of tickets. Choose a folder for runs to be kept in, or go on with it: "
             f"lthprune resume {out}"
         )
-    stem = re.sub(r"[^\w.-]+", "-", recipe_name)
-    folder = out / f"{stem}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+    return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+
+
+def fit_for_a_file(name: str) -> str:
+    """Return a name without what a file's name should not hold.
+
+    Examples:
+        >>> fit_for_a_file("../my recipe")
+        '..-my-recipe'
+    """
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def create_run(recipe: Recipe, folder: Path) -> Run:
+    """Make a run directory and write the recipe into it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
     return Run(folder)
 

@@ -1,11 +1,13 @@
-"""What came out of a run, level by level."""
+"""What came out of a run, level by level, and of a sweep, cell by cell."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from lthprune.errors import StorageError
 from lthprune.runs import Run
+from lthprune.sweep import Cell, Sweep
 
 
 class Spread(NamedTuple):
@@ -54,6 +56,38 @@ def smallest_winning(levels: list[LevelSummary]) -> LevelSummary | None:
     """
     winning = [level for level in levels[1:] if level.val_acc.mean >= levels[0].val_acc.mean]
     return min(winning, key=lambda level: level.density, default=None)
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """One cell of a sweep: its finished levels, and how long they took, in seconds; None where that is not known.
+
+    What becomes of every trial of a cell belongs here, too, to be counted over the trials.
+    """
+
+    cell: Cell
+    levels: list[LevelSummary]
+    seconds: float | None
+
+    @property
+    def winner(self) -> LevelSummary | None:
+        """The smallest winning ticket, if there is one."""
+        return smallest_winning(self.levels)
+
+
+def summarise_sweep(sweep: Sweep) -> list[CellSummary]:
+    """Summarise the cells of a sweep, begun or not."""
+    return [_summarise_cell(cell) for cell in sweep.cells()]
+
+
+def _summarise_cell(cell: Cell) -> CellSummary:
+    if not cell.run.tickets.exists:
+        return CellSummary(cell, [], None)
+    try:
+        seconds = sum(cell.run.environment()["seconds_per_level"].values())
+    except (StorageError, KeyError):
+        seconds = None  # it is an account, and nothing that a summary depends on
+    return CellSummary(cell, summarise(cell.run), seconds)
 
 
 def _spread(values: np.ndarray) -> Spread:

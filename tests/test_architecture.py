@@ -60,7 +60,9 @@ ROOMS = """
     recipe
     layers histories
     runs
-    experiment summary
+    experiment
+    sweep
+    summary
     plots.curves plots.splitting
     plots
 """

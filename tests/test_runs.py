@@ -13,7 +13,7 @@ from lthprune import imp
 from lthprune.errors import LthpruneError, RecipeError, StorageError
 from lthprune.experiment import resume_run, run_recipe
 from lthprune.files import read_tensors
-from lthprune.runs import Run, create_run, describe_environment, find_runs
+from lthprune.runs import Run, create_run, describe_environment, find_runs, new_folder
 from lthprune.state import snapshot
 from lthprune.training import HISTORIES
 from tests.nets import all_bits, net
@@ -195,16 +195,16 @@ def test_a_truncated_ticket_is_refused_by_its_path_when_a_run_is_resumed(run: Ru
 
 
 def test_a_run_is_named_after_its_recipe_in_letters_fit_for_a_folder(tmp_path: Path) -> None:
-    run = create_run(tiny(), "../my recipe/öl", tmp_path / "not" / "there")
+    run = create_run(tiny(), new_folder(tmp_path / "not" / "there", "../my recipe/öl"))
     assert run.folder.parent == tmp_path / "not" / "there"
     assert " " not in run.name
     assert "/" not in run.name
-    assert create_run(tiny(), "same", tmp_path).folder != create_run(tiny(), "same", tmp_path).folder
+    assert new_folder(tmp_path, "same") != new_folder(tmp_path, "same")
 
 
 def test_a_run_is_not_made_inside_another(run: Run) -> None:
     with pytest.raises(StorageError, match="is itself a run"):
-        create_run(tiny(), "tiny", run.folder)
+        new_folder(run.folder, "tiny")
     assert contents(run.folder)
 
 
@@ -221,4 +221,4 @@ def test_every_error_of_a_run_is_one_of_lthprunes(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", Path("/proc/nope")):
         with pytest.raises(LthpruneError, match="Choose a folder"):
-            create_run(tiny(), "tiny", out)
+            create_run(tiny(), new_folder(out, "tiny"))

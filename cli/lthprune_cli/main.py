@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import recipes, results, running
+from lthprune_cli import recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("ls")(recipes.ls)
 app.command("show")(recipes.show)
 app.command("run")(running.run)
+app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
 app.command("runs")(results.runs)
 app.command("summary")(results.summary)

@@ -35,11 +35,18 @@ def runs(
     console.print(table)
 
 
-def summary(run: RunArgument) -> None:
-    """Show what came of a run, level by level, and its smallest winning ticket."""
+def summary(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the folder of a sweep.")],
+) -> None:
+    """Show what came of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
     from lthprune.runs import Run
+    from lthprune.sweep import Sweep
+    from lthprune_cli.sweeping import print_sweep
 
-    print_summary(Run(run))
+    if Sweep(run).exists:
+        print_sweep(Sweep(run))
+    else:
+        print_summary(Run(run))
 
 
 def plot(run: RunArgument) -> None:

@@ -47,14 +47,19 @@ def run(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, or the folder of a sweep.")],
     data_dir: DataDir = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; else the run's own.")] = None,
 ) -> None:
-    """Go on with a run that was broken off, after its last finished level."""
+    """Go on with a run or a sweep that was broken off, after its last finished level."""
     from lthprune.experiment import resume_run
     from lthprune.runs import Run
+    from lthprune.sweep import Sweep
+    from lthprune_cli.sweeping import run_watched
 
+    if Sweep(run).exists:
+        run_watched(Sweep(run), data_dir=data_dir, device=device)
+        return
     begun = Run(run)
     finished = begun.tickets.finished
     _watched(

@@ -1,0 +1,116 @@
+"""The verb that runs a grid of recipes: ``sweep``; and the table of its cells."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lthprune_cli.recipes import Settings
+from lthprune_cli.running import DataDir
+
+if TYPE_CHECKING:
+    from lthprune.experiment import Watcher
+    from lthprune.summary import CellSummary, Spread
+    from lthprune.sweep import Cell, Sweep
+
+
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
+    over: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TABLE.KEY=VALUES",
+            help="An axis, as in model.hidden=[8,10] or run.seed=0..3; seeds are the trials of every cell. Repeatable.",
+        ),
+    ],
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help="The folder that sweeps are made in.")] = Path("sweeps"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    settings: Settings = None,
+) -> None:
+    """Run a recipe over a grid of settings, cell by cell; kept in one folder, with a run directory for each."""
+    from lthprune.sweep import begin_sweep, parse_axes
+
+    try:
+        begun = begin_sweep(recipe, parse_axes(over), settings or [], data_dir=data_dir, out=out, device=device)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped before anything was written.")
+        raise typer.Exit(130) from None
+    run_watched(begun)
+
+
+def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None) -> None:
+    """Run what is left of a sweep with progress shown, then print its table; an interruption says how to go on."""
+    from lthprune.sweep import run_sweep
+    from lthprune_cli.progress import RunProgress
+
+    console = Console()
+    console.print(f"Sweep: {sweep.folder}", highlight=False, soft_wrap=True)
+    numbers = {cell.run.folder: number for number, cell in enumerate(sweep.cells(), start=1)}
+
+    @contextmanager
+    def watch(cell: "Cell") -> "Iterator[Watcher]":
+        console.print(f"\nCell {numbers[cell.run.folder]} of {len(numbers)}: {cell}", highlight=False)
+        with RunProgress(cell.recipe, cell.run.tickets.finished) as progress:
+            yield progress.watcher()
+
+    try:
+        run_sweep(sweep, data_dir=data_dir, device=device, watch=watch)
+    except KeyboardInterrupt:
+        errors = Console(stderr=True)
+        errors.print("Stopped. Finished levels are kept; go on with:")
+        errors.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    print_sweep(sweep)
+
+
+def print_sweep(sweep: "Sweep") -> None:
+    """Print a row for every cell of a sweep: what it is, what is left of its weights, how accurate it is."""
+    from lthprune.summary import summarise_sweep
+
+    rows, console = summarise_sweep(sweep), Console()
+    table = Table(title=sweep.folder.resolve().name, title_justify="left", box=box.SIMPLE, padding=0)
+    for key in rows[0].cell.values:
+        table.add_column(key.replace(".", ".\n"), justify="right", vertical="top", overflow="fold")
+    for column in ("weights", "levels", "left", "dense\ntest acc %", "at\nlevel", "ticket\ntest acc %", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row.cell.values.values()), *_outcome(row))
+    console.print(table)
+    console.print(
+        "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
+        "chosen on validation accuracy; where there is none, the last level is shown."
+    )
+    finished = sum(row.cell.finished for row in rows)
+    if finished == len(rows):
+        console.print("All cells are finished.")
+    else:
+        console.print(f"{finished} of {len(rows)} cells are finished; go on with:", highlight=False)
+        console.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+
+
+def _outcome(row: "CellSummary") -> list[str]:
+    levels = row.cell.recipe.prune.levels
+    if not row.levels:
+        return ["", f"0 of {levels + 1}", "", "", "", "", ""]
+    dense, last, ticket = row.levels[0], row.levels[-1], row.winner or row.levels[-1]
+    return [
+        f"{dense.left:,}",
+        str(levels) if row.cell.finished else f"{len(row.levels)} of {levels + 1}",
+        f"{last.left:,}\n{last.density:.2%}",
+        _accuracy(dense.test_acc, row.cell.recipe.run.trials),
+        f"{ticket.level}{' *' if row.winner else '  '}",
+        _accuracy(ticket.test_acc, row.cell.recipe.run.trials),
+        "" if row.seconds is None else f"{row.seconds:,.0f} s",
+    ]
+
+
+def _accuracy(spread: "Spread", trials: int) -> str:
+    """Return the mean in percent, and the range below it."""
+    mean, low, high = (f"{100 * value:.2f}" for value in spread)
+    return f"{mean}\n{low}-{high}" if trials > 1 else mean
