@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import Dataset, Task, load_data
 from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import LthpruneError, StorageError
@@ -174,26 +175,50 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     watcher.on_begin(run)
     histories = run.gather_histories()
     levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
-    with _deterministic_convolutions():
-        started = time.perf_counter()
-        for tickets in levels(
-            experiment.models,
-            lambda models: _train_level(experiment, models, run.tickets.finished, watcher),
-            experiment.search,
-            run.tickets.load(),
-        ):
-            histories.record(tickets)
-            run.append(tickets, histories)
-            environment = run.environment()
-            environment.setdefault("seconds_per_level", {})[str(tickets[0].level)] = round(
-                time.perf_counter() - started, 3
-            )
-            peaks = (environment.get("peak_memory_mb"), peak_memory_mb(experiment.data.x_train.device))
-            environment["peak_memory_mb"] = max((peak for peak in peaks if peak is not None), default=None)
-            run.write_environment(environment)
-            watcher.on_level(tickets)
+    stored = run.tickets.load()
+    if not _ended(experiment, run, stored.last):
+        with _deterministic_convolutions():
             started = time.perf_counter()
+            for tickets in levels(
+                experiment.models,
+                lambda models: _train_level(experiment, models, run.tickets.finished, watcher),
+                experiment.search,
+                stored,
+            ):
+                histories.record(tickets)
+                run.append(tickets, histories)
+                _account_for_level(run, experiment.data.x_train.device, time.perf_counter() - started)
+                watcher.on_level(tickets)
+                if _ended(experiment, run, tickets):
+                    break
+                started = time.perf_counter()
     histories.save(run.folder / "histories.npz")
+
+
+def _account_for_level(run: Run, device: torch.device, seconds: float) -> None:
+    """Enter how long the last level took, and the most memory so far, into the run's account of its environment."""
+    environment = run.environment()
+    environment.setdefault("seconds_per_level", {})[str(run.tickets.finished - 1)] = round(seconds, 3)
+    peaks = (environment.get("peak_memory_mb"), peak_memory_mb(device))
+    environment["peak_memory_mb"] = max((peak for peak in peaks if peak is not None), default=None)
+    run.write_environment(environment)
+
+
+def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
+    """Say whether the tickets of a level are what the recipe waits for, and enter that into the manifest."""
+    condition = experiment.recipe.run.stop_when
+    if condition is None or not tickets:
+        return False
+    model, data, coverage = experiment.models[0], experiment.data, experiment.recipe.run.coverage
+    statuses = [
+        find_splitting(neuron_states(model, data.x_train[:1], masks=each.masks), data.tasks, coverage=coverage).status
+        for each in tickets
+    ]
+    fulfilled = all(status == "degraded" or status == condition for status in statuses)
+    if fulfilled and run.tickets.ended is None:
+        words = "separated or degraded" if "separated" in statuses else "degraded"
+        run.tickets.end(f"the networks of all trials are {words}")
+    return fulfilled
 
 
 def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import nn
 
+from lthprune.analysis import Coverage
 from lthprune.data import DataSpec, shape_of_data
 from lthprune.descent import Search
 from lthprune.errors import RecipeError, suggestion
@@ -131,6 +132,11 @@ class RunSpec(Section):
     seed: int | tuple[int, ...] = 0
     """the root seed, from which every trial's initialisation, data order and masks follow; or a list of root seeds, one
     for each trial (``trials`` is then left out): see [below](#seeds)"""
+    stop_when: Literal["separated", "degraded"] | None = None
+    """end after the first level at which the networks of all trials are ``separated`` (or ``degraded``) into tasks;
+    see [Structure](structure.md#splitting)"""
+    coverage: Coverage = "pairs"
+    """what a task must keep not to count as degraded: all ``pairs`` of an input and an output, or its ``outputs``"""
     keep_early_stop: bool = False
     """whether every ticket also keeps the weights at its early-stopping step"""
 
@@ -180,6 +186,15 @@ class Recipe(Section):
         if isinstance(self.prune.rewind, int) and self.prune.rewind >= self.train.steps:
             raise ValueError(
                 f"prune.rewind = {self.prune.rewind} is not before the end, train.steps = {self.train.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _several_tasks_to_split_into(self) -> "Recipe":
+        if self.run.stop_when is not None and len(self.data.parts) < 2:
+            raise ValueError(
+                f"run.stop_when = {self.run.stop_when!r} is about several tasks, and data.name = {self.data.name!r} "
+                "sets one"
             )
         return self
 

@@ -46,6 +46,14 @@ class Run:
         return self.folder.resolve().name
 
     @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be trained: all levels are finished, or the run ended before."""
+        tickets = self.tickets
+        return tickets.exists and (
+            tickets.ended is not None or tickets.finished == self.settings["prune"]["levels"] + 1
+        )
+
+    @property
     def recipe_name(self) -> str:
         """The name of the recipe that it ran."""
         return str(self._begun()["recipe"])

@@ -47,6 +47,12 @@ class TicketStore:
         """How many levels are finished, the dense one included."""
         return len(self.manifest()["finished"]) if self.exists else 0
 
+    @property
+    def ended(self) -> str | None:
+        """Why the search ended before its last level; None where it did not."""
+        reason: str | None = self.manifest()["ended"] if self.exists else None
+        return reason
+
     def manifest(self) -> dict[str, Any]:
         """Return the manifest.
 
@@ -66,6 +72,7 @@ class TicketStore:
                 "search": dict(manifest["search"]),
                 "initial": dict(manifest["initial"]),
                 "finished": [dict(files) for files in manifest["finished"]],
+                "ended": manifest.get("ended"),
             }
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{self._manifest_path} is damaged ({error}); the run cannot be resumed.") from error
@@ -93,6 +100,10 @@ class TicketStore:
             ticket.save(self.folder / file)
         manifest["finished"].append(self._hashes(files))
         self._write(manifest)
+
+    def end(self, reason: str) -> None:
+        """Let the search be over, with the levels that are finished."""
+        self._write(self.manifest() | {"ended": reason})
 
     def level(self, level: int) -> tuple[Ticket, ...]:
         """Read the tickets of one finished level.

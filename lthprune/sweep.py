@@ -47,8 +47,8 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether all levels of its run are finished."""
-        return self.run.tickets.finished == self.recipe.prune.levels + 1
+        """Whether all levels of its run are finished, or it has ended before."""
+        return self.run.complete
 
 
 class Sweep:

@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lthprune.analysis import find_splitting, neuron_states
+from lthprune.data import tasks_of
 from lthprune.errors import DataError, LthpruneError, StorageError
 from lthprune.experiment import Watcher, find_device, prepare, resume_run, run_recipe
 from lthprune.masks import Masks
@@ -20,7 +22,7 @@ from lthprune.state import State, restore, snapshot
 from lthprune.tickets import Ticket
 from lthprune.training import HISTORIES, Evaluation, evaluate, train
 from tests.nets import all_bits
-from tests.tiny import REWINDS, contents, tiny, write_npz
+from tests.tiny import REWINDS, contents, tiny, toys, write_npz
 
 METHODS = ["imp", "osp"]
 PLAIN = "train.engine=reference"  # the same bits as the plain loop, and whoever else is trained
@@ -320,3 +322,43 @@ def test_a_run_leaves_torchs_flags_and_random_state_as_they_were(tmp_path: Path)
     run_recipe(tiny("prune.score=random"), "tiny", out=tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
     assert flags == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.is_grad_enabled())
+
+
+@pytest.mark.parametrize("condition", ["separated", "degraded"])
+def test_a_run_ends_after_the_level_that_it_waits_for_and_says_why(tmp_path: Path, condition: str) -> None:
+    run = run_recipe(toys(f"run.stop_when={condition}"), "toys", out=tmp_path)
+    statuses = [
+        [
+            find_splitting(neuron_states(run.model(trial), masks=ticket.masks), tasks_of(run.recipe().data)).status
+            for trial, ticket in enumerate(run.tickets.level(level))
+        ]
+        for level in range(run.tickets.finished)
+    ]
+    assert run.tickets.finished < 9
+    assert run.complete
+    assert set(statuses[-1]) <= {condition, "degraded"}
+    assert all("interconnected" in before or not set(before) <= {condition, "degraded"} for before in statuses[:-1])
+    assert run.tickets.ended is not None
+    assert run.tickets.ended.endswith("degraded")
+
+
+def test_a_run_that_ended_is_not_gone_on_with(tmp_path: Path) -> None:
+    run = run_recipe(toys("run.stop_when=degraded"), "toys", out=tmp_path)
+    before = {path: path.read_bytes() for path in run.folder.rglob("*.*")}
+    resume_run(run)
+    assert {path: path.read_bytes() for path in run.folder.rglob("*.*")} == before
+
+
+def test_a_run_killed_before_it_noted_its_end_ends_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, copies = moments(toys("run.stop_when=degraded"), tmp_path, monkeypatch)
+    unaware = [
+        copy
+        for copy in map(Run, copies)
+        if copy.tickets.finished == whole.tickets.finished and copy.tickets.ended is None
+    ]
+    assert unaware
+    for copy in unaware:
+        assert contents(resume_run(copy).folder) == contents(whole.folder)
+        assert copy.tickets.ended == whole.tickets.ended

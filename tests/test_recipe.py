@@ -374,3 +374,9 @@ def test_the_path_of_an_npz_file_is_made_absolute(tmp_path: Path, monkeypatch: p
     assert tiny("data.name=own.npz").data.name == str((tmp_path / "own.npz").resolve())
     monkeypatch.setenv("HOME", str(tmp_path))
     assert tiny("data.name=~/own.npz").data.name == str(tmp_path / "own.npz")
+
+
+def test_waiting_for_tasks_to_separate_takes_several_tasks() -> None:
+    assert load_recipe("moons-circles", ["run.stop_when=separated"]).run.stop_when == "separated"
+    with pytest.raises(RecipeError, match="is about several tasks"):
+        load_recipe("lenet-mnist", ["run.stop_when=degraded"])

@@ -33,6 +33,12 @@ def tiny(*settings: str) -> Recipe:
     return load_recipe("lenet-digits", [*SETTINGS, *settings])
 
 
+def toys(*settings: str) -> Recipe:
+    """Moons and circles side by side for six and six hidden units, pruned until two weights are left."""
+    words = ("data.name=moons+circles", "data.validation=500", "model.dense=[6, 6]", "prune.scope=global")
+    return tiny(*words, "train.steps=4", "prune.target=2", "prune.levels=8", *settings)
+
+
 def noise(
     shape: tuple[int, ...] = (1, 4, 4), classes: int = 3, sizes: tuple[int, int, int] = (40, 12, 15), seed: int = 0
 ) -> Dataset:

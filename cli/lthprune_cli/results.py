@@ -100,6 +100,11 @@ def _print_state(run: "Run", finished: int, levels: int) -> None:
     console = Console()
     if finished == levels:
         console.print(f"All {levels} levels are finished, the dense one included.", highlight=False)
+    elif run.complete:
+        console.print(
+            f"The run ended after {finished} of {levels} levels, the dense one included: {run.tickets.ended}.",
+            highlight=False,
+        )
     else:
         console.print(
             f"{finished} of {levels} levels are finished, the dense one included; go on with:", highlight=False
@@ -124,7 +129,7 @@ def _progress_of(run: "Run") -> tuple[str, str, str, str]:
             return search["driver"], str(trials), f"{finished} of {levels}", "a store of tickets"
         settings = run.settings
         levels = settings["prune"]["levels"] + 1
-        state = "finished" if finished == levels else "resumable"
+        state = "finished" if finished == levels else "ended" if run.complete else "resumable"
         return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", state
     except (LthpruneError, KeyError) as error:
         return "", "", "", f"damaged: {error}"

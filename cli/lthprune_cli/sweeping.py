@@ -101,7 +101,7 @@ def _outcome(row: "CellSummary") -> list[str]:
     dense, last, ticket = row.levels[0], row.levels[-1], row.winner or row.levels[-1]
     return [
         f"{dense.left:,}",
-        str(levels) if row.cell.finished else f"{len(row.levels)} of {levels + 1}",
+        str(levels) if len(row.levels) == levels + 1 else f"{len(row.levels)} of {levels + 1}",
         f"{last.left:,}\n{last.density:.2%}",
         _accuracy(dense.test_acc, row.cell.recipe.run.trials),
         f"{ticket.level}{' *' if row.winner else '  '}",

@@ -11,7 +11,7 @@ from lthprune.plots import FIGURES
 from lthprune.runs import Run
 from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
 from tests.cli.conftest import Cli
-from tests.tiny import tiny
+from tests.tiny import tiny, toys
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
@@ -122,3 +122,14 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     paths = [Path(line) for line in result.out.splitlines()]
     assert {path.name for path in paths} == {f"{name}.{end}" for name in FIGURES for end in ("png", "svg")}
     assert all(path.is_file() for path in paths)
+
+
+def test_a_run_that_waited_for_something_says_why_it_ended(cli: Cli) -> None:
+    run = run_recipe(toys("run.stop_when=degraded"), "toys")
+    result = cli("summary", run.folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    words = f"The run ended after {run.tickets.finished} of 9 levels, the dense one included: the networks of all"
+    assert words in " ".join(result.out.split())
+    assert "lthprune resume" not in result.out
+    assert "ended" in cli("runs").out
+    assert "The run ended after" in cli("resume", run.folder).out
