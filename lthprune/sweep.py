@@ -185,14 +185,15 @@ def run_sweep(
     """
     declared, load = sweep.declaration(), lru_cache(maxsize=1)(load_data)
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
-    for cell in sweep.cells():
+    cells = sweep.cells()
+    remove_leftovers(sweep.folder)
+    for cell in cells:
         if cell.finished:
             continue
         with watch(cell) as watcher:
             if cell.run.tickets.exists:
                 resume_run(cell.run, data_dir=data_dir, device=device, watcher=watcher)
             else:
-                remove_leftovers(cell.run.folder)
                 run_in(cell.run.folder, cell.recipe, name, data_dir=data_dir, device=device, watcher=watcher, load=load)
     return sweep
 

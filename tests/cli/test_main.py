@@ -11,7 +11,7 @@ from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
 TINY = [word for setting in SETTINGS for word in ("--set", setting)]
-VERBS = ["ls", "show", "run", "resume", "runs", "summary", "plot"]
+VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot"]
 
 FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown recipe": (["run", "lenet-digist"], "did you mean 'lenet-digits'?"),
@@ -35,6 +35,21 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     ),
     "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),
     "pruning that does not fit": (["run", "lenet-digits", "--set", "prune.include=['x']"], "Layers: dense1"),
+    "unreadable axis": (["sweep", "lenet-digits", "--over", "model.hidden=8"], "write table.key=[value, value]"),
+    "misspelt axis": (["sweep", "lenet-digits", "--over", "model.hiden=[8]"], "did you mean 'hidden'?"),
+    "faulty cell": (["sweep", "lenet-digits", "--over", "train.lr=[0.1, -1]"], "in the cell train.lr=-1: the recipe"),
+    "swept over missing data": (
+        ["sweep", "lenet-mnist", "--over", "run.seed=0..1", "--data-dir", "nowhere"],
+        "in the cell run.seed=[0, 1]: MNIST is not in nowhere",
+    ),
+    "swept on an unknown device": (
+        ["sweep", "lenet-digits", "--over", "run.seed=0..1", "--device", "tpu"],
+        "Known: cpu, cuda",
+    ),
+    "sweep out cannot be made": (
+        ["sweep", "lenet-digits", *TINY[:-2], "--over", "run.seed=0..1", "--out", "/proc/nope"],
+        "Choose a folder",
+    ),
     "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),
     "resumed nothing": (["resume", "nowhere"], "holds no run"),
     "summed up nothing": (["summary", "nowhere"], "nowhere"),
@@ -200,7 +215,7 @@ def test_help_is_answered_without_importing_torch(arguments: list[str]) -> None:
     assert all(word in done.stdout for word in (VERBS if arguments in ([], ["--help"]) else ["--help"]))
 
 
-@pytest.mark.parametrize("verb", ["run", "resume"])
+@pytest.mark.parametrize("verb", ["run", "sweep", "resume"])
 def test_help_names_the_folder_that_data_are_kept_in(verb: str) -> None:
     words = " ".join(lthprune(verb, "--help").stdout.replace("│", " ").split())
     assert "else ~/.cache/lthprune" in words

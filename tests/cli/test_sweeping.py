@@ -1,0 +1,137 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lthprune.summary import summarise_sweep
+from lthprune.sweep import Sweep, begin_sweep, run_sweep
+from tests.cli.conftest import Cli
+from tests.tiny import SETTINGS, contents
+
+SHORT = [setting for setting in SETTINGS if "trials" not in setting]
+SET = [word for setting in SHORT for word in ("--set", setting)]
+GRID = ("--over", "model.hidden=[4, 8]", "--over", "run.seed=3..4")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A finished sweep; not to be changed."""
+    over = {"model.hidden": [4, 8], "run.seed": [3, 4]}
+    return run_sweep(begin_sweep("lenet-digits", over, SHORT, out=tmp_path_factory.mktemp("sweeps")))
+
+
+def test_sweep_runs_every_cell_and_prints_the_table_of_them(cli: Cli, finished: Sweep) -> None:
+    result = cli("sweep", "lenet-digits", *SET, *GRID)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    (folder,) = Path("sweeps").iterdir()
+    assert folder.name.startswith("lenet-digits-")
+    assert result.out.startswith(
+        f"Sweep: {folder}\n\nCell 1 of 2: model.hidden=4\nRun directory: {folder}/0-hidden-4\n"
+    )
+    assert f"\nCell 2 of 2: model.hidden=8\nRun directory: {folder}/1-hidden-8\n" in result.out
+    assert result.out.count("\nlevel ") == 6
+    for cell, same in zip(Sweep(folder).cells(), finished.cells(), strict=True):
+        assert contents(cell.run.folder) == contents(same.run.folder)
+    table = cli("summary", folder)
+    assert (table.code, table.err) == (0, "")
+    assert result.out.endswith(table.out)
+
+
+def test_summary_of_a_sweep_has_what_came_of_every_cell(cli: Cli, finished: Sweep) -> None:
+    result = cli("summary", finished.folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    lines = [line.split() for line in result.out.splitlines()]
+    for row in summarise_sweep(finished):
+        dense, last, ticket = row.levels[0], row.levels[-1], row.winner or row.levels[-1]
+        assert row.seconds is not None
+        place = [str(ticket.level), *(["*"] if row.winner else [])]
+        means = [f"{100 * level.test_acc.mean:.2f}" for level in (dense, ticket)]
+        words = [str(row.cell.values["model.hidden"]), f"{dense.left:,}", "2", f"{last.left:,}", means[0], *place]
+        first = lines.index([*words, means[1], f"{row.seconds:,.0f}", "s"])
+        ranges = [f"{100 * level.test_acc.low:.2f}-{100 * level.test_acc.high:.2f}" for level in (dense, ticket)]
+        assert lines[first + 1] == [f"{last.density:.2%}", *ranges]
+    assert result.out.endswith("All cells are finished.\n")
+
+
+def test_summary_of_a_sweep_of_many_axes_fits_into_80_columns(cli: Cli, tmp_path: Path) -> None:
+    over: dict[str, list[Any]] = {
+        "model.hidden": [1300],
+        "prune.rate": [{"dense": 0.2, "output": 0.1}],
+        "train.lr": [0.00125],
+        "run.seed": [0, 1],
+    }
+    settings = ["train.steps=1", "prune.levels=2"]
+    sweep = run_sweep(begin_sweep("lenet-digits", over, settings, out=tmp_path))
+    result = cli("summary", sweep.folder)
+    assert (result.code, result.narrow) == (0, True)
+    assert "1,786,200" in result.out
+
+
+def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
+    cli: Cli, finished: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = "lthprune.experiment.train_population"
+    begun = []
+
+    def interrupted(*arguments: Any, **words: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 5:  # in level 1 of the second cell
+            raise KeyboardInterrupt
+        return original(*arguments, **words)
+
+    from lthprune.experiment import train_population as original
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, interrupted)
+        result = cli("sweep", "lenet-digits", *SET, *GRID)
+    assert (result.code, "Traceback" in result.err) == (130, False)
+    (folder,) = Path("sweeps").iterdir()
+    assert f"go on with:\n  lthprune resume {folder}\n" in result.err
+    summary = cli("summary", folder)
+    assert f"1 of 2 cells are finished; go on with:\n  lthprune resume {folder}\n" in summary.out
+    assert "1 of 3" in summary.out
+    assert summary.narrow
+    resumed = cli("resume", folder)
+    assert (resumed.code, resumed.err, resumed.narrow) == (0, "", True)
+    assert "Cell 2 of 2" in resumed.out
+    assert "Cell 1 of 2" not in resumed.out
+    assert resumed.out.count("\nlevel ") == 2
+    for cell, same in zip(Sweep(folder).cells(), finished.cells(), strict=True):
+        assert contents(cell.run.folder) == contents(same.run.folder)
+
+
+def test_an_interruption_while_the_cells_are_checked_leaves_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lthprune.sweep.prepare", interrupted)
+    result = cli("sweep", "lenet-digits", *SET, *GRID)
+    assert (result.code, result.err) == (130, "Stopped before anything was written.\n")
+    assert list(Path().iterdir()) == []
+
+
+def test_a_sweep_that_has_not_begun_is_summed_up_and_a_cell_of_it_is_a_run_like_others(
+    cli: Cli, finished: Sweep, tmp_path: Path
+) -> None:
+    sweep = begin_sweep("lenet-digits", {"model.hidden": [4, 8]}, SHORT, out=tmp_path)
+    result = cli("summary", sweep.folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert result.out.count("0 of 3") == 2
+    copy = shutil.copytree(finished.folder, tmp_path / "copy")
+    assert "3 of 3" in cli("runs", "--out", copy).out
+    assert cli("resume", copy / "0-hidden-4").code == 0
+    assert "All 3 levels are finished" in cli("summary", copy / "0-hidden-4").out
+
+
+@pytest.mark.parametrize("verb", ["resume", "summary"])
+def test_a_damaged_sweep_ends_with_one_paragraph(cli: Cli, finished: Sweep, tmp_path: Path, verb: str) -> None:
+    copy = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+    ticket = copy / "1-hidden-8" / "trial-0" / "level-00.safetensors"
+    ticket.write_bytes(ticket.read_bytes()[:-3])
+    if verb == "resume":
+        manifest = copy / "1-hidden-8" / "manifest.json"
+        manifest.write_text(manifest.read_text()[:-9])
+    result = cli(verb, copy)
+    assert (result.code, result.err.startswith("Error: ")) == (2, True)
+    assert "1-hidden-8" in "".join(result.err.split())
