@@ -1,6 +1,6 @@
 """The verb that runs a grid of recipes: ``sweep``; and the table of its cells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lthprune.experiment import Watcher
     from lthprune.summary import CellSummary, Spread
     from lthprune.sweep import Cell, Sweep
+
+_OUTCOME_WIDTH = 62  # columns that a row takes beside its axes
 
 
 def sweep(
@@ -75,13 +77,17 @@ def print_sweep(sweep: "Sweep") -> None:
 
     rows, console = summarise_sweep(sweep), Console()
     table = Table(title=sweep.folder.resolve().name, title_justify="left", box=box.SIMPLE, padding=0)
-    for key in rows[0].cell.values:
-        table.add_column(key.replace(".", ".\n"), justify="right", vertical="top", overflow="fold")
+    axes = _axes(rows, console.width - _OUTCOME_WIDTH)
+    for header in axes or {"cell": []}:
+        table.add_column(header, justify="right", no_wrap=True)
     for column in ("weights", "levels", "left", "dense\ntest acc %", "at\nlevel", "ticket\ntest acc %", "time"):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(str, row.cell.values.values()), *_outcome(row))
+    for at, row in enumerate(rows):
+        table.add_row(*[values[at] for values in axes.values()] or [str(at + 1)], *_outcome(row))
     console.print(table)
+    if not axes:
+        for at, row in enumerate(rows):
+            console.print(f"Cell {at + 1}: {row.cell}", highlight=False)
     console.print(
         "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
         "chosen on validation accuracy; where there is none, the last level is shown."
@@ -92,6 +98,13 @@ def print_sweep(sweep: "Sweep") -> None:
     else:
         console.print(f"{finished} of {len(rows)} cells are finished; go on with:", highlight=False)
         console.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+
+
+def _axes(rows: "Sequence[CellSummary]", width: int) -> dict[str, list[str]]:
+    """Return a column of values for every axis; none where they do not fit, so that cells go by their numbers."""
+    columns = {key.replace(".", ".\n"): [str(row.cell.values[key]) for row in rows] for key in rows[0].cell.values}
+    widths = [max(len(part) for text in (key, *texts) for part in text.split("\n")) for key, texts in columns.items()]
+    return columns if sum(widths) + len(widths) <= width else {}
 
 
 def _outcome(row: "CellSummary") -> list[str]:

@@ -65,7 +65,10 @@ def test_summary_of_a_sweep_of_many_axes_fits_into_80_columns(cli: Cli, tmp_path
     sweep = run_sweep(begin_sweep("lenet-digits", over, settings, out=tmp_path))
     result = cli("summary", sweep.folder)
     assert (result.code, result.narrow) == (0, True)
-    assert "1,786,200" in result.out
+    (row,) = [line.split() for line in result.out.splitlines() if "1,786,200" in line]
+    assert row[0] == "1"
+    label = 'Cell 1: model.hidden=1300, prune.rate={"dense" = 0.2, "output" = 0.1}, train.lr=0.00125'
+    assert label in " ".join(result.out.split())
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
