@@ -136,7 +136,7 @@ def resume_run(
         before = {}  # it is an account, and nothing that the run depends on
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
     experiment = prepare(run.recipe(), data_dir=data_dir, device=device)
-    run.tickets.check(experiment.provenance(run.recipe_name))
+    run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
     now = describe_environment(find_device(device), data_dir)
     _warn_of_other_roundings(before, now)
     run.write_environment(before or now)

@@ -87,7 +87,8 @@ class Run:
             recipe = parse_recipe(tomllib.loads(text), str(path))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
-        if recipe.model_dump(mode="json") != begun["settings"]:
+        begun_with = parse_recipe(begun["settings"], "the manifest")  # keys that are newer than the run by default
+        if recipe != begun_with:
             raise StorageError(
                 f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back, or "
                 f"start a run of the other recipe: lthprune run {path}"

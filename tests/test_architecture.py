@@ -36,13 +36,14 @@ ROOMS = """
     descent
     search
     data.dataset
-    data.npz
+    data.npz data.toys data.joining data.shrinking
     data.sources
+    data.spec
     data
     models.plan
     models.build
     models
-    training.plan training.stopping
+    training.plan training.stopping training.losses
     training.record training.batches training.engine training.optimizer training.graphs
     training.loop training.lowering
     training.stacked training.sparse

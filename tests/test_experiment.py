@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from lthprune.state import State, restore, snapshot
 from lthprune.tickets import Ticket
 from lthprune.training import HISTORIES, Evaluation, evaluate, train
 from tests.nets import all_bits
-from tests.tiny import REWINDS, contents, tiny, toys, write_npz
+from tests.tiny import REWINDS, contents, joined, tiny, toys, write_npz
 
 METHODS = ["imp", "osp"]
 PLAIN = "train.engine=reference"  # the same bits as the plain loop, and whoever else is trained
@@ -149,8 +150,11 @@ def test_the_state_at_early_stopping_is_kept_on_request_and_scores_as_the_histor
         for trial, ticket in enumerate(level):
             model = experiment.models[trial]
             restore(model, {name: torch.as_tensor(each) for name, each in ticket.metrics["early_stop_state"].items()})
-            loss, accuracy = evaluate(model, experiment.data.x_val, experiment.data.y_val)
-            assert (loss, accuracy) == pytest.approx((ticket.metrics["val_loss"], ticket.metrics["val_acc"]), rel=1e-5)
+            data = experiment.data
+            score = evaluate(model, data.x_val, data.y_val, data.tasks)
+            assert (score.loss, score.acc) == pytest.approx(
+                (ticket.metrics["val_loss"], ticket.metrics["val_acc"]), rel=1e-5
+            )
     assert "early_stop_state" not in tickets(run_recipe(tiny(), "tiny", out=tmp_path))[0][0].metrics
 
 
@@ -362,3 +366,53 @@ def test_a_run_killed_before_it_noted_its_end_ends_all_the_same(
     for copy in unaware:
         assert contents(resume_run(copy).folder) == contents(whole.folder)
         assert copy.tickets.ended == whole.tickets.ended
+
+
+@pytest.mark.parametrize("engine", ["reference", "stacked"])
+def test_a_run_of_several_tasks_tells_how_each_fares(tmp_path: Path, engine: str) -> None:
+    recipe = joined(f"train.engine={engine}", name="moons+digits")
+    run, data = run_recipe(recipe, "joined", out=tmp_path), prepare(recipe).data
+    histories = run.histories()
+    for name in ("val_acc", "test_acc"):
+        by_task = histories.curves[f"task_{name}"]
+        assert by_task.shape == (2, 3, 3, 2)
+        np.testing.assert_allclose(by_task.mean(axis=-1), histories.curves[name], rtol=1e-6)
+        at_stop = histories.at_early_stop(f"task_{name}")
+        for level, found in enumerate(tickets(run)):
+            for trial, ticket in enumerate(found):
+                assert list(ticket.metrics["tasks"]) == ["moons", "digits"]
+                assert [each[name] for each in ticket.metrics["tasks"].values()] == list(at_stop[trial, level])
+    (first, *_), *_ = tickets(run)
+    model = first.apply(run.model(), "trained").eval()
+    with torch.no_grad():
+        outputs = model(data.x_test)
+    moons = ((outputs[:, 0] > 0) == data.y_test[:, 0]).double().mean()
+    digits = (outputs[:, 1:].argmax(dim=1) == data.y_test[:, 1]).double().mean()
+    last = first.metrics["history"]["task_test_acc"][-1]
+    assert (float(moons), float(digits)) == pytest.approx(tuple(last), abs=1e-6)
+
+
+def test_a_run_of_one_task_says_nothing_of_tasks(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    assert set(run.histories().curves) == set(HISTORIES)
+    assert "tasks" not in tickets(run)[0][0].metrics
+
+
+def test_a_run_of_several_tasks_that_was_broken_off_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, copies = moments(joined("prune.levels=1", "run.trials=1"), tmp_path, monkeypatch)
+    resumable = [copy for copy in copies if (copy / "manifest.json").exists()]
+    assert resumable
+    for copy in resumable:
+        assert contents(resume_run(Run(copy)).folder) == contents(whole.folder)
+
+
+def test_a_run_from_before_a_key_was_there_is_read_and_resumed_with_the_keys_default(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    expected = contents(run.folder)
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    del manifest["search"]["settings"]["data"]["size"], manifest["search"]["settings"]["data"]["classes"]
+    (run.folder / "manifest.json").write_text(json.dumps(manifest | {"finished": manifest["finished"][:1]}))
+    assert run.recipe() == tiny()
+    assert contents(resume_run(run).folder) == expected

@@ -9,22 +9,24 @@ from hypothesis import strategies as st
 from lthprune.errors import StorageError
 from lthprune.histories import Histories
 from lthprune.tickets import Ticket
-from lthprune.training import HISTORIES, early_stopping_index
+from lthprune.training import HISTORIES, TASK_HISTORIES, early_stopping_index
 from tests.strategies import seeds
 
 STEPS = (10, 20, 25)
 
 
-def ticket(level: int, seed: int = 0, left: int = 3) -> Ticket:
+def ticket(level: int, seed: int = 0, left: int = 3, tasks: int = 1) -> Ticket:
     history = {name: np.random.default_rng((seed, level, at)).random(3) for at, name in enumerate(HISTORIES)}
+    if tasks > 1:
+        history |= {name: np.random.default_rng((seed, level, 9)).random((3, tasks)) for name in TASK_HISTORIES}
     mask = torch.arange(4) < left
     return Ticket(level, {"weight": mask}, {}, {}, {"history": history})
 
 
-def filled(trials: int = 2, levels: int = 3, finished: int = 2) -> Histories:
-    histories = Histories.empty(trials, levels, STEPS)
+def filled(trials: int = 2, levels: int = 3, finished: int = 2, tasks: int = 1) -> Histories:
+    histories = Histories.empty(trials, levels, STEPS, tasks)
     for level in range(finished):
-        histories.record([ticket(level, trial, 4 - level) for trial in range(trials)])
+        histories.record([ticket(level, trial, 4 - level, tasks) for trial in range(trials)])
     return histories
 
 
@@ -47,26 +49,41 @@ def test_a_recorded_level_stands_where_it_belongs_and_the_rest_is_empty(
 
 
 def same(one: Histories, other: Histories) -> bool:
-    return all(
+    return one.curves.keys() == other.curves.keys() and all(
         np.array_equal(a, b, equal_nan=True)
         for a, b in [
-            *((one.curves[name], other.curves[name]) for name in HISTORIES),
+            *((one.curves[name], other.curves[name]) for name in one.curves),
             (one.density, other.density),
             (one.steps, other.steps),
         ]
     )
 
 
-def test_histories_cut_to_the_finished_levels_are_as_if_there_were_no_more() -> None:
-    whole = filled(finished=4)
-    assert same(whole.up_to(2), filled(finished=2))
-    assert same(whole, filled(finished=4))
-    assert not same(whole, filled(finished=3))
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_histories_cut_to_the_finished_levels_are_as_if_there_were_no_more(tasks: int) -> None:
+    whole = filled(finished=4, tasks=tasks)
+    assert same(whole.up_to(2), filled(finished=2, tasks=tasks))
+    assert same(whole, filled(finished=4, tasks=tasks))
+    assert not same(whole, filled(finished=3, tasks=tasks))
 
 
-def test_histories_saved_and_loaded_are_the_same(tmp_path: Path) -> None:
-    filled().save(tmp_path / "histories.npz")
-    assert same(Histories.load(tmp_path / "histories.npz"), filled())
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_histories_saved_and_loaded_are_the_same(tmp_path: Path, tasks: int) -> None:
+    filled(tasks=tasks).save(tmp_path / "histories.npz")
+    assert same(Histories.load(tmp_path / "histories.npz"), filled(tasks=tasks))
+
+
+def test_each_tasks_accuracies_are_there_where_there_are_several_and_read_at_early_stopping() -> None:
+    assert set(filled().curves) == set(HISTORIES)
+    histories = filled(trials=2, levels=3, finished=3, tasks=4)
+    for name in TASK_HISTORIES:
+        curve, values = histories.curves[name], histories.at_early_stop(name)
+        assert (curve.shape, values.shape) == ((2, 4, 3, 4), (2, 4, 4))
+        for trial in range(2):
+            for level in range(3):
+                assert np.array_equal(curve[trial, level], ticket(level, trial, tasks=4).metrics["history"][name])
+                place = early_stopping_index(histories.curves["val_loss"][trial, level])
+                assert np.array_equal(values[trial, level], curve[trial, level, place])
 
 
 @given(seeds, st.integers(0, 4))

@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +42,36 @@ def toys(*settings: str) -> Recipe:
 
 
 def noise(
-    shape: tuple[int, ...] = (1, 4, 4), classes: int = 3, sizes: tuple[int, int, int] = (40, 12, 15), seed: int = 0
+    shape: tuple[int, ...] = (1, 4, 4),
+    classes: int = 3,
+    sizes: tuple[int, int, int] = (40, 12, 15),
+    seed: int = 0,
+    tasks: tuple[Task, ...] = (),
 ) -> Dataset:
-    """Random inputs and labels in three splits."""
+    """Random inputs and labels in three splits; of one task with so many classes, or of these tasks."""
     generator = torch.Generator().manual_seed(seed)
-    parts = [
-        part
-        for size in sizes
-        for part in (
-            torch.randn(size, *shape, generator=generator),
-            torch.randint(classes, (size,), generator=generator),
-        )
-    ]
-    tasks = (Task("noise", range(math.prod(shape)), range(classes)),)
+    tasks = tasks or (Task("noise", range(math.prod(shape)), range(classes)),)
+
+    def labels(size: int) -> torch.Tensor:
+        columns = [torch.randint(max(2, len(task.outputs)), (size,), generator=generator) for task in tasks]
+        return columns[0] if len(tasks) == 1 else torch.stack(columns, dim=1)
+
+    parts = [part for size in sizes for part in (torch.randn(size, *shape, generator=generator), labels(size))]
     return Dataset(*parts, tasks=tasks, fingerprint="")
+
+
+def several(outputs: Sequence[int], features: int = 16) -> tuple[Task, ...]:
+    """Tasks with so many outputs each, which all read all the inputs."""
+    stops = accumulate(outputs)
+    return tuple(
+        Task(f"task{place}", range(features), range(stop - size, stop))
+        for place, (size, stop) in enumerate(zip(outputs, stops, strict=True))
+    )
+
+
+def joined(*settings: str, name: str = "moons+circles") -> Recipe:
+    """The tiny recipe on data sets side by side."""
+    return tiny(f"data.name={name}", "data.validation=200", "train.lr=0.05", *settings)
 
 
 def write_npz(path: Path, seed: int = 0, **replaced: object) -> Path:

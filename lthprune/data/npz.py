@@ -12,6 +12,10 @@ from lthprune.data.dataset import Raw
 from lthprune.errors import DataError
 
 _MOST_CLASSES = 1_000_000  # a label above is a mistake, and would ask for an output layer that no memory holds
+_CLASSIFIERS = (
+    " lthprune trains classifiers: iterative pruning of regressions lost them in the experiments that this follows. "
+    "Labels are the numbers of classes, stored as integers."
+)
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -47,7 +51,8 @@ def load_npz(path: Path) -> Raw:
     if not faults and arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
         faults = [f"x_train holds inputs of shape {arrays['x_train'].shape[1:]}, x_test {arrays['x_test'].shape[1:]}"]
     if faults:
-        raise DataError(f"{path} cannot be used: {'; '.join(faults)}.")
+        floats = any(np.issubdtype(arrays[f"y_{split}"].dtype, np.floating) for split in ("train", "test"))
+        raise DataError(f"{path} cannot be used: {'; '.join(faults)}.{_CLASSIFIERS if floats else ''}")
     return Raw(
         _channels_first(arrays["x_train"]),
         torch.from_numpy(arrays["y_train"].astype(np.int64)),

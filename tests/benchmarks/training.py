@@ -70,7 +70,7 @@ def noise(shape: tuple[int, ...], classes: int, *, train: int, validation: int, 
 def population(spec: ModelSpec, data: Dataset, trials: int, density: float, device: str) -> list[nn.Module]:
     """Models of a density, every layer pruned alike by torch itself."""
     models: list[nn.Module] = [
-        build_model(spec, data.input_shape, data.classes, torch.Generator().manual_seed(trial)).to(device)
+        build_model(spec, data.input_shape, data.outputs, torch.Generator().manual_seed(trial)).to(device)
         for trial in range(trials)
     ]
     for model in models:

@@ -86,7 +86,7 @@ def test_the_seed_decides_what_is_held_out_and_nothing_else(seed: int) -> None:
         assert bits(getattr(first, name)) == bits(getattr(again, name))
     assert bits(first.x_val) != bits(other.x_val)
     assert bits(first.y_test) == bits(other.y_test)
-    assert (first.fingerprint, first.classes) == (other.fingerprint, other.classes)
+    assert (first.fingerprint, first.tasks) == (other.fingerprint, other.tasks)
 
 
 def test_the_fingerprint_tells_any_two_data_sets_apart() -> None:
@@ -114,7 +114,7 @@ def test_a_validation_part_that_leaves_one_side_empty_is_refused(validation: int
 def test_classes_are_counted_over_training_and_test_data() -> None:
     given_data = raw()
     given_data.y_test[0] = 9
-    assert split_and_normalise(given_data, 5, generator()).classes == 10
+    assert split_and_normalise(given_data, 5, generator()).outputs == 10
 
 
 def test_moving_to_a_device_moves_every_tensor() -> None:

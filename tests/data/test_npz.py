@@ -72,7 +72,11 @@ def test_bytes_stay_bytes_and_all_other_numbers_become_floats(tmp_path: Path, dt
         ({"x_train": np.ones((60, 2), complex)}, ["x_train holds complex128"]),
         ({"x_train": np.full((60, 2), np.nan)}, ["x_train has values that are NaN or infinite"]),
         ({"x_test": np.full((20, 2), np.inf)}, ["x_test has values that are NaN or infinite"]),
-        ({"y_train": np.ones(60)}, ["y_train is not a vector of whole numbers but float64"]),
+        (
+            {"y_train": np.ones(60)},
+            ["y_train is not a vector of whole numbers but float64", "trains classifiers", "stored as integers"],
+        ),
+        ({"y_test": np.full(20, 0.5, np.float32)}, ["y_test is not a vector of", "pruning of regressions lost them"]),
         ({"y_train": np.ones((60, 3), int)}, ["y_train is not a vector", "(60, 3)"]),
         ({"y_test": np.full(20, -1)}, ["y_test has labels from -1 to -1"]),
         ({"y_test": np.zeros(19, int)}, ["x_test has 20 samples and y_test 19 labels"]),

@@ -58,7 +58,7 @@ def test_a_data_set_has_its_known_shape_sizes_classes_and_scale(name: str) -> No
     data = load(name)
     train, test = SIZES[name]
     shape, classes = shape_of_data(spec(name))
-    assert (data.input_shape, data.classes) == (shape, classes)
+    assert (data.input_shape, data.outputs) == (shape, classes)
     assert [len(part) for part in (data.x_train, data.x_val, data.x_test)] == [train - 237, 237, test]
     assert [len(part) for part in (data.y_train, data.y_val, data.y_test)] == [train - 237, 237, test]
     axes = (0, 2, 3)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from lthprune.data import Task
 from lthprune.training import train
 from lthprune.training.batches import Batches
 from lthprune.training.engine import Engine
@@ -15,7 +16,8 @@ from lthprune.training.lowering import lower
 from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.unhooked import Unhooked
 from tests.nets import Architecture
-from tests.training.test_population import DATA, OPTIMIZERS, agree, orders, plan
+from tests.tiny import noise, several
+from tests.training.test_population import OPTIMIZERS, agree, doubled, orders, plan
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {
@@ -47,10 +49,13 @@ def test_a_rehearsal_leaves_everything_as_it_was_and_the_step_does_what_it_did(d
     assert number.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize("tasks", [(), several([1, 2])], ids=["one task", "two tasks"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize(("name", "device"), CASES)
-def test_a_captured_engine_trains_as_the_plain_loop_does(name: str, device: str, optimizer: dict[str, object]) -> None:
-    (form, make), data = ENGINES[name], DATA.to(torch.device(device))
+def test_a_captured_engine_trains_as_the_plain_loop_does(
+    name: str, device: str, optimizer: dict[str, object], tasks: tuple[Task, ...]
+) -> None:
+    (form, make), data = ENGINES[name], doubled(noise(sizes=(40, 70, 150), tasks=tasks)).to(torch.device(device))
     chosen = plan(lr_milestones=(4, 8), **optimizer)
     models: list[nn.Module] = [Architecture(form, dtype=torch.float64).build(seed).to(device) for seed in range(3)]
     twins = copy.deepcopy(models)

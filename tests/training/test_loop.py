@@ -65,8 +65,9 @@ def test_training_is_what_a_plain_loop_with_torchs_optimiser_does(words: dict[st
         torch.testing.assert_close(snapshot(trained)[name], tensor, rtol=1e-4, atol=1e-5)
     means = [np.mean(losses[:5]), np.mean(losses[5:10]), np.mean(losses[10:])]
     np.testing.assert_allclose(done.history["train_loss"], means, rtol=1e-4)
-    measured = evaluate(twin, DATA.x_val, DATA.y_val)
-    np.testing.assert_allclose([done.history["val_loss"][-1], done.history["val_acc"][-1]], measured, rtol=1e-4)
+    measured = evaluate(twin, DATA.x_val, DATA.y_val, DATA.tasks)
+    measured_last = [done.history["val_loss"][-1], done.history["val_acc"][-1]]
+    np.testing.assert_allclose(measured_last, [measured.loss, measured.acc], rtol=1e-4)
 
 
 def test_fine_tuning_keeps_to_the_last_learning_rate() -> None:
@@ -161,12 +162,13 @@ def test_evaluation_is_in_evaluation_mode_over_all_samples_and_changes_nothing()
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 3))
     x, y = torch.randn(2345, 1, 4, 4, generator=order()), torch.randint(3, (2345,), generator=order())
     before = all_bits(snapshot(model))
-    loss, accuracy = evaluate(model.train(), x, y)
+    loss, accuracy, by_task = evaluate(model.train(), x, y, DATA.tasks)
     assert model.training
     assert all_bits(snapshot(model)) == before
     with torch.no_grad():
         scores = model.eval()(x)
     assert loss == pytest.approx(float(F.cross_entropy(scores, y)), rel=1e-5)
     assert accuracy == pytest.approx(float((scores.argmax(1) == y).double().mean()))
-    evaluate(model, x, y)
+    assert by_task == ()
+    evaluate(model, x, y, DATA.tasks)
     assert not model.training

@@ -33,7 +33,7 @@ from lthprune.training.choice import choose_engine
 from lthprune.training.perceptrons import Perceptrons
 from tests.nets import FORMS, Architecture, all_bits
 from tests.strategies import seeds
-from tests.tiny import environment, noise
+from tests.tiny import environment, noise, several
 
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.LeakyReLU)
 OPTIMIZERS: tuple[dict[str, object], ...] = (
@@ -62,7 +62,7 @@ def doubled(data: Dataset) -> Dataset:
         *(x.double() if x.is_floating_point() else x for x in (data.x_train, data.y_train)),
         *(x.double() if x.is_floating_point() else x for x in (data.x_val, data.y_val)),
         *(x.double() if x.is_floating_point() else x for x in (data.x_test, data.y_test)),
-        classes=data.classes,
+        tasks=data.tasks,
         fingerprint=data.fingerprint,
     )
 
@@ -80,9 +80,9 @@ def orders(trials: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(trial) for trial in range(trials)]
 
 
-def one_by_one(models: list[nn.Module], plan: TrainingPlan, **words: object) -> list[Training]:
+def one_by_one(models: list[nn.Module], plan: TrainingPlan, data: Dataset = DATA, **words: object) -> list[Training]:
     pairs = zip(models, orders(len(models)), strict=True)
-    return [train(model, DATA, plan, order, **words) for model, order in pairs]  # type: ignore[arg-type]
+    return [train(model, data, plan, order, **words) for model, order in pairs]  # type: ignore[arg-type]
 
 
 def agree(models: list[nn.Module], twins: list[nn.Module], done: list[Training], expected: list[Training]) -> None:
@@ -92,16 +92,17 @@ def agree(models: list[nn.Module], twins: list[nn.Module], done: list[Training],
         for name, mask in masks_of(twin).items():
             assert torch.equal(masks_of(model)[name], mask)
             assert not snapshot(model)[name][~mask.bool()].any()
-        for name in HISTORIES:
-            np.testing.assert_allclose(training.history[name], reference.history[name], rtol=2e-5, atol=1e-6)
+        assert training.history.keys() == reference.history.keys() >= set(HISTORIES)
+        for name, curve in reference.history.items():
+            np.testing.assert_allclose(training.history[name], curve, rtol=2e-5, atol=1e-6)
         assert training.early_stop == reference.early_stop
 
 
 @st.composite
-def populations(draw: st.DrawFn) -> list[nn.Module]:
+def populations(draw: st.DrawFn, outputs: int = 3) -> list[nn.Module]:
     """A population, pruned anyhow: whole rows, columns and layers gone, biases pruned or not there at all."""
     activation, bias = draw(st.sampled_from(ACTIVATIONS)), draw(st.booleans())
-    widths = [16, *draw(st.lists(st.integers(1, 7), max_size=3)), 3]
+    widths = [16, *draw(st.lists(st.integers(1, 7), max_size=3)), outputs]
     models: list[nn.Module] = []
     for _ in range(draw(st.integers(1, 3))):
         torch.manual_seed(draw(seeds))
@@ -137,6 +138,37 @@ def test_every_engine_for_perceptrons_does_what_the_plain_loop_does(
     done = train_population(models, DATA, plan(engine=engine, **words), orders(len(models)))
     agree(models, twins, done, one_by_one(twins, plan(**words)))
     assert {training.engine for training in done} <= ({"stacked", "mixed", "sparse"} if engine == "auto" else {engine})
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    engine=st.sampled_from(PERCEPTRON_ENGINES),
+    data=st.data(),
+)
+def test_every_engine_for_perceptrons_learns_several_tasks_as_the_plain_loop_does(
+    sizes: list[int], engine: str, data: st.DataObject
+) -> None:
+    models = data.draw(populations(sum(sizes)))
+    twins, joined = copy.deepcopy(models), doubled(noise(sizes=(40, 70, 150), tasks=several(sizes)))
+    done = train_population(models, joined, plan(engine=engine), orders(len(models)))
+    agree(models, twins, done, one_by_one(twins, plan(), joined))
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [2, 2, 1, 3]])
+@pytest.mark.parametrize("form", ["dense", "normalised"])
+def test_trials_of_several_tasks_that_stop_on_their_own_leave_the_others_as_they_are(
+    form: str, sizes: list[int]
+) -> None:
+    joined = doubled(noise(sizes=(40, 70, 150), tasks=several(sizes)))
+    models: list[nn.Module] = [Architecture(form, dtype=torch.float64).build(trial) for trial in range(4)]
+    torch.manual_seed(0)
+    for model, scale in zip(models, (1, 3, 9, 27), strict=True):  # so that some take longer than others
+        model[-1] = nn.Linear(model[-1].in_features, sum(sizes)).double()  # type: ignore[index,operator]
+        nn.init.normal_(model[-1].weight, std=scale)  # type: ignore[index]
+    twins = copy.deepcopy(models)
+    done = train_population(models, joined, plan(patience=1, steps=30), orders(4))
+    agree(models, twins, done, one_by_one(twins, plan(patience=1, steps=30), joined))
+    assert len({int(np.isnan(training.history["val_loss"]).sum()) for training in done}) > 1
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
