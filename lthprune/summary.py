@@ -1,6 +1,6 @@
 """What came out of a run, level by level, and of a sweep, cell by cell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,10 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelSummary:
-    """One level of a run over its trials. Accuracies are fractions in [0, 1], read at the early-stopping step."""
+    """One level of a run over its trials. Accuracies are fractions in [0, 1], read at the early-stopping step.
+
+    ``task_test_acc`` has each task's, by name; nothing where there is a single task.
+    """
 
     level: int
     density: float
@@ -28,14 +31,19 @@ class LevelSummary:
     val_acc: Spread
     test_acc: Spread
     early_stop: Spread
+    task_test_acc: dict[str, Spread] = field(default_factory=dict)
 
 
 def summarise(run: Run) -> list[LevelSummary]:
     """Summarise the finished levels of a run."""
     if not run.tickets.manifest()["finished"]:
         return []
-    histories = run.histories()
-    total = sum(mask.numel() for mask in run.tickets.level(0)[0].masks.values())
+    histories, dense = run.histories(), run.tickets.level(0)[0]
+    total = sum(mask.numel() for mask in dense.masks.values())
+    tasks = {  # each (trials, levels + 1)
+        name: histories.at_early_stop("task_test_acc")[..., place]
+        for place, name in enumerate(dense.metrics.get("tasks", {}))
+    }
     return [
         LevelSummary(
             level=level,
@@ -44,6 +52,7 @@ def summarise(run: Run) -> list[LevelSummary]:
             val_acc=_spread(histories.at_early_stop("val_acc")[:, level]),
             test_acc=_spread(histories.at_early_stop("test_acc")[:, level]),
             early_stop=_spread(histories.early_stop_steps()[:, level]),
+            task_test_acc={name: _spread(values[:, level]) for name, values in tasks.items()},
         )
         for level in range(run.tickets.finished)
     ]

@@ -11,7 +11,7 @@ from lthprune.experiment import Watcher, run_recipe
 from lthprune.runs import Run
 from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
 from lthprune.training import early_stopping_index
-from tests.tiny import tiny
+from tests.tiny import joined, tiny
 
 
 def test_a_level_is_summed_up_over_the_trials_at_their_early_stopping_steps(tmp_path: Path) -> None:
@@ -63,3 +63,15 @@ def test_a_damaged_file_is_refused_rather_than_summed_up(tmp_path: Path, file: s
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(StorageError, match=path.name):
         summarise(Run(tmp_path / "copy"))
+
+
+def test_each_tasks_test_accuracy_is_summed_up_by_its_name(tmp_path: Path) -> None:
+    run = run_recipe(joined("run.trials=3"), "joined", out=tmp_path)
+    for level in summarise(run):
+        assert list(level.task_test_acc) == ["moons", "circles"]
+        for name, spread in level.task_test_acc.items():
+            values = [ticket.metrics["tasks"][name]["test_acc"] for ticket in run.tickets.level(level.level)]
+            assert spread == pytest.approx((np.mean(values), min(values), max(values)))
+        mean = np.mean([spread.mean for spread in level.task_test_acc.values()])
+        assert mean == pytest.approx(level.test_acc.mean)
+    assert not summarise(run_recipe(tiny(), "tiny", out=tmp_path))[0].task_test_acc

@@ -10,9 +10,10 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from lthprune.runs import Run
-    from lthprune.summary import Spread
+    from lthprune.summary import LevelSummary, Spread
 
 _RUNS = Path("runs")  # where runs are kept unless something else is said; nobody has to have made it
+_MOST_TASKS = 3  # that have a column each: more would not fit 80 columns
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
@@ -69,21 +70,25 @@ def print_summary(run: "Run") -> None:
         return
     winner = smallest_winning(levels)
     table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=0)
-    for column in ("level", "density", "weights", "val acc %", "test acc %", "early\nstop"):
+    tasks = _task_columns(levels[0])
+    for column in ("level", "density", "weights", "val acc %", "test acc %", *tasks, "early\nstop"):
         table.add_column(column, justify="right", vertical="bottom", no_wrap=True)
+    trials = settings["run"]["trials"]
+    ranges = trials > 1 and not tasks  # for which a table of several tasks has no room
     for level in levels:
         table.add_row(
             f"{level.level}{' *' if level is winner else '  '}",
             f"{level.density:.2%}",
             f"{level.left:,}",
-            _accuracy(level.val_acc, settings["run"]["trials"]),
-            _accuracy(level.test_acc, settings["run"]["trials"]),
+            *(_accuracy(each, ranges) for each in (level.val_acc, level.test_acc, *_task_accuracies(level))),
             f"{level.early_stop.mean:,.0f}",
             style="bold green" if level is winner else None,
         )
     console.print(table)
-    what = "Mean (minimum-maximum) over the trials at" if settings["run"]["trials"] > 1 else "At"
+    what = f"Mean{' (minimum-maximum)' if ranges else ''} over the trials at" if trials > 1 else "At"
     console.print(f"{what} early stopping: the step of lowest validation loss.")
+    if tasks:
+        console.print("Accuracies are means over the tasks; those of a task alone are on test data.")
     if winner is None:
         console.print("No pruned level reaches the dense network's mean validation accuracy.")
     else:
@@ -112,10 +117,22 @@ def _print_state(run: "Run", finished: int, levels: int) -> None:
         console.print(f"  lthprune resume {run.folder}", highlight=False, soft_wrap=True)
 
 
-def _accuracy(spread: "Spread", trials: int) -> str:
+def _accuracy(spread: "Spread", with_range: bool) -> str:
     """Return the mean and the range in percent; rounded alike, the one never lies outside the other."""
     mean, low, high = (f"{100 * value:.2f}" for value in spread)
-    return f"{mean} ({low}-{high})" if trials > 1 else mean
+    return f"{mean} ({low}-{high})" if with_range else mean
+
+
+def _task_columns(level: "LevelSummary") -> list[str]:
+    """Return the titles of the columns that tell the tasks apart; three at most, else one for the lowest."""
+    if len(level.task_test_acc) > _MOST_TASKS:
+        return ["lowest\ntask %"]
+    return [name.replace("-", "-\n") + " %" for name in level.task_test_acc]
+
+
+def _task_accuracies(level: "LevelSummary") -> "list[Spread]":
+    accuracies = list(level.task_test_acc.values())
+    return [min(accuracies)] if len(accuracies) > _MOST_TASKS else accuracies
 
 
 def _progress_of(run: "Run") -> tuple[str, str, str, str]:

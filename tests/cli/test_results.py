@@ -11,7 +11,7 @@ from lthprune.plots import FIGURES
 from lthprune.runs import Run
 from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
 from tests.cli.conftest import Cli
-from tests.tiny import tiny, toys
+from tests.tiny import tiny, toys, joined
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
@@ -133,3 +133,31 @@ def test_a_run_that_waited_for_something_says_why_it_ended(cli: Cli) -> None:
     assert "lthprune resume" not in result.out
     assert "ended" in cli("runs").out
     assert "The run ended after" in cli("resume", run.folder).out
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_summary_shows_the_test_accuracy_of_every_task(tmp_path: Path, cli: Cli, trials: int) -> None:
+    run = run_recipe(joined(f"run.trials={trials}"), "joined", out=tmp_path)
+    result = cli("summary", run.folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert "moons % circles %" in result.out
+    rows = [line.replace("*", "").split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    for level, row in zip(summarise(run), rows, strict=True):
+        spreads = (level.val_acc, level.test_acc, *level.task_test_acc.values())
+        assert row[3:-1] == [f"{100 * spread.mean:.2f}" for spread in spreads]
+    assert "those of a task alone are on test data" in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize("tasks", [3, 4])
+def test_summary_of_many_tasks_fits_into_80_columns_and_shows_the_lowest_where_there_are_too_many(
+    finished: Run, cli: Cli, monkeypatch: pytest.MonkeyPatch, tasks: int
+) -> None:
+    perfect = Spread(1.0, 1.0, 1.0)
+    by_task = {f"fashion-mnist{place}": perfect for place in range(1, tasks)} | {"moons": Spread(0.25, 0.25, 0.25)}
+    levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1), by_task) for level in (0, 10)]
+    monkeypatch.setattr("lthprune.summary.summarise", lambda run: levels)
+    result = cli("summary", finished.folder)
+    assert (result.code, result.narrow) == (0, True)
+    header = result.out.partition("─")[0]
+    assert ("lowest" in header, "mnist1" in header) == (tasks > 3, tasks <= 3)
+    assert result.out.count("25.00") == 2
