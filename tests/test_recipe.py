@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from lthprune.data import shape_of_data
 from lthprune.errors import DataError, RecipeError
 from lthprune.layers import tabulate_layers
+from lthprune.data import shape_of_data, tasks_of
+from lthprune.errors import RecipeError
 from lthprune.models import build_model
 from lthprune.recipe import Recipe, bundled, load_recipe, parse_recipe
 from lthprune.rewinding import Rewinder
@@ -61,10 +63,11 @@ def test_every_bundled_recipe_opens_with_its_title_its_command_and_what_to_expec
 def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name: str, method: str) -> None:
     recipe = load_recipe(name, [f"prune.method={method}", "train.steps=1", "train.batch_size=2"])
     assert recipe.prune.method == method
-    shape, classes = shape_of_data(recipe.data)
-    model = build_model(recipe.model, shape, classes, torch.Generator().manual_seed(0))
+    shape, outputs = shape_of_data(recipe.data)
+    model = build_model(recipe.model, shape, outputs, torch.Generator().manual_seed(0))
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    done = train(model, noise(shape, classes, sizes=(2, 2, 2)), recipe.train, torch.Generator())
+    data = noise(shape, sizes=(2, 2, 2), tasks=tasks_of(recipe.data))
+    done = train(model, data, recipe.train, torch.Generator())
     assert np.isfinite(done.history["val_loss"]).all()
     assert all(not torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
     search = recipe.prune.search(recipe.run.seed)

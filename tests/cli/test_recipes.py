@@ -25,10 +25,12 @@ def test_show_shows_every_setting_layer_and_count_left_and_runs_nothing(name: st
             assert str(value) in result.out or not isinstance(value, int | float | str)
     rows = [set(line.replace("│", " ").replace("┃", " ").split()) for line in result.out.splitlines()]
     for layer in table.layers:
-        words = {layer.layer, layer.kind, f"{layer.weights:,}", f"{layer.biases:,}", f"{layer.rate:.3g}"}
+        words = {layer.layer, layer.kind, f"{layer.weights:,}", f"{layer.biases:,}"}
+        words |= set() if layer.rate is None else {f"{layer.rate:.3g}"}
         assert any(words <= row for row in rows), layer
-        for level, left in enumerate(table.left[layer.layer]):
-            assert any({str(level), f"{left:,}"} <= row for row in rows), (layer, level)
+    for scope, counts in table.left.items():
+        for level, left in enumerate(counts):
+            assert any({str(level), f"{left:,}"} <= row for row in rows), (scope, level)
     for level, counts in enumerate(zip(*table.left.values(), strict=True)):
         assert any({str(level), f"{sum(counts):,}"} <= row for row in rows)
     assert list(Path().iterdir()) == []
