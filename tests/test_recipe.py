@@ -9,11 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.data import shape_of_data
+from lthprune.data import shape_of_data, tasks_of
 from lthprune.errors import DataError, RecipeError
 from lthprune.layers import tabulate_layers
-from lthprune.data import shape_of_data, tasks_of
-from lthprune.errors import RecipeError
 from lthprune.models import build_model
 from lthprune.recipe import Recipe, bundled, load_recipe, parse_recipe
 from lthprune.rewinding import Rewinder

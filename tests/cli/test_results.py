@@ -11,7 +11,7 @@ from lthprune.plots import FIGURES
 from lthprune.runs import Run
 from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
 from tests.cli.conftest import Cli
-from tests.tiny import tiny, toys, joined
+from tests.tiny import joined, tiny, toys
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
