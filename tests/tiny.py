@@ -35,12 +35,6 @@ def tiny(*settings: str) -> Recipe:
     return load_recipe("lenet-digits", [*SETTINGS, *settings])
 
 
-def toys(*settings: str) -> Recipe:
-    """Moons and circles side by side for six and six hidden units, pruned until two weights are left."""
-    words = ("data.name=moons+circles", "data.validation=500", "model.dense=[6, 6]", "prune.scope=global")
-    return tiny(*words, "train.steps=4", "prune.target=2", "prune.levels=8", *settings)
-
-
 def noise(
     shape: tuple[int, ...] = (1, 4, 4),
     classes: int = 3,
@@ -72,6 +66,12 @@ def several(outputs: Sequence[int], features: int = 16) -> tuple[Task, ...]:
 def joined(*settings: str, name: str = "moons+circles") -> Recipe:
     """The tiny recipe on data sets side by side."""
     return tiny(f"data.name={name}", "data.validation=200", "train.lr=0.05", *settings)
+
+
+def toys(*settings: str) -> Recipe:
+    """Moons and circles side by side for six and six hidden units, pruned until two weights are left."""
+    words = ("model.dense=[6, 6]", "prune.scope=global", "prune.target=2", "prune.levels=8")
+    return joined(*words, *settings)
 
 
 def write_npz(path: Path, seed: int = 0, **replaced: object) -> Path:
