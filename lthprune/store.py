@@ -111,10 +111,19 @@ class TicketStore:
         Raises:
             StorageError: the level is not finished, or a file is missing or damaged.
         """
-        finished = self.manifest()["finished"]
-        if not 0 <= level < len(finished):
-            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level} yet.")
-        return tuple(load_ticket(self._verified(file, digest)) for file, digest in finished[level].items())
+        return tuple(load_ticket(self._verified(file, digest)) for file, digest in self._finished(level).items())
+
+    def ticket(self, level: int, trial: int = 0) -> Ticket:
+        """Read one trial's ticket of a finished level, and no other file than its own.
+
+        Raises:
+            StorageError: the level is not finished, there is no such trial, or the file is missing or damaged.
+        """
+        files = list(self._finished(level).items())
+        if not 0 <= trial < len(files):
+            trials = f"trials 0 to {len(files) - 1}" if len(files) > 1 else "trial 0 alone"
+            raise StorageError(f"{self.folder} has {trials}; there is no trial {trial}.")
+        return load_ticket(self._verified(*files[trial]))
 
     def check(self, search: Mapping[str, Any]) -> None:
         """Refuse to resume another search than the one that began here.
@@ -141,6 +150,13 @@ class TicketStore:
         if not manifest["finished"]:
             return Stored(initial)
         return Stored(initial, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
+
+    def _finished(self, level: int) -> dict[str, str]:
+        """Return the files of a finished level, trial by trial, and their hashes."""
+        finished: list[dict[str, str]] = self.manifest()["finished"]
+        if not 0 <= level < len(finished):
+            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level} yet.")
+        return finished[level]
 
     @property
     def _manifest_path(self) -> Path:

@@ -55,6 +55,8 @@ ROOMS = """
     analysis.tracing
     analysis.neurons
     analysis.splitting
+    analysis.levels
+    analysis.lifetimes analysis.biases
     analysis
     recipes
     overrides faults
@@ -63,7 +65,7 @@ ROOMS = """
     runs
     experiment
     sweep
-    summary
+    summary structure
     plots.curves plots.splitting
     plots
 """

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import recipes, results, running, sweeping
+from lthprune_cli import analysing, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -28,6 +28,7 @@ app.command("resume")(running.resume)
 app.command("runs")(results.runs)
 app.command("summary")(results.summary)
 app.command("plot")(results.plot)
+app.command("analyze")(analysing.analyze)
 
 
 @app.callback()

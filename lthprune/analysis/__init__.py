@@ -1,23 +1,47 @@
-"""What pruning did to a network: the states of its neurons and parameters, and its splitting."""
+"""What pruning did to a network: the states of its neurons and parameters, level after level, and its splitting."""
 
+from lthprune.analysis.biases import (
+    BiasStatistics,
+    ComatoseBiases,
+    ZombieLives,
+    bias_statistics,
+    comatose_biases,
+    zombie_lives,
+)
 from lthprune.analysis.graph import Graph, Layer
+from lthprune.analysis.levels import BiasStates, TicketStates, pruning_horizon, ticket_states
+from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
 from lthprune.analysis.tracing import trace_graph
 
 __all__ = [
+    "PARAMETER_STATES",
+    "BiasStates",
+    "BiasStatistics",
+    "ComatoseBiases",
     "Coverage",
     "Decidedness",
     "Graph",
     "Layer",
     "LayerStates",
+    "Lifetimes",
     "NetworkStates",
     "NeuronState",
     "Outcome",
     "Splitting",
     "Status",
+    "TicketStates",
+    "ZombieLives",
+    "bias_statistics",
+    "comatose_biases",
     "find_splitting",
+    "neuron_lifetimes",
     "neuron_states",
     "outcome",
+    "parameter_lifetimes",
+    "pruning_horizon",
+    "ticket_states",
     "trace_graph",
+    "zombie_lives",
 ]
