@@ -51,7 +51,7 @@ def summary(
 
 
 def plot(run: RunArgument) -> None:
-    """Draw a run: accuracy over steps, accuracy and step of early stopping over density; PNG and SVG."""
+    """Draw a run as PNG and SVG: accuracies of all trials, and the structure of the first one."""
     from lthprune.plots import save_figures
     from lthprune.runs import Run
 

@@ -1,0 +1,40 @@
+"""Figures of biases over the levels, by the state of the neurons that they belong to."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lthprune.analysis import NeuronState, TicketStates, bias_statistics
+from lthprune.plots.palette import COLOURS
+
+
+def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:
+    """Plot how the unpruned biases of every state's neurons are distributed, level by level.
+
+    A panel for each state that occurs. Lines are medians, dark bands hold the middle half and light ones nine tenths of
+    the biases; below stands how many there are.
+    """
+    statistics = bias_statistics(levels)
+    shown = [state for state in NeuronState if statistics.left[:, state].any()]
+    width = max(1, len(shown))
+    figure = Figure(figsize=(1.2 + 2.2 * max(2, width), 4.2), dpi=150, layout="constrained")
+    figure.suptitle(title)
+    above, below = figure.subplots(2, width, sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
+    numbers = np.array([level.level for level in levels])
+    for upper, lower, state in zip(above, below, shown, strict=False):
+        low, first, median, third, high = statistics.quantiles[:, state].T
+        for bottom, top, alpha in ((low, high, 0.3), (first, third, 0.6)):
+            upper.bar(numbers, top - bottom, bottom=bottom, width=1, color=COLOURS[state], alpha=alpha)
+        upper.plot(numbers, median, color="black", lw=1, marker=".", markersize=3)
+        upper.axhline(0, color="#888888", lw=0.6)
+        upper.use_sticky_edges = False  # bars would have the axis end where they begin
+        upper.set_title(state.name.lower(), fontsize="medium")
+        lower.bar(numbers, statistics.left[:, state], width=0.9, color=COLOURS[state])
+        lower.set_xlabel("level")
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    above[0].set_ylabel("bias")
+    below[0].set_ylabel("number")
+    below[0].set_yscale("symlog", linthresh=10)
+    return figure

@@ -1,0 +1,106 @@
+"""The figures of a run, by name, and how they are saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lthprune.data import shape_of_data
+from lthprune.errors import StorageError
+from lthprune.histories import Histories
+from lthprune.plots.biases import plot_biases
+from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
+from lthprune.plots.inputs import plot_inputs
+from lthprune.plots.lifetimes import plot_lifetimes
+from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
+from lthprune.plots.states import plot_states
+from lthprune.runs import Run
+from lthprune.structure import Structure, analyse, analyse_level
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run as its figures need it: what it measured over all trials, and the structure of its first one."""
+
+    run: Run
+
+    @cached_property
+    def histories(self) -> Histories:
+        """What was measured."""
+        return self.run.histories()
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What became of the neurons and parameters of trial 0, over the finished levels."""
+        return analyse(self.run)
+
+    @property
+    def trials(self) -> str:
+        """A title for what is drawn of all trials."""
+        return f"{self._name}, {len(self.histories.curves['val_acc'])} trials"
+
+    @property
+    def trial(self) -> str:
+        """A title for what is drawn of one trial."""
+        return f"{self._name}, trial {self.structure.trial}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.run.recipe_name}: {self.run.recipe().prune.method.upper()}"
+
+
+def _network(of: Subject) -> Figure | None:
+    """Draw the network of the last level, if a figure has room for it."""
+    last = of.structure.levels[-1]
+    network = analyse_level(of.run, last.level, of.structure.trial).network
+    if sum(len(layer.neurons) for layer in shown_layers(network.graph)) > MOST_NEURONS:
+        return None
+    trained = of.run.tickets.ticket(last.level, of.structure.trial).trained
+    return plot_network(network, trained, f"{of.trial}, level {last.level}, density {last.density:.2%}")
+
+
+def _inputs(of: Subject) -> Figure | None:
+    """Draw the weights that leave every pixel, if the inputs are images and the first layer is dense."""
+    shape, _ = shape_of_data(of.run.recipe().data)
+    heard = any(counts.any() for counts in of.structure.levels[0].fan_out.values())
+    return plot_inputs(of.structure.levels, [shape], of.trial) if heard and len(shape) == 3 else None
+
+
+# What can be drawn of a run; None comes of a figure that does not apply to it.
+FIGURES: dict[str, Callable[[Subject], Figure | None]] = {
+    "accuracy-over-steps": lambda of: plot_accuracy_over_steps(of.histories, of.trials),
+    "accuracy-at-early-stop": lambda of: plot_accuracy_at_early_stop(of.histories, of.trials),
+    "early-stop-steps": lambda of: plot_early_stop_steps(of.histories, of.trials),
+    "states": lambda of: plot_states(of.structure.levels, of.trial),
+    "lifetimes": lambda of: plot_lifetimes(of.structure.levels, of.trial),
+    "biases": lambda of: plot_biases(of.structure.levels, of.trial) if of.structure.levels[0].biases else None,
+    "inputs": _inputs,
+    "network": _network,
+}
+
+
+def save_figures(run: Run) -> list[Path]:
+    """Draw the figures that apply to a run into its ``figures`` folder, as PNG and SVG, and return their paths.
+
+    Raises:
+        StorageError: no level is finished, a file is damaged, or the folder cannot be written.
+    """
+    if not run.tickets.manifest()["finished"]:
+        raise StorageError(f"{run.folder} has no finished level to plot yet; go on with: lthprune resume {run.folder}")
+    subject = Subject(run)
+    folder = run.folder / "figures"
+    paths = []
+    for name, plot in FIGURES.items():
+        figure = plot(subject)
+        if figure is None:
+            continue
+        try:
+            folder.mkdir(exist_ok=True)
+            for ending in ("png", "svg"):
+                paths.append(folder / f"{name}.{ending}")
+                figure.savefig(paths[-1])
+        except OSError as error:
+            raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
+    return paths

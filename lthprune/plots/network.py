@@ -1,0 +1,138 @@
+"""A figure of a network: its neurons in the colours of their states, and the weights that are left."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from lthprune.analysis import Graph, Layer, NetworkStates, NeuronState
+from lthprune.errors import PruningError
+from lthprune.plots.palette import COLOURS, explain_colours
+
+MOST_NEURONS = 2_000  # dots that a figure has room for
+_MOST_LINES = 4_000  # more hide each other
+_TALLEST = 50  # neurons above each other; a layer of more stands in several columns
+_BESIDE = 0.06  # how far such columns are apart, where layers are 1 apart
+_SIGNS = {1: ("#0072B2", "positive weight"), -1: ("#A02020", "negative weight"), 0: ("#888888", "sum")}
+
+
+def plot_network(
+    network: NetworkStates, weights: Mapping[str, Tensor], title: str = "", *, functional: bool = False
+) -> Figure:
+    """Plot a network, layer after layer from left to right: a dot for every neuron, a line for every weight left.
+
+    Lines are blue for positive weights, red for negative ones, and the wider the larger the magnitude; a kernel is one
+    line, of its norm and the sign of its sum. Of more than 4,000 the largest are drawn, and the title says so.
+    In front of a convolution stand the channels of an image, not its pixels.
+
+    Args:
+        network: the states, and who hears whom.
+        weights: values by plain name, as a ticket's ``trained``.
+        title: of the figure.
+        functional: colour neurons by their functional states.
+
+    Raises:
+        PruningError: there are more than 2,000 neurons to draw.
+    """
+    shown = shown_layers(network.graph)
+    size = sum(len(layer.neurons) for layer in shown)
+    if size > MOST_NEURONS:
+        raise PruningError(
+            f"a network of {size:,} neurons is not drawn: beyond {MOST_NEURONS:,} their dots would hide each other. "
+            "plot_states shows how many of them are in each state."
+        )
+    places, centres = _lay_out(shown, network.graph.size)
+    pairs, values = _edges(network.graph, shown, weights)
+    figure = Figure(figsize=(2 + 2.1 * len(shown), 6.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    drawn = np.argsort(np.abs(values))[-_MOST_LINES:]
+    axes.set_title(
+        f"{title}\nthe {len(drawn):,} largest of {len(values):,} weights" if len(drawn) < len(values) else title
+    )
+    _draw_lines(axes, places[pairs[drawn]], values[drawn])
+    states = network.functional if functional else network.structural
+    for layer, centre in zip(shown, centres, strict=True):
+        own = slice(layer.neurons.start, layer.neurons.stop)
+        colours = [COLOURS[NeuronState(state)] for state in states[own]]
+        x, y = places[own].T
+        axes.scatter(x, y, s=np.clip(6000 / size, 12, 90), c=colours, edgecolors="#444444", linewidths=0.2, zorder=2)
+        where = axes.get_xaxis_transform()  # along with the neurons, below all of them
+        axes.text(centre, -0.01, f"{layer.name}\n{len(layer.neurons):,}", transform=where, ha="center", va="top")
+    explain_colours(figure)
+    signs = [Line2D([], [], color=_SIGNS[sign][0], label=_SIGNS[sign][1]) for sign in sorted({*np.sign(values)})]
+    axes.legend(handles=signs, loc="upper right", bbox_to_anchor=(1, 1.08), ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def shown_layers(graph: Graph) -> list[Layer]:
+    """Return the layers that are drawn: all but outputs, which repeat others, and inputs that no weight hears."""
+    heard = {int(number) for layer in graph.layers if layer.edges is not None for number in layer.heard}
+    return [
+        layer
+        for layer in graph.layers
+        if layer.kind != "output" and (layer.kind != "input" or not heard.isdisjoint(layer.neurons))
+    ]
+
+
+def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float]]:
+    """Return where every neuron stands (neurons of the graph, 2), NaN if it does not, and the middle of every layer.
+
+    Neurons stand above each other, the first at the top; those of large layers in several columns.
+    """
+    places = np.full((size, 2), np.nan)
+    centres, left = [], 0.0
+    for layer in layers:
+        number = len(layer.neurons)
+        columns = -(-number // _TALLEST)
+        rows = -(-number // columns)
+        column, row = np.divmod(np.arange(number), rows)
+        height = 1 if columns > 1 else rows / _TALLEST
+        own = places[layer.neurons.start : layer.neurons.stop]
+        own[:, 0] = left + _BESIDE * column
+        own[:, 1] = -height * (row - (rows - 1) / 2) / max(1, rows - 1)
+        width = _BESIDE * (columns - 1)
+        centres.append(left + width / 2)
+        left += 1 + width
+    return places, centres
+
+
+def _edges(graph: Graph, layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Return who is heard and who hears (edges, 2), and the values (edges,), zero where sums hear without weights."""
+    pairs = [layer.pairs() for layer in layers if layer.edges is None and len(layer.heard)]
+    values = [torch.zeros(len(own)) for own in pairs]
+    for place in graph.places:
+        if place.of is None:
+            continue
+        left = place.mask.reshape(*place.mask.shape[:2], -1)  # with all positions of a kernel on one axis
+        kernels = weights[place.name].detach().cpu().float().view_as(left) * left
+        joined = left.any(dim=2)
+        of, to = (own.expand(joined.shape)[joined] for own in (place.of, place.to))
+        pairs.append(torch.stack([of, to], dim=1))
+        values.append((kernels.norm(dim=2) * kernels.sum(dim=2).sign())[joined])
+    shown = torch.zeros(graph.size, dtype=torch.bool)
+    for layer in layers:
+        shown[layer.neurons.start : layer.neurons.stop] = True
+    every, value = torch.cat([torch.empty(0, 2, dtype=torch.long), *pairs]), torch.cat([torch.empty(0), *values])
+    both = shown[every].all(dim=1)
+    return every[both].numpy(), value[both].numpy()
+
+
+def _draw_lines(axes: Axes, ends: np.ndarray, values: np.ndarray) -> None:
+    """Draw lines (lines, 2 ends, 2), thinner and fainter where there are many."""
+    strength = np.abs(values) / (np.abs(values).max(initial=0) or 1)
+    room = np.clip(np.sqrt(100 / max(1, len(values))), 0.15, 1)
+    axes.add_collection(
+        LineCollection(
+            list(ends),
+            colors=[_SIGNS[int(sign)][0] for sign in np.sign(values)],
+            linewidths=room * (0.4 + 3 * strength),
+            alpha=0.25 + 0.6 * room * strength,
+            zorder=1,
+        )
+    )

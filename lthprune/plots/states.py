@@ -1,0 +1,53 @@
+"""Figures of states over the levels: how many neurons and parameters are in each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+
+from lthprune.analysis import Lifetimes, NeuronState, TicketStates, neuron_lifetimes, parameter_lifetimes
+from lthprune.plots.palette import COLOURS, explain_colours
+
+
+def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
+    """Plot how many neurons and parameters are in each state, stacked over the levels.
+
+    Above in numbers, below as shares of what is not pruned. Inputs are not among the neurons; of the parameters those
+    that are pruned are left out, since they would hide the others.
+    """
+    figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(2, 2, sharex=True)
+    numbers = [level.level for level in levels]
+    for column, (what, own) in enumerate(
+        [("neurons", neuron_lifetimes(levels)), ("parameters", parameter_lifetimes(levels))]
+    ):
+        absolute, relative = axes[:, column]
+        left = _without(own, NeuronState.PRUNED)
+        _stack(absolute, numbers, own.counts.T if what == "neurons" else left, own.states)
+        absolute.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        absolute.set_ylabel(what if what == "neurons" else "unpruned parameters")
+        _stack(relative, numbers, left / np.maximum(left.sum(axis=0), 1), own.states)
+        relative.set_ylabel(f"share of unpruned {what}")
+        relative.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        relative.set_xlabel("level")
+        relative.xaxis.set_major_locator(MaxNLocator(integer=True))
+    explain_colours(figure)
+    return figure
+
+
+def _without(lifetimes: Lifetimes, state: NeuronState) -> np.ndarray:
+    """Return the counts (states, levels) of all states but one, which is the last."""
+    kept: np.ndarray = lifetimes.counts.T[[own is not state for own in lifetimes.states]]
+    return kept
+
+
+def _stack(axes: Axes, levels: Sequence[int], counts: np.ndarray, states: Sequence[NeuronState]) -> None:
+    """Draw counts (states, levels) as bars upon each other; bars, since nothing lies between two levels."""
+    bottom = np.zeros(len(levels))
+    for own, state in zip(counts, states, strict=False):
+        axes.bar(levels, own, width=0.9, bottom=bottom, color=COLOURS[state], label=state.name.lower())
+        bottom += own
+    axes.margins(x=0.01)
