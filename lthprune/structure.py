@@ -139,20 +139,30 @@ def analyse_level(run: Run, level: int, trial: int = 0, *, functional: bool = Fa
     Raises:
         StorageError: the folder is no run, the level is not finished, or there is no such trial.
     """
-    model = run.tickets.ticket(level, trial).apply(run.model(trial), "trained")
+    network = network_at(run, level, trial)
     source = 0 if run.recipe().prune.method == "osp" else max(0, level - 1)  # of which the level was pruned
     (*_, own) = _states(run, sorted({source, level}), trial, functional)
-    return LevelStructure(Structure(run.name, trial, functional, (own,)), neuron_states(model, example_of(run)))
+    return LevelStructure(Structure(run.name, trial, functional, (own,)), network)
 
 
-def example_of(run: Run) -> torch.Tensor:
+def network_at(run: Run, level: int, trial: int = 0) -> NetworkStates:
+    """Return the states of one trial's trained network at one level of a run, and who hears whom in it.
+
+    Raises:
+        StorageError: the folder is no run, the level is not finished, or there is no such trial.
+    """
+    ticket = run.tickets.ticket(level, trial)
+    return neuron_states(ticket.apply(run.model(trial), "trained"), _example_of(run))
+
+
+def _example_of(run: Run) -> torch.Tensor:
     """Return an input (1, ...) of zeros of the shape that a run's data have."""
     return torch.zeros(1, *shape_of_data(run.recipe().data)[0])
 
 
 def _states(run: Run, levels: Sequence[int], trial: int, functional: bool) -> tuple[TicketStates, ...]:
     tickets = (run.tickets.ticket(level, trial) for level in levels)
-    return tuple(ticket_states(run.model(trial), tickets, example_of(run), functional=functional))
+    return tuple(ticket_states(run.model(trial), tickets, _example_of(run), functional=functional))
 
 
 def _by_state(states: Sequence[NeuronState], values: Iterable[Any]) -> dict[str, Any]:

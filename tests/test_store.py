@@ -262,3 +262,20 @@ def test_a_store_is_begun_once_and_read_up_to_where_it_is_finished(tmp_path):
     with pytest.raises(StorageError, match="0 finished levels; there is no level 0"):
         store.level(0)
     assert json.loads((tmp_path / "store" / "manifest.json").read_text())["search"] == {"driver": "imp"}
+
+
+def test_one_trials_ticket_is_read_without_those_of_the_others(tmp_path):
+    models = [net("dense", seed) for seed in (0, 1)]
+    trials = imp(models, lambda models: None, levels=1, store=tmp_path)
+    store = TicketStore(tmp_path)
+    (tmp_path / "trial-0" / "level-01.safetensors").unlink()
+    ticket = store.ticket(1, trial=1)
+    assert (ticket.level, ticket.provenance["trial"]) == (1, 1)
+    assert all_bits(ticket.trained) == all_bits(trials[1][1].trained)
+    with pytest.raises(StorageError, match="level-01.safetensors is missing"):
+        store.ticket(1)
+    for trial in (2, -1):
+        with pytest.raises(StorageError, match=f"has trials 0 to 1; there is no trial {trial}"):
+            store.ticket(0, trial)
+    with pytest.raises(StorageError, match="there is no level 2"):
+        store.ticket(2)

@@ -24,12 +24,12 @@ def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:
     above, below = figure.subplots(2, width, sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
     numbers = np.array([level.level for level in levels])
     for upper, lower, state in zip(above, below, shown, strict=False):
+        upper.use_sticky_edges = False  # or the axis ends where bars begin
         low, first, median, third, high = statistics.quantiles[:, state].T
         for bottom, top, alpha in ((low, high, 0.3), (first, third, 0.6)):
             upper.bar(numbers, top - bottom, bottom=bottom, width=1, color=COLOURS[state], alpha=alpha)
         upper.plot(numbers, median, color="black", lw=1, marker=".", markersize=3)
         upper.axhline(0, color="#888888", lw=0.6)
-        upper.use_sticky_edges = False  # bars would have the axis end where they begin
         upper.set_title(state.name.lower(), fontsize="medium")
         lower.bar(numbers, statistics.left[:, state], width=0.9, color=COLOURS[state])
         lower.set_xlabel("level")

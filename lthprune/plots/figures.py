@@ -17,7 +17,7 @@ from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
 from lthprune.plots.states import plot_states
 from lthprune.runs import Run
-from lthprune.structure import Structure, analyse, analyse_level
+from lthprune.structure import Structure, analyse, network_at
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Subject:
 def _network(of: Subject) -> Figure | None:
     """Draw the network of the last level, if a figure has room for it."""
     last = of.structure.levels[-1]
-    network = analyse_level(of.run, last.level, of.structure.trial).network
+    network = network_at(of.run, last.level, of.structure.trial)
     if sum(len(layer.neurons) for layer in shown_layers(network.graph)) > MOST_NEURONS:
         return None
     trained = of.run.tickets.ticket(last.level, of.structure.trial).trained
