@@ -15,19 +15,36 @@ from lthprune.analysis import (
     Lifetimes,
     NetworkStates,
     NeuronState,
+    Splitting,
     TicketStates,
     ZombieLives,
     bias_statistics,
     comatose_biases,
+    find_splitting,
     neuron_lifetimes,
     neuron_states,
     parameter_lifetimes,
     ticket_states,
     zombie_lives,
 )
-from lthprune.data import shape_of_data
+from lthprune.data import shape_of_data, tasks_of
 from lthprune.errors import StorageError
 from lthprune.runs import Run
+
+
+@dataclass(frozen=True, eq=False)
+class LevelSplitting:
+    """How far a trial's network has split into its tasks at a level, and what it is worth to each.
+
+    Attributes:
+        left: how many prunable weights there are.
+        splitting: of the network's structure.
+        test_acc: the tasks' accuracies on test data, in [0, 1], at the early-stopping step, by name.
+    """
+
+    left: int
+    splitting: Splitting
+    test_acc: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +56,14 @@ class Structure:
         trial: which of its trials.
         functional: whether states are the functional ones, or else the structural ones.
         levels: the states at every level.
+        splittings: how far the network has split at every level; none where there is one task alone.
     """
 
     run: str
     trial: int
     functional: bool
     levels: tuple[TicketStates, ...]
+    splittings: tuple[LevelSplitting, ...] = ()
 
     @cached_property
     def neurons(self) -> Lifetimes:
@@ -80,6 +99,7 @@ class Structure:
                 "trial": self.trial,
                 "states": words,
                 "levels": [self._describe_level(place) for place in range(len(self.levels))],
+                "splittings": [_describe_splitting(each) for each in self.splittings],
                 "flows": {"neurons": _flows(self.neurons), "parameters": _flows(self.parameters)},
                 "zombies": vars(self.zombies) | {"correlation": self.zombies.correlation},
                 "comatose_biases": self.comatose_biases and self.comatose_biases._asdict(),
@@ -117,7 +137,7 @@ class LevelStructure:
         """Return all that was counted and every neuron's state, as nested plain values; what is not known is None."""
         described = self.structure.describe()
         (level,) = described["levels"]
-        whose = {name: described[name] for name in ("run", "trial", "states")}
+        whose = {name: described[name] for name in ("run", "trial", "states", "splittings")}
         return {**whose, **level, "network": json.loads(self.network.to_json())}
 
 
@@ -130,7 +150,8 @@ def analyse(run: Run, trial: int = 0, *, functional: bool = False) -> Structure:
     finished = len(run.tickets.manifest()["finished"])
     if not finished:
         raise StorageError(f"no level of {run.folder} is finished yet; go on with: lthprune resume {run.folder}")
-    return Structure(run.name, trial, functional, _states(run, range(finished), trial, functional))
+    states = _states(run, range(finished), trial, functional)
+    return Structure(run.name, trial, functional, states, split_levels(run, range(finished), trial))
 
 
 def analyse_level(run: Run, level: int, trial: int = 0, *, functional: bool = False) -> LevelStructure:
@@ -142,7 +163,7 @@ def analyse_level(run: Run, level: int, trial: int = 0, *, functional: bool = Fa
     network = network_at(run, level, trial)
     source = 0 if run.recipe().prune.method == "osp" else max(0, level - 1)  # of which the level was pruned
     (*_, own) = _states(run, sorted({source, level}), trial, functional)
-    return LevelStructure(Structure(run.name, trial, functional, (own,)), network)
+    return LevelStructure(Structure(run.name, trial, functional, (own,), split_levels(run, [level], trial)), network)
 
 
 def network_at(run: Run, level: int, trial: int = 0) -> NetworkStates:
@@ -155,6 +176,27 @@ def network_at(run: Run, level: int, trial: int = 0) -> NetworkStates:
     return neuron_states(ticket.apply(run.model(trial), "trained"), _example_of(run))
 
 
+def split_levels(run: Run, levels: Iterable[int], trial: int = 0) -> tuple[LevelSplitting, ...]:
+    """Return how far one trial's network has split at some levels of a run; nothing where there is one task alone.
+
+    Raises:
+        StorageError: the folder is no run, a level is not finished, or there is no such trial.
+    """
+    recipe = run.recipe()
+    tasks = tasks_of(recipe.data)
+    if len(tasks) < 2:
+        return ()
+    model, example = run.model(trial), _example_of(run)
+    found = []
+    for level in levels:
+        ticket = run.tickets.ticket(level, trial)
+        states = neuron_states(model, example, masks=ticket.masks)
+        accuracies = {name: each["test_acc"] for name, each in ticket.metrics["tasks"].items()}
+        splitting = find_splitting(states, tasks, coverage=recipe.run.coverage)
+        found.append(LevelSplitting(ticket.left, splitting, accuracies))
+    return tuple(found)
+
+
 def _example_of(run: Run) -> torch.Tensor:
     """Return an input (1, ...) of zeros of the shape that a run's data have."""
     return torch.zeros(1, *shape_of_data(run.recipe().data)[0])
@@ -163,6 +205,13 @@ def _example_of(run: Run) -> torch.Tensor:
 def _states(run: Run, levels: Sequence[int], trial: int, functional: bool) -> tuple[TicketStates, ...]:
     tickets = (run.tickets.ticket(level, trial) for level in levels)
     return tuple(ticket_states(run.model(trial), tickets, _example_of(run), functional=functional))
+
+
+def _describe_splitting(level: LevelSplitting) -> dict[str, Any]:
+    """Return a level's splitting but for the component of every neuron."""
+    split = {name: value for name, value in vars(level.splitting).items() if name != "components"}
+    decidedness = [vars(layer) for layer in level.splitting.decidedness]
+    return split | {"decidedness": decidedness, "left": level.left, "test_acc": level.test_acc}
 
 
 def _by_state(states: Sequence[NeuronState], values: Iterable[Any]) -> dict[str, Any]:
@@ -178,7 +227,7 @@ def _plain(value: Any) -> Any:
     """Return a value as JSON has it: arrays as lists, and None for what is no finite number."""
     if isinstance(value, Mapping):
         return {name: _plain(own) for name, own in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(own) for own in value]
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())

@@ -1,12 +1,14 @@
 """What came out of a run, level by level, and of a sweep, cell by cell."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
+from lthprune.analysis import Outcome, outcome
 from lthprune.errors import StorageError
 from lthprune.runs import Run
+from lthprune.structure import LevelSplitting, split_levels
 from lthprune.sweep import Cell, Sweep
 
 
@@ -71,17 +73,30 @@ def smallest_winning(levels: list[LevelSummary]) -> LevelSummary | None:
 class CellSummary:
     """One cell of a sweep: its finished levels, and how long they took, in seconds; None where that is not known.
 
-    What becomes of every trial of a cell belongs here, too, to be counted over the trials.
+    ``splittings`` say of every trial how far its network has split at each level; none where there is one task alone.
     """
 
     cell: Cell
     levels: list[LevelSummary]
     seconds: float | None
+    splittings: list[tuple[LevelSplitting, ...]] = field(default_factory=list)
 
     @property
     def winner(self) -> LevelSummary | None:
         """The smallest winning ticket, if there is one."""
         return smallest_winning(self.levels)
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many trials came to which end; nothing where there is one task alone."""
+        ends = [outcome([level.splitting.status for level in trial]) for trial in self.splittings if trial]
+        return {end: ends.count(end) for end in get_args(Outcome) if ends}
+
+    @property
+    def separated(self) -> list[LevelSplitting]:
+        """Of every trial that separated, the first level at which it was separated."""
+        found = [[level for level in trial if level.splitting.status == "separated"] for trial in self.splittings]
+        return [levels[0] for levels in found if levels]
 
 
 def summarise_sweep(sweep: Sweep) -> list[CellSummary]:
@@ -96,7 +111,9 @@ def _summarise_cell(cell: Cell) -> CellSummary:
         seconds = sum(cell.run.environment()["seconds_per_level"].values())
     except (StorageError, KeyError):
         seconds = None  # it is an account, and nothing that a summary depends on
-    return CellSummary(cell, summarise(cell.run), seconds)
+    levels = range(cell.run.tickets.finished)
+    splittings = [split_levels(cell.run, levels, trial) for trial in range(cell.recipe.run.trials)]
+    return CellSummary(cell, summarise(cell.run), seconds, splittings)
 
 
 def _spread(values: np.ndarray) -> Spread:

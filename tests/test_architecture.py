@@ -65,7 +65,8 @@ ROOMS = """
     runs
     experiment
     sweep
-    summary structure
+    structure
+    summary
     plots.curves plots.palette
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots.figures

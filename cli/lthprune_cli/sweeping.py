@@ -92,12 +92,42 @@ def print_sweep(sweep: "Sweep") -> None:
         "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
         "chosen on validation accuracy; where there is none, the last level is shown."
     )
+    if any(row.outcomes for row in rows):
+        _print_splitting(rows, axes)
     finished = sum(row.cell.finished for row in rows)
     if finished == len(rows):
         console.print("All cells are finished.")
     else:
         console.print(f"{finished} of {len(rows)} cells are finished; go on with:", highlight=False)
         console.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+
+
+def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) -> None:
+    """Print what became of the networks of every cell's trials, and where they separated."""
+    console = Console()
+    table = Table(title="Networks, by what became of them", title_justify="left", box=box.SIMPLE, padding=0)
+    for header in axes or {"cell": []}:
+        table.add_column(header, justify="right", no_wrap=True)
+    for column in ("inter-\nconnected", "sepa-\nrated", "separated,\ndegraded", "\ndegraded"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("separated at\nweights", "lowest task\ntest acc %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for at, row in enumerate(rows):
+        weights = [level.left for level in row.separated]
+        lowest = [100 * min(level.test_acc.values()) for level in row.separated]
+        table.add_row(
+            *[values[at] for values in axes.values()] or [str(at + 1)],
+            *(str(number) for number in row.outcomes.values() or [""] * 4),
+            f"{min(weights):,}-{max(weights):,}" if weights else "",
+            f"{min(lowest):.2f}-{max(lowest):.2f}" if lowest else "",
+        )
+    console.print(table)
+    console.print(
+        "Separated, degraded: a network that was separated before it degraded. The last two columns are ranges over "
+        "the trials that separated, at the first level at which they did: weights left, and the accuracy of the task "
+        "that fares worst.",
+        highlight=False,
+    )
 
 
 def _axes(rows: "Sequence[CellSummary]", width: int) -> dict[str, list[str]]:
