@@ -15,7 +15,9 @@ from lthprune_cli.results import RunArgument
 
 if TYPE_CHECKING:
     from lthprune.analysis import NeuronState
-    from lthprune.structure import LevelStructure, Structure
+    from lthprune.structure import LevelSplitting, LevelStructure, Structure
+
+_MOST_COMPONENTS = 10  # rows of a table
 
 
 def analyze(
@@ -62,6 +64,22 @@ def _over_levels(structure: "Structure") -> Iterator[Table | str]:
         yield table
     yield "Inputs are not among the neurons. The horizon is the smallest magnitude of the\nweights that a pruning kept."
     yield from _bias_observations(structure)
+    if structure.splittings:
+        names = structure.splittings[0].splitting.tasks
+        table = _table("Splitting", ["level", "weights", "status", "metric", "distance", *(f"{n} %" for n in names)])
+        for (number, _), split in zip(levels, structure.splittings, strict=True):
+            table.add_row(number, f"{split.left:,}", *_splitting(split))
+        yield table
+        yield (
+            "The metric counts the splits still needed, and is below zero once a task is\ndegraded; the distance is "
+            "that of the coverage to the identity. Accuracies are\non test data."
+        )
+
+
+def _splitting(level: "LevelSplitting") -> list[str]:
+    split = level.splitting
+    accuracies = [f"{100 * level.test_acc[task]:.2f}" for task in split.tasks]
+    return [split.status, f"{split.metric:.3g}", f"{split.distance:.2f}", *accuracies]
 
 
 def _at_level(at_level: "LevelStructure") -> Iterator[Table | str]:
@@ -89,6 +107,25 @@ def _at_level(at_level: "LevelStructure") -> Iterator[Table | str]:
             moments = (biases.mean, biases.deviation)
             shown = (_number(each[0, state]) for each in moments)
             table.add_row(state.name.lower(), *_counts(each[0, state] for each in numbers), *shown)
+    yield table
+    for splitting in structure.splittings:
+        yield from _split_at_level(splitting)
+
+
+def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
+    """Yield what every component covers of the tasks, and how far layers belong to one."""
+    split = level.splitting
+    yield f"{split.status.capitalize()}: metric {split.metric:.3g}, distance to the identity {split.distance:.2f}."
+    table = _table("Coverage of the tasks", ["component", "neurons", *split.tasks])
+    for component, (size, covered) in enumerate(zip(split.sizes, split.coverage, strict=True)):
+        if component < _MOST_COMPONENTS:
+            table.add_row(str(component), f"{size:,}", *(f"{each:.0%}" for each in covered))
+    yield table
+    if len(split.coverage) > _MOST_COMPONENTS:
+        yield f"{len(split.coverage) - _MOST_COMPONENTS:,} smaller components are left out."
+    table = _table("Neurons of one task alone", ["layer", "by what they hear", "by whom they speak to"])
+    for layer in split.decidedness:
+        table.add_row(layer.layer, _percent(layer.by_inputs), _percent(layer.by_outputs))
     yield table
 
 

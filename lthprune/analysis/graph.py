@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 LayerKind = Literal["input", "dense", "conv", "sum", "mix", "output"]
+WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv")
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value to compare by

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lthprune.analysis.graph import Graph, LayerKind
+from lthprune.analysis.graph import WEIGHTED, Graph, LayerKind
 from lthprune.analysis.tracing import trace_graph
 
-_REPORTED: tuple[LayerKind, ...] = ("input", "dense", "conv")
+_REPORTED: tuple[LayerKind, ...] = ("input", *WEIGHTED)
 
 
 class NeuronState(IntEnum):
@@ -204,7 +204,7 @@ def neuron_states(
 
     frozen = speaks & ~hears & ~graph.backward(outputs, lambda layer: hears[layer.heard, 0] | layer.steep)
     gone = ~speaks & ~biased & ~graph.next(everyone) & ~graph.previous(everyone)
-    gone &= torch.isin(torch.arange(graph.size), torch.cat([graph.numbers("dense"), graph.numbers("conv")]))[:, None]
+    gone &= torch.isin(torch.arange(graph.size), torch.cat([graph.numbers(kind) for kind in WEIGHTED]))[:, None]
     for states in (structural, functional):
         states[gone] = NeuronState.PRUNED
     constant = torch.where(hears[:, 0], torch.nan, graph.constants)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lthprune.analysis.graph import Graph, LayerKind
+from lthprune.analysis.graph import WEIGHTED, Graph, LayerKind
 from lthprune.analysis.neurons import NetworkStates, NeuronState
 from lthprune.arguments import check_word
 from lthprune.data import Task
@@ -40,6 +40,7 @@ class Splitting:
         tasks: their names.
         components: (neurons of the graph,), the connected component of the alive graph that a neuron belongs to, -1 for
             what is not alive; the largest is 0.
+        sizes: (components,), how many neurons each has, inputs and sums not counted.
         coverage: (components, tasks), in [0, 1]: covered inputs/all times covered outputs/all, or covered outputs/all
             where outputs alone count.
         status: ``interconnected``, ``separated`` (every task is fully covered, and no component has inputs or outputs
@@ -54,6 +55,7 @@ class Splitting:
 
     tasks: tuple[str, ...]
     components: np.ndarray
+    sizes: np.ndarray
     coverage: np.ndarray
     status: Status
     metric: float
@@ -106,6 +108,7 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
     return Splitting(
         tasks=tuple(task.name for task in tasks),
         components=components,
+        sizes=np.bincount(components[alive & _weighted(graph)], minlength=number),
         coverage=covered,
         status="degraded" if not full else "separated" if groups == len(tasks) else "interconnected",
         metric=float(len(tasks) - groups) if full else potential - 1,
@@ -166,6 +169,14 @@ def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
     return np.where(alive, place[labels], -1), len(found)
 
 
+def _weighted(graph: Graph) -> np.ndarray:
+    """Return which neurons (neurons of the graph,) have weights."""
+    weighted = np.zeros(graph.size, dtype=bool)
+    for kind in WEIGHTED:
+        weighted[graph.numbers(kind).numpy()] = True
+    return weighted
+
+
 def _per_component(components: np.ndarray, members: np.ndarray, number: int) -> np.ndarray:
     """Return how many neurons of each task (neurons, tasks) every component has, (components, tasks)."""
     counts = np.zeros((number, members.shape[1]), dtype=np.int64)
@@ -198,7 +209,7 @@ def _decidedness(graph: Graph, alive: np.ndarray, inputs: Tensor, outputs: Tenso
         Decidedness(layer.name, _fraction(by_inputs[own][alive[own]]), _fraction(by_outputs[own][alive[own]]))
         for layer in graph.layers
         for own in [slice(layer.neurons.start, layer.neurons.stop)]
-        if layer.kind in ("dense", "conv")
+        if layer.kind in WEIGHTED
     )
 
 

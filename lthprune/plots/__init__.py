@@ -7,6 +7,7 @@ from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import plot_network
 from lthprune.plots.palette import COLOURS
+from lthprune.plots.splitting import plot_coverage, plot_decidedness
 from lthprune.plots.states import plot_states
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "plot_accuracy_at_early_stop",
     "plot_accuracy_over_steps",
     "plot_biases",
+    "plot_coverage",
+    "plot_decidedness",
     "plot_early_stop_steps",
     "plot_inputs",
     "plot_lifetimes",

@@ -1,12 +1,13 @@
 """The figures of a run, by name, and how they are saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lthprune.analysis import Splitting
 from lthprune.data import shape_of_data
 from lthprune.errors import StorageError
 from lthprune.histories import Histories
@@ -15,6 +16,7 @@ from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_ove
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
+from lthprune.plots.splitting import plot_coverage, plot_decidedness
 from lthprune.plots.states import plot_states
 from lthprune.runs import Run
 from lthprune.structure import Structure, analyse, network_at
@@ -68,6 +70,12 @@ def _inputs(of: Subject) -> Figure | None:
     return plot_inputs(of.structure.levels, [shape], of.trial) if heard and len(shape) == 3 else None
 
 
+def _split(of: Subject, plot: Callable[[Sequence[Splitting], Sequence[int], str], Figure]) -> Figure | None:
+    """Draw how the network splits, if there are several tasks."""
+    levels = of.structure.splittings
+    return plot([level.splitting for level in levels], [level.left for level in levels], of.trial) if levels else None
+
+
 # What can be drawn of a run; None comes of a figure that does not apply to it.
 FIGURES: dict[str, Callable[[Subject], Figure | None]] = {
     "accuracy-over-steps": lambda of: plot_accuracy_over_steps(of.histories, of.trials),
@@ -77,6 +85,8 @@ FIGURES: dict[str, Callable[[Subject], Figure | None]] = {
     "lifetimes": lambda of: plot_lifetimes(of.structure.levels, of.trial),
     "biases": lambda of: plot_biases(of.structure.levels, of.trial) if of.structure.levels[0].biases else None,
     "inputs": _inputs,
+    "coverage": lambda of: _split(of, plot_coverage),
+    "decidedness": lambda of: _split(of, plot_decidedness),
     "network": _network,
 }
 

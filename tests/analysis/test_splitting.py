@@ -69,6 +69,8 @@ def test_components_and_what_they_cover_are_those_that_networkx_finds(masks):
     assert len(split.coverage) == len(found)
     assert sorted(split.coverage.tolist()) == covered
     assert (split.components >= 0).sum() == len(alive) + sum(node[0] == "3" for node in alive)  # and where they end
+    hidden = [sum(node[0] != "0" for node in each) for each in found]
+    assert sorted(split.sizes) == sorted(hidden)
     assert sorted(np.bincount(split.components[split.components >= 0]), reverse=True) == list(
         np.bincount(split.components[split.components >= 0])
     )
