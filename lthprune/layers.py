@@ -99,8 +99,8 @@ def trajectory_of(recipe: Recipe, table: LayerTable) -> Trajectory | None:
     return Trajectory.through(weights=left[0], levels=levels, target=left[-1])
 
 
-def extensions_of(table: LayerTable, trajectory: Trajectory, most: int = 5) -> list[Extension]:
-    """Return what a recipe's perceptron becomes when it is extended once, twice, ... along its trajectory.
+def extensions_of(table: LayerTable, trajectory: Trajectory) -> list[Extension]:
+    """Return what a recipe's perceptron becomes when it is extended once, twice, ... five times along its trajectory.
 
     Empty where the network is no perceptron with hidden layers of one size, or is not pruned as a whole.
 
@@ -119,7 +119,7 @@ def extensions_of(table: LayerTable, trajectory: Trajectory, most: int = 5) -> l
         return []
     if trajectory.weights != count_parameters(sizes, bias=bias):
         return []
-    larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, most + 1)]
+    larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, 6)]
     return [
         Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
         for times, each in larger

@@ -138,7 +138,9 @@ def begin_sweep(
     tables, where = read_recipe(recipe)
     find_device(device)
     _check_axes(over, settings)
-    axes = {key: [absolute_name(v) if key == "data.name" else v for v in values] for key, values in over.items()}
+    axes = {key: list(values) for key, values in over.items()}
+    if "data.name" in axes:
+        axes["data.name"] = [absolute_name(str(name)) for name in axes["data.name"]]
     folder = new_folder(out, name)
     cells = _grid(folder, tables, where, settings, axes)
     load = lru_cache(maxsize=1)(load_data)
