@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lthprune.analysis import outcome
 from lthprune.errors import StorageError
 from lthprune.experiment import Watcher, run_recipe
 from lthprune.runs import Run
-from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
+from lthprune.structure import split_levels
+from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
+from lthprune.sweep import begin_sweep, run_sweep
 from lthprune.training import early_stopping_index
 from tests.tiny import joined, tiny
 
@@ -75,3 +78,38 @@ def test_each_tasks_test_accuracy_is_summed_up_by_its_name(tmp_path: Path) -> No
         mean = np.mean([spread.mean for spread in level.task_test_acc.values()])
         assert mean == pytest.approx(level.test_acc.mean)
     assert not summarise(run_recipe(tiny(), "tiny", out=tmp_path))[0].task_test_acc
+
+
+TOYS = [
+    "train.steps=4",
+    "prune.min_survivors=1",
+    "train.batch_size=60",
+    "data.validation=200",
+    "prune.levels=6",
+    "prune.target=8",
+]
+
+
+def test_what_became_of_every_trials_network_is_counted_cell_by_cell(tmp_path: Path) -> None:
+    axes = {"model.hidden": [4, 6], "run.seed": [0, 1, 2]}
+    for row in summarise_sweep(run_sweep(begin_sweep("moons-circles", axes, TOYS, out=tmp_path))):
+        run = row.cell.run
+        trials = [split_levels(run, range(7), trial) for trial in range(3)]
+        ends = [outcome([level.splitting.status for level in levels]) for levels in trials]
+        assert sum(row.outcomes.values()) == 3
+        assert {end: number for end, number in row.outcomes.items() if number} == {end: ends.count(end) for end in ends}
+        assert len(row.separated) == sum("separated" in end for end in ends)
+        for levels, tickets in zip(
+            trials, zip(*(run.tickets.level(level) for level in range(7)), strict=True), strict=True
+        ):
+            assert [level.left for level in levels] == [ticket.left for ticket in tickets]
+            assert [level.test_acc["moons"] for level in levels] == [
+                ticket.metrics["tasks"]["moons"]["test_acc"] for ticket in tickets
+            ]
+
+
+def test_a_cell_of_one_task_has_nothing_to_split_into(tmp_path: Path) -> None:
+    short = ["train.steps=4", "prune.levels=1"]
+    (row,) = summarise_sweep(run_sweep(begin_sweep("lenet-digits", {"run.seed": [0]}, short, out=tmp_path)))
+    assert row.outcomes == {}
+    assert row.separated == []

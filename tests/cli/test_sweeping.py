@@ -138,3 +138,16 @@ def test_a_damaged_sweep_ends_with_one_paragraph(cli: Cli, finished: Sweep, tmp_
     result = cli(verb, copy)
     assert (result.code, result.err.startswith("Error: ")) == (2, True)
     assert "1-hidden-8" in "".join(result.err.split())
+
+
+def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> None:
+    short = ("train.steps=4", "data.validation=200", "prune.levels=6", "prune.target=8", "prune.min_survivors=1")
+    settings = [word for setting in short for word in ("--set", setting)]
+    result = cli("sweep", "moons-circles", "--over", "model.hidden=[4, 6]", "--over", "run.seed=0..2", *settings)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    (folder,) = Path("sweeps").iterdir()
+    table = result.out.partition("Networks, by what became of them")[2]
+    rows = [line.split() for line in table.splitlines() if line.split()[:1] in (["4"], ["6"])]
+    for row, cell in zip(rows, summarise_sweep(Sweep(folder)), strict=True):
+        assert row[1:5] == [str(number) for number in cell.outcomes.values()]
+    assert "separated before it degraded" in " ".join(table.split())
