@@ -44,11 +44,12 @@ def analyze(
     if json_file == "-":
         typer.echo(json.dumps(described, indent=1))
         return
+    if json_file is not None:
+        _write(Path(json_file), described)
     console = Console()
     for part in shown:
         console.print(part, highlight=False)
     if json_file is not None:
-        _write(Path(json_file), described)
         console.print(f"Written to {json_file}", highlight=False, soft_wrap=True)
 
 
@@ -131,7 +132,7 @@ def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
 
 def _bias_observations(structure: "Structure") -> Iterator[str]:
     first, last = structure.biases.fraction_negative[[0, -1]]
-    yield f"Negative are {_percent(first)} of the biases at the first level, {_percent(last)} at the last."
+    yield f"{_percent(first)} of the biases are negative at the first level, {_percent(last)} at the last."
     zombies = structure.zombies
     text = f"Zombies at some level: {len(zombies.bias):,}; at the last: {(~zombies.ended).sum():,}."
     if not isnan(zombies.correlation):
@@ -175,7 +176,7 @@ def _number(value: float) -> str:
 
 
 def _percent(fraction: float) -> str:
-    return "none" if isnan(fraction) else f"{fraction:.0%}"
+    return "None" if isnan(fraction) else f"{fraction:.0%}"
 
 
 def _write(path: Path, described: dict[str, Any]) -> None:

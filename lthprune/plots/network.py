@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
@@ -127,12 +128,8 @@ def _draw_lines(axes: Axes, ends: np.ndarray, values: np.ndarray) -> None:
     """Draw lines (lines, 2 ends, 2), thinner and fainter where there are many."""
     strength = np.abs(values) / (np.abs(values).max(initial=0) or 1)
     room = np.clip(np.sqrt(100 / max(1, len(values))), 0.15, 1)
-    axes.add_collection(
-        LineCollection(
-            list(ends),
-            colors=[_SIGNS[int(sign)][0] for sign in np.sign(values)],
-            linewidths=room * (0.4 + 3 * strength),
-            alpha=0.25 + 0.6 * room * strength,
-            zorder=1,
-        )
-    )
+    colours = [
+        to_rgba(_SIGNS[int(sign)][0], alpha)
+        for sign, alpha in zip(np.sign(values), 0.25 + 0.6 * room * strength, strict=True)
+    ]
+    axes.add_collection(LineCollection(list(ends), colors=colours, linewidths=room * (0.4 + 3 * strength), zorder=1))

@@ -11,7 +11,7 @@ from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
 TINY = [word for setting in SETTINGS for word in ("--set", setting)]
-VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot"]
+VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze"]
 
 FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown recipe": (["run", "lenet-digist"], "did you mean 'lenet-digits'?"),
@@ -56,6 +56,7 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "runs of nowhere": (["runs", "--out", "nowhere"], "nowhere is not there. Name a folder of runs"),
     "runs of a file": (["runs", "--out", "/etc/passwd"], "/etc/passwd is a file. Name a folder of runs"),
     "plotted nothing": (["plot", "nowhere"], "nowhere"),
+    "analysed nothing": (["analyze", "nowhere"], "holds no run"),
 }
 
 

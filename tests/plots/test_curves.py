@@ -1,20 +1,13 @@
-import shutil
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lthprune.errors import StorageError
-from lthprune.experiment import run_recipe
 from lthprune.histories import Histories
-from lthprune.plots import FIGURES, save_figures
 from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
-from lthprune.runs import Run
-from tests.tiny import tiny
 
 STEPS = [10, 20, 30, 40]
 
@@ -91,11 +84,11 @@ def test_values_at_early_stopping_are_drawn_over_density_with_their_spread(
     assert len(dashed) == len(labels)
 
 
-@pytest.mark.parametrize("plot", FIGURES.values())
+@pytest.mark.parametrize("plot", [plot_accuracy_over_steps, plot_accuracy_at_early_stop, plot_early_stop_steps])
 @pytest.mark.parametrize(
     "case", ["one level", "one trial", "unfinished", "stopped early", "one evaluation", "constant"]
 )
-def test_every_figure_can_be_drawn_of_any_run(tmp_path: Path, plot: object, case: str) -> None:
+def test_every_curve_can_be_drawn_of_any_run(tmp_path: Path, plot: object, case: str) -> None:
     assert callable(plot)
     made = {
         "one level": lambda: histories(levels=0),
@@ -115,32 +108,3 @@ def test_every_figure_can_be_drawn_of_any_run(tmp_path: Path, plot: object, case
     image = imread(tmp_path / "figure.png")
     assert image.shape == (630, 1125, 4)
     assert image[..., :3].std() > 0.01
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_recipe(tiny(), "tiny", out=tmp_path_factory.mktemp("runs"))
-
-
-def test_a_runs_figures_are_saved_as_png_and_svg_and_matplotlibs_settings_stay(run: Run) -> None:
-    before = dict(mpl.rcParams)
-    paths = save_figures(run)
-    assert dict(mpl.rcParams) == before
-    assert sorted(path.name for path in paths) == sorted(f"{name}.{end}" for name in FIGURES for end in ("png", "svg"))
-    for path in paths:
-        assert path.parent == run.folder / "figures"
-        begins = path.read_bytes()[:200]
-        assert begins.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in begins
-    assert save_figures(run) == paths
-
-
-def test_figures_of_an_unfinished_run_and_into_a_blocked_folder_are_refused(run: Run, tmp_path: Path) -> None:
-    copy = Run(shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("figures")))
-    (copy.folder / "figures").touch()
-    with pytest.raises(StorageError, match="cannot write into"):
-        save_figures(copy)
-    manifest = copy.folder / "manifest.json"
-    text = manifest.read_text()
-    manifest.write_text(text[: text.index('"finished"')] + '"finished": []}')
-    with pytest.raises(StorageError, match="no finished level"):
-        save_figures(copy)

@@ -1,0 +1,129 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lthprune.experiment import run_recipe
+from lthprune.runs import Run
+from lthprune.structure import analyse, analyse_level
+from tests.cli.conftest import Cli, Result
+from tests.tiny import tiny
+
+
+@pytest.fixture(scope="session")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with few weights left at its last level; not to be changed."""
+    settings = (
+        'model.activation="relu"',
+        'prune.scope="global"',
+        "prune.densities=[0.3, 0.03]",
+        'prune.bias="together"',
+    )
+    return run_recipe(tiny(*settings), "sparse", out=tmp_path_factory.mktemp("runs"))
+
+
+def rows(result: Result) -> list[list[str]]:
+    """The words of the lines that end in figures: rows of tables."""
+    return [line.split() for line in result.out.splitlines() if line.split() and line.split()[-1][0].isdigit()]
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_analyze_shows_neurons_and_parameters_by_state_level_by_level(functional: bool, sparse: Run, cli: Cli) -> None:
+    result = cli("analyze", sparse.folder, "--trial", 1, *(["--functional"] if functional else []))
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    structure = analyse(sparse, 1, functional=functional)
+    kind = "functional" if functional else "structural"
+    assert result.out.startswith(f"{sparse.name}, trial 1: {kind} states")
+    levels = [row for row in rows(result) if row[0].isdigit()]
+    assert len(levels) == 6
+    for place, level in enumerate(structure.levels):
+        first = [str(place), f"{level.density:.2%}"]
+        assert levels[place] == first + [f"{number:,}" for number in structure.neurons.counts[place]]
+        horizon = [f"{level.smallest_kept:.4f}"] if place else []
+        assert levels[3 + place] == first + [f"{number:,}" for number in structure.parameters.counts[place]] + horizon
+
+
+def test_analyze_says_what_there_is_to_say_of_biases(sparse: Run, cli: Cli) -> None:
+    words = " ".join(cli("analyze", sparse.folder).out.split())
+    structure = analyse(sparse)
+    first, last = structure.biases.fraction_negative[[0, -1]]
+    assert f"{first:.0%} of the biases are negative at the first level, {last:.0%} at the last." in words
+    assert (
+        f"Zombies at some level: {len(structure.zombies.bias)}; at the last: {(~structure.zombies.ended).sum()}."
+        in words
+    )
+    assert structure.comatose_biases is not None
+    assert f"Comatose neurons: {sum(structure.comatose_biases)}." in words
+
+
+def test_analyze_of_a_run_that_prunes_no_bias_says_so(finished: Run, cli: Cli) -> None:
+    result = cli("analyze", finished.folder)
+    assert (result.code, result.narrow) == (0, True)
+    assert result.out.endswith("Zombies at some level: 0; at the last: 0.\nNo bias is pruned.\n")
+
+
+def test_analyze_of_a_level_shows_it_layer_by_layer(sparse: Run, cli: Cli) -> None:
+    result = cli("analyze", sparse.folder, "--level", 2)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    at_level = analyse_level(sparse, 2)
+    (states,) = at_level.structure.levels
+    assert f"trial 0: structural states of level 2, density {states.density:.2%}" in " ".join(result.out.split())
+    shown = {row[0]: row[1:] for row in rows(result)}
+    for layer in at_level.network.layers:
+        counts = at_level.network.count_neurons()[layer.name].values()
+        assert shown[layer.name] == [*map(str, counts), str(layer.frozen.sum())]
+    for name, counts in at_level.network.count_parameters().items():
+        five = [f"{number:,}" for state, number in counts.items() if state.name != "COMATOSE"]
+        horizon = [] if states.horizon[name] != states.horizon[name] else [f"{states.horizon[name]:.4f}"]
+        assert shown[name] == five + horizon
+    assert sum(int(shown[state][0]) for state in ("alive", "comatose", "unproductive", "pruned") if state in shown) > 0
+
+
+def test_analyze_of_a_large_run_fits_into_80_columns(tmp_path: Path, cli: Cli) -> None:
+    run = run_recipe(tiny("model.dense=[2800, 400]", "train.steps=2", "run.trials=1"), "big", out=tmp_path)
+    for arguments, number in (((), "1,306,410"), (("--level", 2), "3,210")):
+        result = cli("analyze", run.folder, *arguments)
+        assert (result.code, result.narrow) == (0, True)
+        assert number in result.out
+
+
+@pytest.mark.parametrize("level", [None, 1])
+def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: Cli) -> None:
+    more = [] if level is None else ["--level", level]
+    expected = (analyse(sparse) if level is None else analyse_level(sparse, level)).describe()
+    printed = cli("analyze", sparse.folder, *more, "--json", "-")
+    assert (printed.code, printed.err) == (0, "")
+    assert json.loads(printed.out) == json.loads(json.dumps(expected))
+    written = cli("analyze", sparse.folder, *more, "--json", "own/structure.json")
+    assert (written.code, written.out.splitlines()[-1]) == (0, "Written to own/structure.json")
+    assert written.out.startswith(sparse.name)
+    assert Path("own/structure.json").read_text() + "\n" == printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (["--level", 3], "has 3 finished levels; there is no level 3 yet"),
+        (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
+        (["--level", 1, "--trial", 5], "there is no trial 5"),
+        (["--json", "."], "is a folder. Name a file for the JSON"),
+        (["--json", "/proc/nope/x.json"], "cannot write /proc/nope/x.json"),
+    ],
+)
+def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
+    arguments: list[object], mend: str, sparse: Run, cli: Cli
+) -> None:
+    result = cli("analyze", sparse.folder, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Error: ")
+    assert mend in " ".join(result.err.split())
+
+
+def test_analyze_of_a_run_without_a_finished_level_says_how_to_go_on(finished: Run, cli: Cli) -> None:
+    folder = Path(shutil.copytree(finished.folder, "begun"))
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": []}))
+    result = cli("analyze", folder)
+    assert (result.code, result.out) == (2, "")
+    assert "go on with: lthprune resume begun" in " ".join(result.err.split())

@@ -1,0 +1,70 @@
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib.image import imread
+
+from lthprune.errors import StorageError
+from lthprune.experiment import run_recipe
+from lthprune.plots import FIGURES, Subject, save_figures
+from lthprune.runs import Run
+from tests.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_recipe(tiny(), "tiny", out=tmp_path_factory.mktemp("runs"))
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_a_runs_figures_are_saved_as_png_and_svg_and_matplotlibs_settings_stay(run: Run) -> None:
+    before = dict(mpl.rcParams)
+    paths = save_figures(run)
+    assert dict(mpl.rcParams) == before
+    assert names(paths) == [f"{name}.{end}" for name in FIGURES for end in ("png", "svg")]
+    for path in paths:
+        assert path.parent == run.folder / "figures"
+        begins = path.read_bytes()[:200]
+        assert begins.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in begins
+        if path.suffix == ".png":
+            assert imread(path)[..., :3].std() > 0.01
+    assert save_figures(run) == paths
+
+
+def drawn(run: Run) -> set[str]:
+    """The names of the figures that apply to a run, each drawn."""
+    figures = {name: plot(Subject(run)) for name, plot in FIGURES.items()}
+    for figure in figures.values():
+        if figure is not None:
+            figure.savefig(BytesIO())
+    return {name for name, figure in figures.items() if figure is not None}
+
+
+def test_figures_that_do_not_apply_to_a_run_are_left_out(tmp_path: Path) -> None:
+    settings = ("train.steps=2", "prune.rate=0.2", "run.trials=1", "prune.levels=1")
+    convolutional = run_recipe(tiny("model.kind=tiny", *settings), "tiny", out=tmp_path)
+    assert drawn(convolutional) == set(FIGURES) - {"inputs"}
+    wide = run_recipe(tiny("model.dense=[2000]", *settings), "wide", out=tmp_path)
+    assert drawn(wide) == set(FIGURES) - {"network"}
+    assert not any(path.stem == "network" for path in save_figures(wide))
+
+
+def test_every_figure_of_a_run_with_a_single_level_can_be_drawn(tmp_path: Path) -> None:
+    assert drawn(run_recipe(tiny("prune.levels=0", "run.trials=1"), "single", out=tmp_path)) == set(FIGURES)
+
+
+def test_figures_of_an_unfinished_run_and_into_a_blocked_folder_are_refused(run: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("figures")))
+    (copy.folder / "figures").touch()
+    with pytest.raises(StorageError, match="cannot write into"):
+        save_figures(copy)
+    manifest = copy.folder / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text[: text.index('"finished"')] + '"finished": []}')
+    with pytest.raises(StorageError, match="no finished level"):
+        save_figures(copy)
