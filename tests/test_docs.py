@@ -87,3 +87,10 @@ def test_the_example_of_a_population_runs():
     exec(program, names)
     assert [len(tickets) for tickets in names["fifty"]] == [3] * 50
     assert all(0.5 < ticket.metrics["val_acc"] <= 1 for tickets in names["fifty"] for ticket in tickets)
+
+
+def test_the_examples_of_the_page_on_structure_run_one_after_the_other():
+    names: dict[str, object] = {}
+    for program in blocks(PAGES["docs/structure.md"], "python"):
+        exec(program, names)
+    assert names["lifetimes"].spent["2.weight"].shape == (5, 40, 40)
