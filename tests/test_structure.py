@@ -16,7 +16,7 @@ from tests.tiny import tiny
 @pytest.fixture(scope="module", params=["imp", "osp"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with few weights left at its last level."""
-    recipe = tiny(f'prune.method="{request.param}"', "prune.densities=[0.3, 0.05]", 'prune.scope="global"')
+    recipe = tiny(f'prune.method="{request.param}"', "prune.densities=[0.3, 0.02]", 'prune.scope="global"')
     return run_recipe(recipe, "tiny", out=tmp_path_factory.mktemp("runs"))
 
 
@@ -70,9 +70,12 @@ def test_a_level_is_described_as_among_the_others_and_with_every_neurons_states(
         assert names == ["input_1", "dense1", "output"]
 
 
-def test_the_states_of_a_pruned_run_are_not_all_alive(run: Run) -> None:
-    last = analyse(run).levels[-1]
-    assert (last.neurons["dense1"] != NeuronState.ALIVE).any()
+def test_a_levels_network_is_the_trained_one(run: Run) -> None:
+    trained = run.tickets.level(2)[1].apply(run.model(1), "trained")
+    expected = neuron_states(trained, torch.zeros(1, 1, 8, 8))
+    assert np.nan_to_num(expected.constant).any()  # of neurons that hear no input: their biases, which training moved
+    np.testing.assert_array_equal(network_at(run, 2, 1).constant, expected.constant)
+    assert (analyse_level(run, 2, 1).structure.levels[0].neurons["dense1"] != NeuronState.ALIVE).any()
 
 
 def test_what_is_not_there_is_refused_with_words(run: Run, tmp_path: Path) -> None:
