@@ -137,9 +137,18 @@ def shape_of_data(spec: DataSpec) -> tuple[tuple[int, ...], int]:
     if spec.name.endswith(".npz"):
         data = load_data(spec)
         return data.input_shape, data.outputs
-    last = tasks_of(spec)[-1]
-    shape = _shape(spec, spec.name) if len(spec.parts) == 1 else (last.inputs.stop,)
-    return shape, last.outputs.stop
+    last, shapes = tasks_of(spec)[-1], shapes_of_parts(spec)
+    return shapes[0] if len(shapes) == 1 else (last.inputs.stop,), last.outputs.stop
+
+
+def shapes_of_parts(spec: DataSpec) -> list[tuple[int, ...]]:
+    """Return the shapes, (C, H, W) or (features,), of data sets side by side; named ones need not be there.
+
+    Examples:
+        >>> shapes_of_parts(DataSpec(name="mnist+moons", validation=500))
+        [(1, 28, 28), (2,)]
+    """
+    return [load_data(spec).input_shape] if spec.name.endswith(".npz") else [_shape(spec, part) for part in spec.parts]
 
 
 def _load_part(spec: DataSpec, place: int, root: Path) -> Raw:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lthprune.analysis import Splitting
-from lthprune.data import shape_of_data
+from lthprune.data import shapes_of_parts
 from lthprune.errors import StorageError
 from lthprune.histories import Histories
 from lthprune.plots.biases import plot_biases
@@ -65,9 +65,10 @@ def _network(of: Subject) -> Figure | None:
 
 def _inputs(of: Subject) -> Figure | None:
     """Draw the weights that leave every pixel, if the inputs are images and the first layer is dense."""
-    shape, _ = shape_of_data(of.run.recipe().data)
+    shapes = shapes_of_parts(of.run.recipe().data)
     heard = any(counts.any() for counts in of.structure.levels[0].fan_out.values())
-    return plot_inputs(of.structure.levels, [shape], of.trial) if heard and len(shape) == 3 else None
+    images = all(len(shape) == 3 for shape in shapes)
+    return plot_inputs(of.structure.levels, shapes, of.trial) if heard and images else None
 
 
 def _split(of: Subject, plot: Callable[[Sequence[Splitting], Sequence[int], str], Figure]) -> Figure | None:

@@ -10,7 +10,9 @@ from lthprune.errors import StorageError
 from lthprune.experiment import run_recipe
 from lthprune.plots import FIGURES, Subject, save_figures
 from lthprune.runs import Run
-from tests.tiny import tiny
+from tests.tiny import joined, tiny
+
+SEVERAL_TASKS = ("coverage", "decidedness")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,8 @@ def test_a_runs_figures_are_saved_as_png_and_svg_and_matplotlibs_settings_stay(r
     before = dict(mpl.rcParams)
     paths = save_figures(run)
     assert dict(mpl.rcParams) == before
-    assert names(paths) == [f"{name}.{end}" for name in FIGURES for end in ("png", "svg")]
+    applying = [name for name in FIGURES if name not in SEVERAL_TASKS]
+    assert names(paths) == [f"{name}.{end}" for name in applying for end in ("png", "svg")]
     for path in paths:
         assert path.parent == run.folder / "figures"
         begins = path.read_bytes()[:200]
@@ -48,14 +51,18 @@ def drawn(run: Run) -> set[str]:
 def test_figures_that_do_not_apply_to_a_run_are_left_out(tmp_path: Path) -> None:
     settings = ("train.steps=2", "prune.rate=0.2", "run.trials=1", "prune.levels=1")
     convolutional = run_recipe(tiny("model.kind=tiny", *settings), "tiny", out=tmp_path)
-    assert drawn(convolutional) == set(FIGURES) - {"inputs"}
+    assert drawn(convolutional) == set(FIGURES) - {"inputs", *SEVERAL_TASKS}
     wide = run_recipe(tiny("model.dense=[2000]", *settings), "wide", out=tmp_path)
-    assert drawn(wide) == set(FIGURES) - {"network"}
+    assert drawn(wide) == set(FIGURES) - {"network", *SEVERAL_TASKS}
     assert not any(path.stem == "network" for path in save_figures(wide))
+    toys = run_recipe(joined(*settings), "toys", out=tmp_path)
+    assert drawn(toys) == set(FIGURES) - {"inputs"}
 
 
-def test_every_figure_of_a_run_with_a_single_level_can_be_drawn(tmp_path: Path) -> None:
-    assert drawn(run_recipe(tiny("prune.levels=0", "run.trials=1"), "single", out=tmp_path)) == set(FIGURES)
+@pytest.mark.parametrize("name", ["digits", "digits+digits"])
+def test_every_figure_of_a_run_with_a_single_level_can_be_drawn(tmp_path: Path, name: str) -> None:
+    run = run_recipe(joined("prune.levels=0", "run.trials=1", name=name), "single", out=tmp_path)
+    assert drawn(run) == set(FIGURES) - ({*SEVERAL_TASKS} if name == "digits" else set())
 
 
 def test_figures_of_an_unfinished_run_and_into_a_blocked_folder_are_refused(run: Run, tmp_path: Path) -> None:
