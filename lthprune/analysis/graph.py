@@ -24,7 +24,8 @@ class Layer:
         kind: what it is; ``input``, ``sum``, ``mix`` (a softmax) and ``output`` have no weights.
         neurons: their numbers within the graph.
         heard: (in,), the number of the neuron that each column of the weights listens to.
-        zero: (in,), where what is heard is zero for the input that the network was traced with.
+        value: (in,), what is heard for the input that the network was traced with; NaN of a channel that does not have
+            the same value at all its positions.
         steep: (in,), where what is heard would change with the neuron's sum of inputs (the derivative is not zero).
         edges: (neurons, in), where a weight is left; None where column j leads to neuron j modulo their number.
     """
@@ -33,9 +34,14 @@ class Layer:
     kind: LayerKind
     neurons: range
     heard: Tensor
-    zero: Tensor
+    value: Tensor
     steep: Tensor
     edges: Tensor | None
+
+    @property
+    def zero(self) -> Tensor:
+        """Where what is heard is zero (in,), for the input that the network was traced with."""
+        return self.value == 0
 
     def listen(self, signal: Tensor) -> Tensor:
         """Return which neurons (neurons, k) have an edge to a column that carries a signal (in, k)."""

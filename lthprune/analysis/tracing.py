@@ -49,7 +49,7 @@ def trace_graph(
     check_module(model)
     live = masks_of(model) if masks is None else masks
     copy = without_pruning(model).cpu().eval()
-    examples = _examples(copy, inputs)
+    examples = example_inputs(copy, inputs)
     traced = _symbolic(copy) if layers is None else _in_a_row(copy, layers)
     tracer = _Tracer(traced, {name: mask.detach().cpu().bool() for name, mask in live.items()})
     try:
@@ -88,7 +88,7 @@ def _in_a_row(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
     return fx.GraphModule(model, graph)
 
 
-def _examples(model: nn.Module, inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
+def example_inputs(model: nn.Module, inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
     """Return one sample for each input."""
     parameter = next(model.parameters(), torch.zeros(()))
     if inputs is None:
@@ -125,11 +125,11 @@ class _Heard(NamedTuple):
     """The columns that a layer hears; see ``Layer``."""
 
     neurons: Tensor
-    zero: Tensor
+    value: Tensor
     steep: Tensor
 
 
-_NOTHING = _Heard(*(torch.empty(0, dtype=dtype) for dtype in (torch.long, torch.bool, torch.bool)))
+_NOTHING = _Heard(*(torch.empty(0, dtype=dtype) for dtype in (torch.long, torch.double, torch.bool)))
 
 
 class _Tracer(fx.Interpreter):
@@ -322,9 +322,8 @@ class _Tracer(fx.Interpreter):
             if slope is not None:
                 steep[leaf.neurons[slope != 0]] = True
         if channels is None:
-            return _Heard(signal.neurons.flatten(), (value == 0).flatten(), steep[signal.neurons.flatten()])
-        zero = (value == 0).reshape(len(channels), -1).all(dim=1)
-        return _Heard(channels, zero, steep[channels])
+            return _Heard(signal.neurons.flatten(), value.flatten(), steep[signal.neurons.flatten()])
+        return _Heard(channels, _uniform(value.reshape(len(channels), -1), signal.value.dtype), steep[channels])
 
 
 def _signals(arguments: Any) -> list[_Signal]:
@@ -344,6 +343,13 @@ def _over_positions(channels: Tensor, value: Tensor) -> Tensor | None:
     """Return the neurons of channels at all positions of a tensor (1, channels, ...); None if it has others."""
     fits = value.shape[1] == len(channels)
     return channels.view(1, -1, *[1] * (value.ndim - 2)).expand(value.shape) if fits else None
+
+
+def _uniform(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the one value of every channel (channels, positions), but for rounding; NaN where it has several."""
+    least, greatest = values.aminmax(dim=1)
+    same = greatest - least <= 8 * torch.finfo(dtype).eps * values.abs().amax(dim=1)
+    return torch.where(same, (least + greatest) / 2, torch.nan)
 
 
 def _sure(neurons: Tensor | None) -> Tensor:
