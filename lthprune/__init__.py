@@ -18,6 +18,7 @@ from lthprune.analysis import (
     ticket_states,
     zombie_lives,
 )
+from lthprune.compaction import Compacted, CompactionReport, compact, measure_latency, to_csr
 from lthprune.descent import Search, imp_levels, osp_levels
 from lthprune.errors import (
     DataError,
@@ -29,6 +30,7 @@ from lthprune.errors import (
     StorageError,
 )
 from lthprune.experiment import Watcher, resume_run, run_recipe
+from lthprune.export import Export, export_ticket, load_export
 from lthprune.histories import Histories
 from lthprune.masks import Count, keep_highest, overlap
 from lthprune.methods import (
@@ -61,9 +63,12 @@ __all__ = [
     "Candidate",
     "Cell",
     "ComatoseBiases",
+    "Compacted",
+    "CompactionReport",
     "Count",
     "DataError",
     "Explicit",
+    "Export",
     "Geometric",
     "GlobalMagnitude",
     "Histories",
@@ -100,14 +105,18 @@ __all__ = [
     "begin_sweep",
     "bias_statistics",
     "comatose_biases",
+    "compact",
+    "export_ticket",
     "extend",
     "imp",
     "imp_levels",
     "keep_highest",
+    "load_export",
     "load_recipe",
     "load_ticket",
     "magnitude",
     "magnitude_increase",
+    "measure_latency",
     "movement",
     "neuron_lifetimes",
     "neuron_states",
@@ -123,5 +132,6 @@ __all__ = [
     "run_recipe",
     "run_sweep",
     "ticket_states",
+    "to_csr",
     "zombie_lives",
 ]

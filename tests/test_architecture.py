@@ -42,6 +42,7 @@ ROOMS = """
     data
     models.plan
     models.build
+    models.blueprint
     models
     training.plan training.stopping training.losses
     training.record training.batches training.engine training.optimizer training.graphs
@@ -58,6 +59,10 @@ ROOMS = """
     analysis.levels
     analysis.lifetimes analysis.biases
     analysis
+    compaction.survivors compaction.latency compaction.report compaction.csr
+    compaction.shrinking
+    compaction.compact
+    compaction
     recipes
     overrides faults
     recipe
@@ -66,7 +71,7 @@ ROOMS = """
     experiment
     sweep
     structure
-    summary
+    summary export
     plots.curves plots.palette
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots.figures

@@ -94,3 +94,13 @@ def test_the_examples_of_the_page_on_structure_run_one_after_the_other():
     for program in blocks(PAGES["docs/structure.md"], "python"):
         exec(program, names)
     assert names["lifetimes"].spent["2.weight"].shape == (5, 40, 40)
+
+
+def test_the_examples_of_compaction_run_one_after_the_other():
+    names: dict[str, object] = {}
+    first, second, _ = blocks(PAGES["docs/export.md"], "python")
+    exec(first, names)
+    exec(second, names)
+    report = names["compacted"].report
+    assert report.after.weights < report.before.weights
+    assert set(names["seconds"]) == {"dense", "sparse"}

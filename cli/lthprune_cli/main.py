@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, recipes, results, running, sweeping
+from lthprune_cli import analysing, exporting, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -29,6 +29,7 @@ app.command("runs")(results.runs)
 app.command("summary")(results.summary)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
+app.command("export")(exporting.export)
 
 
 @app.callback()

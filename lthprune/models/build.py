@@ -11,7 +11,7 @@ from lthprune.models.plan import ModelSpec, parse_item
 from lthprune.selection import select
 from lthprune.state import refresh
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
@@ -45,7 +45,7 @@ def build_model(
         features = torch.Size(shape).numel()
         for index, size in enumerate(plan.dense, start=1):
             layers[f"dense{index}"] = nn.Linear(features, size)
-            layers[f"activation{index + _conv_count(layers)}"] = _ACTIVATIONS[spec.activation]()
+            layers[f"activation{index + _conv_count(layers)}"] = ACTIVATIONS[spec.activation]()
             features = size
         layers["output"] = nn.Linear(features, outputs)
         model = nn.Sequential(layers)
@@ -102,7 +102,7 @@ def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[Ordere
             layers[name] = nn.Conv2d(channels, item.channels, plan.kernel_size, padding=plan.padding)
             if item.batch_norm:
                 layers[f"norm{convolutions}"] = nn.BatchNorm2d(item.channels)
-            layers[f"activation{convolutions}"] = _ACTIVATIONS[spec.activation]()
+            layers[f"activation{convolutions}"] = ACTIVATIONS[spec.activation]()
             channels = item.channels
             image = [size + 2 * plan.padding - plan.kernel_size + 1 for size in image]
         if min(image) < 1:

@@ -9,7 +9,7 @@ from torch import nn
 import lthprune
 from lthprune.errors import RecipeError
 from lthprune.models import ModelSpec, build_model, initialise
-from lthprune.models.build import _ACTIVATIONS
+from lthprune.models.build import ACTIVATIONS
 from lthprune.state import live_state, snapshot
 from tests.nets import all_bits, outputs
 from tests.strategies import seeds
@@ -58,12 +58,12 @@ def test_a_network_without_convolutions_takes_vectors_and_images() -> None:
     assert build_model(spec, (1, 2, 5), 2, generator())(torch.zeros(3, 1, 2, 5)).shape == (3, 2)
 
 
-@pytest.mark.parametrize("activation", _ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_follows_every_layer_but_the_output(activation: str) -> None:
     model = plan(2, dense=(3,), activation=activation)
     assert isinstance(model, nn.Sequential)
     kinds = [type(layer) for layer in model]
-    assert kinds.count(_ACTIVATIONS[activation]) == 2  # type: ignore[arg-type]
+    assert kinds.count(ACTIVATIONS[activation]) == 2  # type: ignore[arg-type]
     assert kinds[-1] is nn.Linear
 
 

@@ -1,0 +1,38 @@
+"""Architectures as data: what is built from a description is what was described."""
+
+import json
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.errors import StorageError
+from lthprune.models import ModelSpec, build_from, build_model, describe
+from lthprune.models.build import ACTIVATIONS
+from tests.nets import refused
+
+items = st.sampled_from([4, "4B", "M", "A"])
+specs = st.builds(
+    ModelSpec,
+    kind=st.just("plan"),
+    conv=st.lists(items, max_size=4).map(tuple),
+    dense=st.lists(st.integers(1, 5), max_size=2).map(tuple),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    kernel_size=st.sampled_from([1, 3]),
+    padding=st.sampled_from([0, 1]),
+)
+
+
+@given(specs)
+def test_every_network_of_a_plan_is_built_again_from_its_description(spec):
+    model = build_model(spec, (3, 40, 40), 2, torch.Generator().manual_seed(0)).eval()
+    again = build_from(json.loads(json.dumps(describe(model))))
+    again.load_state_dict(model.state_dict(), assign=True)
+    inputs = torch.randn(2, 3, 40, 40)
+    assert repr(again) == repr(model)
+    assert torch.equal(again.eval()(inputs), model(inputs))
+
+
+def test_a_description_with_an_unknown_kind_of_layer_is_refused():
+    with refused("'gate' is of an unknown kind 'densse'; did you mean 'dense'", error=StorageError):
+        build_from([{"name": "gate", "kind": "densse"}])
