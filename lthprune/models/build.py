@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ def build_model(
 ) -> nn.Sequential:
     """Build a network: convolutions as planned, dense layers, an output layer of so many units.
 
-    Layers are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights come from the generator and
-    nothing else; biases are zero.
+    Layers are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights and biases come from the
+    generator and nothing else.
 
     Raises:
         RecipeError: the plan does not fit inputs of this shape.
@@ -55,14 +56,21 @@ def build_model(
 
 
 def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) -> None:
-    """Draw a model's weights anew, in place; a pruned model's too, whose ``reset_parameters`` would not reach them."""
+    """Draw a model's weights and biases anew, in place; a pruned model's too.
+
+    ``reset_parameters`` would not reach what is pruned in torch's terms. Biases are drawn after all weights, so that
+    the weights are the same whatever the biases begin as.
+    """
     draw = _initialiser(spec)
+    tensors = select(model, bias=True)
     with torch.no_grad():
-        for tensor in select(model, bias=True):
+        for tensor in tensors:
             if tensor.attribute == "weight":
                 draw(tensor.parameter, generator)
-            else:
-                tensor.parameter.zero_()
+        for weight, bias in pairwise(tensors):
+            if bias.attribute == "bias":
+                bound = weight.parameter[0].numel() ** -0.5 if spec.bias_init == "uniform" else 0.0
+                bias.parameter.uniform_(-bound, bound, generator=generator) if bound else bias.parameter.zero_()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()

@@ -9,6 +9,7 @@ from lthprune.section import Section
 
 Kind = Literal["lenet", "lenet5", "conv2", "conv4", "conv6", "tiny", "mlp", "plan"]
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "leaky_relu"]
+BiasInit = Literal["zeros", "uniform"]
 Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
 
 
@@ -48,6 +49,8 @@ class ModelSpec(Section):
     """of the weights: ``glorot_normal``, ``glorot_uniform``, ``kaiming_normal``, ``kaiming_uniform`` or ``normal``"""
     init_std: float = Field(default=0.1, gt=0)
     """the standard deviation for ``init = "normal"``"""
+    bias_init: BiasInit = "zeros"
+    """of the biases: ``zeros``, or ``uniform`` within 1/sqrt(fan-in) of zero, which is PyTorch's default"""
     kernel_size: int | None = Field(default=None, ge=1)
     """of the convolutions, in pixels; the named network's own where nothing is said, else 3"""
     padding: int | None = Field(default=None, ge=0)

@@ -106,6 +106,16 @@ def test_initial_weights_have_the_spread_and_shape_that_their_names_promise(init
         assert widest <= math.sqrt(3) + 1e-4 if "uniform" in init else widest > 3
 
 
+def test_biases_begin_within_the_bounds_of_pytorchs_default_where_asked_to_and_weights_do_not_mind() -> None:
+    zeros, uniform = (live_state(plan(4, "8B", dense=(50,), bias_init=kind)) for kind in ("zeros", "uniform"))
+    for layer, fan_in in (("conv1", 9), ("conv2", 36), ("dense1", 8 * 8 * 8), ("output", 50)):
+        assert torch.equal(zeros[f"{layer}.weight"], uniform[f"{layer}.weight"])
+        bias = uniform[f"{layer}.bias"].abs()
+        assert 0.3 * fan_in**-0.5 < bias.max() <= fan_in**-0.5
+        assert len(bias.unique()) == len(bias)
+    assert not uniform["norm2.bias"].any()
+
+
 def test_biases_begin_at_zero_and_batch_norms_as_the_identity() -> None:
     model = plan("4B", dense=(5,))
     assert isinstance(model, nn.Sequential)
