@@ -53,6 +53,7 @@ ROOMS = """
     training.population
     training
     analysis.graph analysis.operations
+    analysis.interpreter
     analysis.tracing
     analysis.neurons
     analysis.splitting

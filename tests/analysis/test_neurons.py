@@ -352,6 +352,7 @@ class OverChannels(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "of shape (1, 2, 8, 8) does not go through"),
         (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),
         (nn.Sequential(nn.Linear(2, 2)), [3], "this is an int"),
+        (nn.Linear(2, 2), None, "put it into a network: nn.Sequential(layer)"),
         (nn.Linear, None, "call it and hand in what it returns"),
     ],
 )
