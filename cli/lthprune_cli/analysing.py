@@ -122,6 +122,8 @@ def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
         if component < _MOST_COMPONENTS:
             table.add_row(str(component), f"{size:,}", *(f"{each:.0%}" for each in covered))
     yield table
+    if split.strays:
+        yield f"{split.strays:,} alive inputs are heard by components of other tasks alone."
     if len(split.coverage) > _MOST_COMPONENTS:
         yield f"{len(split.coverage) - _MOST_COMPONENTS:,} smaller components are left out."
     table = _table("Neurons of one task alone", ["layer", "by what they hear", "by whom they speak to"])

@@ -43,13 +43,14 @@ class Splitting:
         sizes: (components,), how many neurons each has, inputs and sums not counted.
         coverage: (components, tasks), in [0, 1]: covered inputs/all times covered outputs/all, or covered outputs/all
             where outputs alone count.
-        status: ``interconnected``, ``separated`` (every task is fully covered, and no component has inputs or outputs
-            of two) or ``degraded`` (some task is less than fully covered).
+        status: ``interconnected``, ``separated`` (every task is fully covered, and no component has a part in two) or
+            ``degraded`` (some task is less than fully covered). Where outputs alone count, only they make a part.
         metric: how many splits are still needed, 0 once separated; when degraded ``potential - 1``, in [-1, 0).
         potential: in [0, 1], the mean over the tasks of the pairs of an input and an output that are still in one
             component (or of the outputs that are alive).
         matrix: (tasks, tasks), the coverage of the component that suits each task best; the identity once separated.
         distance: the Frobenius norm of ``matrix`` less the identity.
+        strays: how many alive inputs are in components without an output of their own task.
         decidedness: of the layers with weights, from the inputs on.
     """
 
@@ -62,6 +63,7 @@ class Splitting:
     potential: float
     matrix: np.ndarray
     distance: float
+    strays: int
     decidedness: tuple[Decidedness, ...]
 
 
@@ -101,8 +103,8 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
     whole = outputs.sum(axis=0) * (inputs.sum(axis=0) if coverage == "pairs" else 1)
     covered = kept / whole
     potential = float((kept.sum(axis=0) / whole).mean())
-    mixed = (heard + spoken > 0).astype(int)
-    groups = _groups(mixed.T @ mixed)
+    parts = ((heard if coverage == "pairs" else 0) + spoken > 0).astype(int)
+    groups = _groups(parts.T @ parts)
     full = bool((kept.sum(axis=0) == whole).all())
     matrix = _matched(covered, len(tasks))
     return Splitting(
@@ -114,6 +116,7 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
         metric=float(len(tasks) - groups) if full else potential - 1,
         potential=potential,
         matrix=matrix,
+        strays=int(heard[spoken == 0].sum()),
         distance=float(np.linalg.norm(matrix - np.eye(len(tasks)))),
         decidedness=_decidedness(graph, alive, torch.from_numpy(inputs), torch.from_numpy(outputs)),
     )

@@ -87,6 +87,7 @@ def test_the_numbers_of_a_splitting_hang_together(masks, coverage):
     assert split.distance == pytest.approx(np.sqrt(((split.matrix - np.eye(2)) ** 2).sum()))
     if coverage == "pairs":
         assert (split.distance == 0) == (split.status == "separated")
+        assert split.status != "separated" or split.strays == 0
 
 
 @settings(max_examples=150)
@@ -144,10 +145,20 @@ def test_a_task_that_has_lost_an_input_is_degraded_unless_outputs_alone_count():
     assert splitting(masks, coverage="outputs").status == "separated"
 
 
-def test_an_input_of_another_task_counts_as_a_connection_even_where_outputs_alone_count():
+def test_inputs_that_only_another_task_hears_are_counted_as_strays():
     first, *rest = APART
     masks = edges([*first[1:], (0, 1)], *rest)  # the left's first input feeds the right alone
-    assert splitting(masks, coverage="outputs").status == "interconnected"
+    assert splitting(masks).status == "degraded"
+    split = splitting(masks, coverage="outputs")
+    assert (split.status, split.distance, split.strays) == ("separated", 0, 1)
+    assert splitting(edges(*APART)).strays == 0
+
+
+def test_where_outputs_alone_count_a_task_may_fall_into_several_networks():
+    masks = edges([(0, 0), (1, 0), (2, 1), (3, 2)], [(0, 0), (1, 1), (2, 2)], [(0, 0), (1, 1), (2, 2)])
+    split = splitting(masks, coverage="outputs")
+    assert (split.status, len(split.coverage), split.matrix[1].tolist()) == ("separated", 3, [0, 0.5])
+    assert splitting(masks).status == "degraded"
 
 
 def test_a_network_of_which_nothing_is_left_covers_nothing():
