@@ -80,7 +80,11 @@ class Sweep:
             declared = tomllib.loads(path.read_text("utf-8"))
             if declared["format"] != _FORMAT:
                 raise StorageError(f"{path} has the format {declared['format']}, not {_FORMAT}.")
-            return {key: declared[key] for key in ("recipe", "settings", "device", "data_dir", "axes", "tables")}
+            types = {"recipe": str, "settings": list, "device": str, "data_dir": str, "axes": dict, "tables": dict}
+            for key, kind in types.items():
+                if not isinstance(declared[key], kind):
+                    raise StorageError(f"{path} is damaged: {key} = {declared[key]!r}. Restore it from a copy.")
+            return {key: declared[key] for key in types}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
             raise StorageError(f"{path} is missing or damaged ({error}). Restore it from a copy.") from error
 
@@ -94,7 +98,7 @@ class Sweep:
         path = self.folder / _FILE
         cells = _grid(self.folder, declared["tables"], str(path), declared["settings"], declared["axes"])
         for cell in cells:
-            if cell.run.tickets.exists and cell.run.settings != cell.recipe.model_dump(mode="json"):
+            if cell.run.tickets.exists and cell.run.recipe() != cell.recipe:
                 raise StorageError(
                     f"{cell.run.folder} ran another recipe than {path} now says for {cell}. Put the original back, or "
                     "begin another sweep."

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -254,7 +255,13 @@ def test_a_summary_has_a_row_for_every_cell_begun_or_not(finished: Sweep, tmp_pa
     assert (other.levels, other.winner, other.seconds) == ([], None, None)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"[", b"\xff", b"format = 2", b"format = 1"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"", b"[", b"\xff", b"format = 2", b"format = 1"),
+        b'format = 1\nrecipe = "a"\nsettings = []\ndevice = "cpu"\ndata_dir = ""\naxes = {}\ntables = 3',
+    ],
+)
 def test_a_folder_without_a_whole_declaration_is_no_sweep(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "sweep.toml").write_bytes(content)
@@ -269,6 +276,15 @@ def test_an_edited_declaration_is_refused_once_a_cell_has_begun(finished: Sweep,
     with pytest.raises(StorageError, match=r"ran another recipe than .* now says for model\.hidden=4"):
         run_sweep(copy)
     assert bits(finished) == {run.name: contents(run.folder) for run in find_runs(copy.folder)}
+
+
+def test_a_sweep_from_before_a_key_was_there_is_gone_on_with(finished: Sweep, tmp_path: Path) -> None:
+    copy = Sweep(shutil.copytree(finished.folder, tmp_path / "copy"))
+    manifest = copy.cells()[0].run.folder / "manifest.json"
+    begun = json.loads(manifest.read_text())
+    del begun["search"]["settings"]["run"]["coverage"]
+    manifest.write_text(json.dumps(begun))
+    assert all(cell.finished for cell in run_sweep(copy).cells())
 
 
 def test_a_sweep_is_not_begun_in_a_run(finished: Sweep) -> None:

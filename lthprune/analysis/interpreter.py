@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lthprune.analysis.graph import Graph, Layer, LayerKind, Place
-from lthprune.analysis.operations import asks_for_a_shape, rule_of, scales
+from lthprune.analysis.operations import asks_for_a_shape, rule_of, scales, writes_in_place
 from lthprune.errors import PruningError
 
 
@@ -61,6 +61,7 @@ class NeuronInterpreter(fx.Interpreter):
         self._biased = torch.zeros(0, dtype=torch.bool)
         self._constants = torch.zeros(0)  # NaN until a neuron is first heard
         self._node = ""
+        self._running: fx.Node | None = None
 
     def traced(self) -> Graph:
         """Return the graph of what was run."""
@@ -68,7 +69,7 @@ class NeuronInterpreter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a node, and remember its name."""
-        self._node = n.name
+        self._node, self._running = n.name, n
         return super().run_node(n)
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -121,6 +122,7 @@ class NeuronInterpreter(fx.Interpreter):
         if rule == "move":
             return _paired(value, with_signals(lambda signal: signal.neurons.contiguous()))
         if rule == "sum" and len(signals) > 1:
+            self._refuse_overwriting(operation, name)
             return self._enter("sum", value, *self._joined(signals))
         if len(signals) == 1:
             (signal,) = signals
@@ -139,6 +141,18 @@ class NeuronInterpreter(fx.Interpreter):
             "dense and convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and "
             "concatenations. To pass modules one after another and leave the rest out, name them: layers=(...)."
         )
+
+    def _refuse_overwriting(self, operation: Any, name: str) -> None:
+        """Refuse a sum in place of a tensor that is read again under its old name, or that others are views of."""
+        first = self._running.args[0] if self._running is not None and self._running.args else None
+        if writes_in_place(operation) and isinstance(first, fx.Node):
+            operation = type(self.fetch_attr(str(first.target))) if first.op == "call_module" else first.target
+            moved = rule_of(operation) == "move"
+            if moved or len(first.users) > 1:
+                raise PruningError(
+                    f"{name} overwrites a tensor (at {self._node!r}) that is read again, or is a view of another. Give "
+                    "the sum a name of its own, as in y = y + x."
+                )
 
     def _dense(self, name: str, module: nn.Linear, signal: _Signal) -> _Signal:
         if signal.value.ndim != 2:

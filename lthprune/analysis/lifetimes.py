@@ -77,9 +77,9 @@ def _follow(levels: Sequence[Mapping[str, np.ndarray]], states: tuple[NeuronStat
         name: np.stack([sum((level[name] == state).astype(np.int32) for level in levels) for state in states])
         for name in shapes[0]
     }
-    flat = [np.concatenate([own.ravel() for own in level.values()]).astype(np.int64) for level in levels]
+    flat = [np.concatenate([own.ravel() for own in level.values()]) for level in levels]
     size = len(NeuronState)
-    pairs = [np.bincount(before * size + after, minlength=size**2) for before, after in pairwise(flat)]
+    pairs = [np.bincount(before * np.int8(size) + after, minlength=size**2) for before, after in pairwise(flat)]
     flows = np.array(pairs, dtype=np.int64).reshape(-1, size, size)
     counts = np.stack([np.bincount(level, minlength=size) for level in flat])
     return Lifetimes(states, spent, counts[:, states], flows[:, states][:, :, states])

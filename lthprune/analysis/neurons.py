@@ -137,7 +137,7 @@ class NetworkStates:
                 "structural": [NeuronState(state).name.lower() for state in layer.structural],
                 "functional": [NeuronState(state).name.lower() for state in layer.functional],
                 "frozen": layer.frozen.tolist(),
-                "constant": [None if np.isnan(value) else float(value) for value in layer.constant],
+                "constant": [float(value) if np.isfinite(value) else None for value in layer.constant],
             }
             for layer in self.layers
         ]
@@ -169,7 +169,7 @@ def neuron_states(
             of inputs and outputs.
         inputs: an example for each input, (batch, ...), of which the shape alone counts; may be left out where the
             first layer is dense.
-        masks: where weights are left, by plain name; the model's own where nothing is said.
+        masks: where weights are left, by plain name, besides the model's own masks.
         layers: names of modules that a signal passes one after another, for a model that cannot be traced.
 
     Raises:

@@ -50,6 +50,7 @@ _RULES: dict[Rule, tuple[Any, ...]] = {
 }
 _RULE_OF: dict[Any, Rule] = {operation: rule for rule, operations in _RULES.items() for operation in operations}
 _SCALING = (torch.mul, torch.div, operator.mul, operator.truediv, "mul", "div", "mul_", "div_")  # by a constant
+_IN_PLACE = (operator.iadd, operator.isub, "add_", "sub_")
 _ASKING = (getattr, "size", "dim", "numel")  # about a tensor's shape
 
 
@@ -66,6 +67,11 @@ def rule_of(operation: Any) -> Rule | None:
 def scales(operation: Any) -> bool:
     """Say whether an operation multiplies or divides, which is known where one of its arguments is a constant."""
     return operation in _SCALING
+
+
+def writes_in_place(operation: Any) -> bool:
+    """Say whether a sum is written into its first term."""
+    return operation in _IN_PLACE
 
 
 def asks_for_a_shape(operation: Any) -> bool:

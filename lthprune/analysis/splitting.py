@@ -41,14 +41,15 @@ class Splitting:
         components: (neurons of the graph,), the connected component of the alive graph that a neuron belongs to, -1 for
             what is not alive; the largest is 0.
         sizes: (components,), how many neurons each has, inputs and sums not counted.
-        coverage: (components, tasks), in [0, 1]: covered inputs/all times covered outputs/all, or covered outputs/all
-            where outputs alone count.
+        coverage: (components, tasks), in [0, 1]: covered inputs/all times covered outputs/all. Where outputs alone
+            count, covered outputs/all of components that hear anything of the task.
         status: ``interconnected``, ``separated`` (every task is fully covered, and no component has a part in two) or
             ``degraded`` (some task is less than fully covered). Where outputs alone count, only they make a part.
         metric: how many splits are still needed, 0 once separated; when degraded ``potential - 1``, in [-1, 0).
         potential: in [0, 1], the mean over the tasks of the pairs of an input and an output that are still in one
             component (or of the outputs that are alive).
-        matrix: (tasks, tasks), the coverage of the component that suits each task best; the identity once separated.
+        matrix: (tasks, tasks), the coverage of the component that suits each task best. Once separated it is the
+            identity, but where outputs alone count and those of one task are in several components.
         distance: the Frobenius norm of ``matrix`` less the identity.
         strays: how many alive inputs are in components without an output of their own task.
         decidedness: of the layers with weights, from the inputs on.
@@ -99,7 +100,7 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
     components, number = _components(graph, alive)
     heard = _per_component(components, inputs, number)  # (components, tasks), how many inputs of each task
     spoken = _per_component(components, outputs, number)
-    kept = (heard if coverage == "pairs" else 1) * spoken
+    kept = (heard if coverage == "pairs" else heard > 0) * spoken
     whole = outputs.sum(axis=0) * (inputs.sum(axis=0) if coverage == "pairs" else 1)
     covered = kept / whole
     potential = float((kept.sum(axis=0) / whole).mean())

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from lthprune.analysis.graph import Graph
 from lthprune.analysis.interpreter import NeuronInterpreter
@@ -28,7 +30,7 @@ def trace_graph(
             activations, pooling, dropout, reshaping, sums and concatenations.
         inputs: an example for each input, (batch, ...), of which the shape alone counts; may be left out where the
             first layer is dense.
-        masks: where weights are left, by plain name; the model's own where nothing is said.
+        masks: where weights are left, by plain name, besides the model's own masks.
         layers: names of modules to go through one after another, for a model that cannot be traced as it is.
 
     Raises:
@@ -44,11 +46,18 @@ def trace_graph(
         raise PruningError(
             f"this {type(model).__name__} is a single layer; put it into a network: nn.Sequential(layer)."
         )
-    live = masks_of(model) if masks is None else masks
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            raise PruningError(
+                f"{name!r} is parametrised (a weight norm, say), so its weights are computed anew in every call. Take "
+                "that off first: torch.nn.utils.parametrize.remove_parametrizations."
+            )
+    live = {name: mask.detach().cpu().bool() for name, mask in masks_of(model).items()}
     copy = without_pruning(model).cpu().eval()
+    live |= _masked(copy, masks or {})
     examples = example_inputs(copy, inputs)
     traced = _symbolic(copy) if layers is None else _in_a_row(copy, layers)
-    interpreter = NeuronInterpreter(traced, {name: mask.detach().cpu().bool() for name, mask in live.items()})
+    interpreter = NeuronInterpreter(traced, live)
     try:
         with torch.enable_grad():
             interpreter.run(*examples)
@@ -59,6 +68,25 @@ def trace_graph(
             f"({' '.join(str(error).split())}). Give one of the shape that it takes: inputs=torch.zeros(1, ...)."
         ) from error
     return interpreter.traced()
+
+
+def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put zeros into a model where masks say so, and return the masks."""
+    parameters = dict(model.named_parameters())
+    if not isinstance(masks, Mapping):
+        raise PruningError(
+            f"masks are a dict of tensors by plain name, as in {{'0.weight': mask}}; not {described(masks)}."
+        )
+    live = {}
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise PruningError(f"masks: the model has no parameter {name!r}{suggestion(str(name), parameters)}")
+        if not isinstance(mask, Tensor) or mask.shape != parameters[name].shape:
+            what = f"a tensor of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else described(mask)
+            raise PruningError(f"masks: {name!r} has the shape {tuple(parameters[name].shape)}; its mask is {what}.")
+        live[name] = mask.detach().cpu().bool()
+        parameters[name].data *= live[name]
+    return live
 
 
 def _symbolic(model: nn.Module) -> fx.GraphModule:
@@ -74,6 +102,10 @@ def _symbolic(model: nn.Module) -> fx.GraphModule:
 
 def _in_a_row(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
     """Return a network that passes these modules one after another."""
+    if isinstance(layers, str) or not layers:
+        raise PruningError(
+            f"layers = {layers!r}: name modules in a tuple, as in ('conv1', 'relu', 'flatten', 'dense1')."
+        )
     known = dict(model.named_modules())
     graph = fx.Graph()
     node = graph.placeholder("input_1")
@@ -87,6 +119,8 @@ def _in_a_row(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
 
 def example_inputs(model: nn.Module, inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
     """Return one sample for each input."""
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise PruningError("the model has lazy layers that are not initialised yet. Run one forward pass first.")
     parameter = next(model.parameters(), torch.zeros(()))
     if inputs is None:
         first = next((module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)), None)

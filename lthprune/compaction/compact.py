@@ -23,7 +23,8 @@ from lthprune.methods import without_pruning
 Inputs = tuple[Tensor, ...]
 KeptInputs = tuple[Tensor | None, ...]
 
-_SAMPLES = 16  # random inputs that outputs are compared on
+_SAMPLES = 16  # random inputs that outputs are compared on, and as many
+_LARGE = 10.0  # times as large, which wake neurons that are silent for small ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,9 @@ def compact(
     check_module(model)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dense = without_pruning(model).cpu().eval()
+    for name, tensor in dense.state_dict().items():
+        if not tensor.isfinite().all():
+            raise PruningError(f"{name!r} has values that are NaN or infinite, as after a training that diverged.")
     examples = example_inputs(dense, inputs)
     masks = {
         f"{name}.weight": module.weight != 0
@@ -173,9 +177,8 @@ class _Original:
     def _difference(self, model: nn.Module, kept_inputs: KeptInputs) -> tuple[float, float]:
         """Return the largest difference between the outputs on random inputs, and how large rounding may make it."""
         generator = torch.Generator().manual_seed(0)
-        inputs = tuple(
-            torch.randn(_SAMPLES, *example.shape[1:], generator=generator).to(example) for example in self.examples
-        )
+        drawn = [torch.randn(_SAMPLES, *each.shape[1:], generator=generator).to(each) for each in self.examples]
+        inputs = tuple(torch.cat([each, _LARGE * each]) for each in drawn)
         with torch.no_grad():
             pairs = zip(_tensors(self.model(*inputs)), _tensors(model(*_select(inputs, kept_inputs))), strict=True)
             compared = [(was.double(), now.double()) for was, now in pairs]

@@ -64,7 +64,8 @@ def to_csr(model: nn.Module) -> nn.Module:
     """
     check_module(model)
     dense = without_pruning(model).eval()
-    linears = {name: module for name, module in dense.named_modules() if type(module) is nn.Linear}
+    modules = dense.named_modules(remove_duplicate=False)  # a layer may stand at several places
+    linears = {name: module for name, module in modules if type(module) is nn.Linear}
     if not linears or isinstance(dense, nn.Linear):
         raise PruningError(f"there is no nn.Linear within this {type(model).__name__} to make sparse.")
     for name, linear in linears.items():

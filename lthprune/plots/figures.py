@@ -54,12 +54,14 @@ class Subject:
 
 
 def _network(of: Subject) -> Figure | None:
-    """Draw the network of the last level, if a figure has room for it."""
+    """Draw the network of the last level, if a figure has room for it and its weights are numbers."""
     last = of.structure.levels[-1]
     network = network_at(of.run, last.level, of.structure.trial)
     if sum(len(layer.neurons) for layer in shown_layers(network.graph)) > MOST_NEURONS:
         return None
     trained = of.run.tickets.ticket(last.level, of.structure.trial).trained
+    if not all(tensor.isfinite().all() for tensor in trained.values()):  # the training diverged
+        return None
     return plot_network(network, trained, f"{of.trial}, level {last.level}, density {last.density:.2%}")
 
 

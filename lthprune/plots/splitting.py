@@ -16,7 +16,7 @@ _SHADES: dict[Status, str] = {"interconnected": "none", "separated": "tab:green"
 def plot_coverage(splittings: Sequence[Splitting], left: Sequence[int], title: str = "") -> Figure:
     """Plot the matrix of every level: what the component that suits each task best (row) covers of the tasks (column).
 
-    A separated network's is the identity.
+    A separated network's is the identity; see ``Splitting.matrix``.
 
     Args:
         splittings: of the levels.

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from lthprune import NeuronState, PruningError, neuron_states
 from lthprune.methods import write_mask
@@ -274,10 +275,46 @@ def test_what_is_said_of_a_model_leaves_the_model_as_it_was():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_masks_that_the_model_does_not_have_can_be_handed_in():
-    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-    states = neuron_states(model, masks={"2.weight": torch.tensor([[True, False]])})
-    assert states.count_neurons()["0"][COMATOSE] == 1
+@settings(max_examples=60)
+@given(recipes(), st.booleans())
+def test_masks_that_are_handed_in_say_the_same_as_masks_that_the_model_has(recipe, half):
+    wired, bare = recipe.build(), recipe.build()
+    masks = {name: mask.clone() for name, mask in masks_of(wired.model).items()}
+    handed = dict(list(masks.items())[:: 2 if half else 1])
+    for module in bare.model.modules():
+        for name in ("weight", "bias"):
+            place = next((f"{n}.{name}" for n, each in bare.model.named_modules() if each is module), "")
+            if place in handed:
+                getattr(module, f"{name}_mask").fill_(True)
+    refresh(bare.model)
+    expected = neuron_states(wired.model, wired.examples)
+    found = neuron_states(bare.model, wired.examples, masks=handed)
+    assert np.array_equal(found.structural, expected.structural)
+    assert np.array_equal(found.functional, expected.functional)
+    np.testing.assert_array_equal(found.constant, expected.constant)
+
+
+class Accumulating(nn.Module):
+    """Adds in place; ``y`` is read again under its old name."""
+
+    def __init__(self, rebinds):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)
+        self.rebinds = rebinds
+
+    def forward(self, x):
+        y = self.a(x)
+        if self.rebinds:
+            y = y.add_(self.b(x))
+        else:
+            y.add_(self.b(x))
+        return self.c(torch.relu(y))
+
+
+def test_a_sum_in_place_is_followed_where_it_has_a_name_of_its_own_and_else_refused():
+    assert neuron_states(Accumulating(rebinds=True)).count_neurons()["b"][ALIVE] == 2
+    with pytest.raises(PruningError, match="overwrites a tensor"):
+        neuron_states(Accumulating(rebinds=False))
 
 
 def test_a_batch_norm_counts_as_a_bias_even_before_it_has_learnt_one():
@@ -352,6 +389,8 @@ class OverChannels(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "of shape (1, 2, 8, 8) does not go through"),
         (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),
         (nn.Sequential(nn.Linear(2, 2)), [3], "this is an int"),
+        (nn.Sequential(nn.LazyLinear(2)), torch.zeros(1, 2), "lazy layers that are not initialised"),
+        (nn.Sequential(weight_norm(nn.Linear(2, 2))), None, "'0' is parametrised"),
         (nn.Linear(2, 2), None, "put it into a network: nn.Sequential(layer)"),
         (nn.Linear, None, "call it and hand in what it returns"),
     ],
@@ -359,6 +398,23 @@ class OverChannels(nn.Module):
 def test_what_cannot_be_followed_is_refused_by_its_name(model, inputs, said):
     with pytest.raises(PruningError) as caught:
         neuron_states(model, inputs)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"masks": {"0.weigth": torch.ones(2, 2)}}, "no parameter '0.weigth'; did you mean '0.weight'"),
+        ({"masks": {"0.weight": torch.ones(3, 2)}}, "has the shape (2, 2); its mask is a tensor of shape (3, 2)"),
+        ({"masks": {"0.weight": [1]}}, "its mask is a list"),
+        ({"masks": [torch.ones(2, 2)]}, "not a list"),
+        ({"layers": "0"}, "name modules in a tuple"),
+        ({"layers": ()}, "name modules in a tuple"),
+    ],
+)
+def test_masks_and_layers_that_do_not_fit_are_refused(words, said):
+    with pytest.raises(PruningError) as caught:
+        neuron_states(nn.Sequential(nn.Linear(2, 2)), **words)
     assert said in str(caught.value)
 
 

@@ -161,6 +161,13 @@ def test_where_outputs_alone_count_a_task_may_fall_into_several_networks():
     assert splitting(masks).status == "degraded"
 
 
+def test_tasks_that_hear_nothing_but_each_others_inputs_are_degraded():
+    crossed = edges([(0, 1), (1, 1), (2, 0), (3, 0)], *APART[1:])
+    for coverage in ("pairs", "outputs"):
+        split = splitting(crossed, coverage=coverage)
+        assert (split.status, split.metric) == ("degraded", -1)
+
+
 def test_a_network_of_which_nothing_is_left_covers_nothing():
     split = splitting(edges([], [], []))
     assert (split.status, split.metric, split.coverage.shape) == ("degraded", -1, (0, 2))

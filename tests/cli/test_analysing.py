@@ -107,6 +107,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
         (["--level", 3], "has 3 finished levels; there is no level 3 yet"),
         (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
         (["--level", 1, "--trial", 5], "there is no trial 5"),
+        (["--json", "there.json"], "there.json is there already"),
         (["--json", "."], "is a folder. Name a file for the JSON"),
         (["--json", "/proc/nope/x.json"], "cannot write /proc/nope/x.json"),
     ],
@@ -114,6 +115,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
 def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
     arguments: list[object], mend: str, sparse: Run, cli: Cli
 ) -> None:
+    Path("there.json").touch()
     result = cli("analyze", sparse.folder, *arguments)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("Error: ")
