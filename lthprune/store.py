@@ -59,6 +59,9 @@ class TicketStore:
         Raises:
             StorageError: there is none, or it is damaged.
         """
+        if not self.folder.is_dir():
+            where = "a file" if self.folder.exists() else "not there"
+            raise StorageError(f"{self.folder} is {where}, and holds no run. Name the folder of one.")
         if not self.exists:
             inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
             mend = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""

@@ -247,6 +247,8 @@ def _check_axes(axes: Axes, settings: Sequence[str]) -> None:
         raise RecipeError("there is nothing to sweep over; give an axis, as in model.hidden=[8, 10, 13].")
     given = {setting.partition("=")[0].strip() for setting in settings}
     for key, values in axes.items():
+        if not isinstance(values, list | tuple | range):
+            raise RecipeError(f"the axis {key} = {values!r} is no list of values, as in [8, 10, 13].")
         texts = [_toml(value) for value in values]
         if not texts:
             raise RecipeError(f"the axis {key} has no values.")

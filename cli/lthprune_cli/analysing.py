@@ -128,7 +128,9 @@ def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
         yield f"{len(split.coverage) - _MOST_COMPONENTS:,} smaller components are left out."
     table = _table("Neurons of one task alone", ["layer", "by what they hear", "by whom they speak to"])
     for layer in split.decidedness:
-        table.add_row(layer.layer, _percent(layer.by_inputs), _percent(layer.by_outputs))
+        table.add_row(
+            layer.layer, *("" if isnan(each) else f"{each:.0%}" for each in (layer.by_inputs, layer.by_outputs))
+        )
     yield table
 
 

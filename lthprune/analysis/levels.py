@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lthprune.analysis.graph import Graph
 from lthprune.analysis.neurons import NetworkStates, neuron_states
+from lthprune.errors import PruningError
 from lthprune.methods import without_pruning
 from lthprune.state import State
 from lthprune.tickets import Ticket
@@ -32,7 +33,7 @@ class BiasStates:
     attached: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TicketStates:
     """The states of a ticket's trained network; see ``ticket_states``.
 
@@ -55,6 +56,9 @@ class TicketStates:
     biases: dict[str, BiasStates]
     fan_out: dict[str, np.ndarray]
     horizon: dict[str, float]
+
+    def __repr__(self) -> str:
+        return f"<TicketStates of level {self.level}: density {self.density:.2%}>"
 
     @property
     def smallest_kept(self) -> float:
@@ -97,6 +101,8 @@ def ticket_states(
         >>> [(level.level, level.neurons["0"].shape) for level in levels]
         [(0, (8,)), (1, (8,)), (2, (8,)), (3, (8,))]
     """
+    if isinstance(tickets, Ticket):
+        raise PruningError("ticket_states takes the tickets of several levels; put a single one into a list.")
     fresh = without_pruning(model)
     sources: dict[int, Ticket] = {}  # that the next level may have been pruned from: the dense ticket and the last one
     for ticket in tickets:

@@ -67,7 +67,7 @@ class LayerStates:
     constant: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NetworkStates:
     """The states of a network's neurons and parameters; see ``neuron_states``.
 
@@ -84,6 +84,11 @@ class NetworkStates:
     functional: np.ndarray
     frozen: np.ndarray
     constant: np.ndarray
+
+    def __repr__(self) -> str:
+        own = np.concatenate([layer.structural for layer in self.layers if layer.kind != "input"])
+        counts = ", ".join(f"{number:,} {state.name.lower()}" for state, number in _count(own).items() if number)
+        return f"<NetworkStates of {len(own):,} neurons: {counts}>"
 
     @cached_property
     def layers(self) -> tuple[LayerStates, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lthprune.analysis.graph import WEIGHTED, Graph, LayerKind
 from lthprune.analysis.neurons import NetworkStates, NeuronState
-from lthprune.arguments import check_word
+from lthprune.arguments import check_word, described
 from lthprune.data import Task
 from lthprune.errors import PruningError
 
@@ -32,7 +32,7 @@ class Decidedness:
     by_outputs: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Splitting:
     """How far a network has split into its tasks.
 
@@ -67,6 +67,9 @@ class Splitting:
     strays: int
     decidedness: tuple[Decidedness, ...]
 
+    def __repr__(self) -> str:
+        return f"<Splitting into {', '.join(self.tasks)}: {self.status}, metric {self.metric:.3g}>"
+
 
 def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Coverage = "pairs") -> Splitting:
     """Find out how far a network has split into its tasks.
@@ -93,6 +96,8 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
         >>> find_splitting(neuron_states(model, masks=apart), tasks).status
         'separated'
     """
+    if not isinstance(states, NetworkStates):
+        raise PruningError(f"find_splitting takes what neuron_states(model) returns; this is {described(states)}.")
     check_word("coverage", coverage, get_args(Coverage))
     graph = states.graph
     inputs, outputs = (_members(graph, kind, tasks) for kind in ("input", "output"))

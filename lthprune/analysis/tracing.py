@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 
 from lthprune.analysis.graph import Graph
 from lthprune.analysis.interpreter import NeuronInterpreter
@@ -47,7 +46,7 @@ def trace_graph(
             f"this {type(model).__name__} is a single layer; put it into a network: nn.Sequential(layer)."
         )
     for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
+        if getattr(module, "parametrizations", None):  # as torch.nn.utils.parametrize leaves it
             raise PruningError(
                 f"{name!r} is parametrised (a weight norm, say), so its weights are computed anew in every call. Take "
                 "that off first: torch.nn.utils.parametrize.remove_parametrizations."
@@ -94,9 +93,9 @@ def _symbolic(model: nn.Module) -> fx.GraphModule:
         return fx.symbolic_trace(model)
     except Exception as error:  # tracing runs the model's own code on stand-ins, which fails in any way there is
         raise PruningError(
-            f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). Name the modules "
-            "that a signal passes one after another, as in layers=('conv1', 'relu', 'flatten', 'dense1'), or move "
-            "what depends on values out of forward()."
+            f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). neuron_states "
+            "can follow a list of modules that a signal passes one after another, layers=('conv1', 'relu', 'flatten', "
+            "'dense1'); or move what depends on values out of forward()."
         ) from error
 
 

@@ -70,7 +70,13 @@ SOURCES: dict[str, Source] = {
 
 
 def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
-    from torchvision import datasets
+    try:
+        from torchvision import datasets
+    except (ImportError, RuntimeError) as error:  # built for another torch than the one that is there
+        raise DataError(
+            f"torchvision, which reads {name}, cannot be imported ({' '.join(str(error).split())}). Install torch and "
+            "torchvision together, from one index: pip install --force-reinstall torch torchvision."
+        ) from error
 
     make = getattr(datasets, name)
     if not (root / folder).exists():

@@ -353,6 +353,11 @@ def test_what_has_the_form_of_json_says_what_the_arrays_say():
     assert told["parameters"]["functional"]["0.weight"]["pruned"] == 1
 
 
+def test_states_and_splittings_are_told_in_a_line():
+    states = neuron_states(chain(2.0, 1.0))
+    assert repr(states) == "<NetworkStates of 5 neurons: 3 alive, 1 audience, 1 zombie>"
+
+
 class Undecided(nn.Module):
     def __init__(self):
         super().__init__()
