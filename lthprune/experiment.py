@@ -214,7 +214,7 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
         find_splitting(neuron_states(model, data.x_train[:1], masks=each.masks), data.tasks, coverage=coverage).status
         for each in tickets
     ]
-    fulfilled = all(status == "degraded" or status == condition for status in statuses)
+    fulfilled = all(status in (condition, "degraded") for status in statuses)
     if fulfilled and run.tickets.ended is None:
         words = "separated or degraded" if "separated" in statuses else "degraded"
         run.tickets.end(f"the networks of all trials are {words}")

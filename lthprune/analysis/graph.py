@@ -39,6 +39,11 @@ class Layer:
     edges: Tensor | None
 
     @property
+    def own(self) -> slice:
+        """Where its neurons are in what is known of all neurons of the graph."""
+        return slice(self.neurons.start, self.neurons.stop)
+
+    @property
     def zero(self) -> Tensor:
         """Where what is heard is zero (in,), for the input that the network was traced with."""
         return self.value == 0
@@ -120,6 +125,13 @@ class Graph:
         own = [torch.arange(layer.neurons.start, layer.neurons.stop) for layer in self.layers if layer.kind == kind]
         return torch.cat(own) if own else torch.empty(0, dtype=torch.long)
 
+    def weighted(self) -> Tensor:
+        """Return which neurons (neurons,) have weights."""
+        weighted = torch.zeros(self.size, dtype=torch.bool)
+        for kind in WEIGHTED:
+            weighted[self.numbers(kind)] = True
+        return weighted
+
     def marked(self, numbers: Tensor) -> Tensor:
         """Return a signal (neurons, 1) that is on for these neurons alone."""
         signal = torch.zeros(self.size, 1, dtype=torch.bool)
@@ -133,27 +145,21 @@ class Graph:
         """
         reached = signal.clone()
         for layer in self.layers:
-            heard = reached[layer.heard]
-            if through is not None:
-                heard &= through(layer)[:, None]
-            reached[layer.neurons.start : layer.neurons.stop] |= layer.listen(heard)
+            reached[layer.own] |= _listeners(layer, reached, through)
         return reached
 
     def next(self, signal: Tensor, through: Columns | None = None) -> Tensor:
         """Return who hears a signal (neurons, k) directly."""
         reached = torch.zeros_like(signal)
         for layer in self.layers:
-            heard = signal[layer.heard]
-            if through is not None:
-                heard &= through(layer)[:, None]
-            reached[layer.neurons.start : layer.neurons.stop] = layer.listen(heard)
+            reached[layer.own] = _listeners(layer, signal, through)
         return reached
 
     def backward(self, signal: Tensor, through: Columns | None = None) -> Tensor:
         """Return who speaks to the neurons of a signal (neurons, k), directly or through others, these included."""
         reached = signal.clone()
         for layer in reversed(self.layers):
-            asked = layer.ask(reached[layer.neurons.start : layer.neurons.stop])
+            asked = layer.ask(reached[layer.own])
             if through is not None:
                 asked &= through(layer)[:, None]
             columns, tasks = asked.nonzero(as_tuple=True)
@@ -164,7 +170,7 @@ class Graph:
         """Return who speaks to the neurons of a signal (neurons, k) directly."""
         reached = torch.zeros_like(signal)
         for layer in self.layers:
-            columns, tasks = layer.ask(signal[layer.neurons.start : layer.neurons.stop]).nonzero(as_tuple=True)
+            columns, tasks = layer.ask(signal[layer.own]).nonzero(as_tuple=True)
             reached[layer.heard[columns], tasks] = True
         return reached
 
@@ -174,3 +180,11 @@ class Graph:
         for layer in self.layers:
             silent[layer.heard[~layer.zero]] = False
         return silent
+
+
+def _listeners(layer: Layer, signal: Tensor, through: Columns | None) -> Tensor:
+    """Return which neurons (of the layer, k) hear a signal (neurons of the graph, k) directly."""
+    heard = signal[layer.heard]
+    if through is not None:
+        heard &= through(layer)[:, None]
+    return layer.listen(heard)

@@ -60,16 +60,15 @@ class NeuronInterpreter(fx.Interpreter):
         self._leaves: list[_Signal] = []  # what layers hand on, before their activations
         self._biased = torch.zeros(0, dtype=torch.bool)
         self._constants = torch.zeros(0)  # NaN until a neuron is first heard
-        self._node = ""
-        self._running: fx.Node | None = None
+        self._node: fx.Node  # that is run
 
     def traced(self) -> Graph:
         """Return the graph of what was run."""
         return Graph(tuple(self._layers), tuple(self._places), self._biased, self._constants)
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and remember its name."""
-        self._node, self._running = n.name, n
+        """Run a node, and remember it."""
+        self._node = n
         return super().run_node(n)
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -137,21 +136,21 @@ class NeuronInterpreter(fx.Interpreter):
                 if pooled is not None and (rule == "pool" or torch.equal(means(signal), pooled.double())):
                     return _Signal(value, pooled)
         raise PruningError(
-            f"lthprune does not know what {name} does to neurons (at {self._node!r}, shape {_shape(value)}). Known are "
-            "dense and convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and "
+            f"lthprune does not know what {name} does to neurons (at {self._node.name!r}, shape {_shape(value)}). "
+            "Known are dense and convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and "
             "concatenations. To pass modules one after another and leave the rest out, name them: layers=(...)."
         )
 
     def _refuse_overwriting(self, operation: Any, name: str) -> None:
         """Refuse a sum in place of a tensor that is read again under its old name, or that others are views of."""
-        first = self._running.args[0] if self._running is not None and self._running.args else None
+        first = self._node.args[0] if self._node.args else None
         if writes_in_place(operation) and isinstance(first, fx.Node):
             operation = type(self.fetch_attr(str(first.target))) if first.op == "call_module" else first.target
             moved = rule_of(operation) == "move"
             if moved or len(first.users) > 1:
                 raise PruningError(
-                    f"{name} overwrites a tensor (at {self._node!r}) that is read again, or is a view of another. Give "
-                    "the sum a name of its own, as in y = y + x."
+                    f"{name} overwrites a tensor (at {self._node.name!r}) that is read again, or is a view of another. "
+                    "Give the sum a name of its own, as in y = y + x."
                 )
 
     def _dense(self, name: str, module: nn.Linear, signal: _Signal) -> _Signal:
@@ -215,9 +214,9 @@ class NeuronInterpreter(fx.Interpreter):
     ) -> _Signal:
         """Take down a layer, of as many neurons as its output has channels or else elements."""
         start = self._layers[-1].neurons.stop if self._layers else 0
-        name = name or self._node
+        name = name or self._node.name
         if any(layer.name == name for layer in self._layers):  # a module that is called again, say
-            name = f"{name} ({self._node})"
+            name = f"{name} ({self._node.name})"
         self._layers.append(Layer(name, kind, range(start, start + size), *heard, edges))
         self._biased = torch.cat([self._biased, torch.zeros(size, dtype=torch.bool)])
         self._constants = torch.cat([self._constants, torch.full((size,), torch.nan)])
@@ -234,7 +233,7 @@ class NeuronInterpreter(fx.Interpreter):
         numbers = signal.neurons.reshape(signal.neurons.shape[1], -1).t()
         together = _Signal(signal.value.reshape(numbers.shape[1], -1).t()[None], numbers[None])
         heard = self._hear(together, None)
-        return self._enter("sum", signal.value, numbers.shape[1], heard, name=f"channels of {self._node}")
+        return self._enter("sum", signal.value, numbers.shape[1], heard, name=f"channels of {self._node.name}")
 
     def _joined(self, signals: Sequence[_Signal]) -> tuple[int, _Heard]:
         """Return how many neurons hear these signals side by side, by channels if all signals are, and the columns."""

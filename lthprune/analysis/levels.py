@@ -160,8 +160,4 @@ def _fan_out(network: NetworkStates) -> dict[str, np.ndarray]:
     for layer in network.graph.layers:
         if layer.edges is not None:
             leaving.index_add_(0, layer.heard, layer.edges.sum(dim=0))
-    return {
-        layer.name: leaving[layer.neurons.start : layer.neurons.stop].numpy()
-        for layer in network.graph.layers
-        if layer.kind == "input"
-    }
+    return {layer.name: leaving[layer.own].numpy() for layer in network.graph.layers if layer.kind == "input"}

@@ -97,10 +97,7 @@ class NetworkStates:
             LayerStates(
                 layer.name,
                 layer.kind,
-                *(
-                    values[layer.neurons.start : layer.neurons.stop]
-                    for values in (self.structural, self.functional, self.frozen, self.constant)
-                ),
+                *(values[layer.own] for values in (self.structural, self.functional, self.frozen, self.constant)),
             )
             for layer in self.graph.layers
             if layer.kind in _REPORTED
@@ -208,8 +205,7 @@ def neuron_states(
     functional = _states(hears, speaks, productive, audience)
 
     frozen = speaks & ~hears & ~graph.backward(outputs, lambda layer: hears[layer.heard, 0] | layer.steep)
-    gone = ~speaks & ~biased & ~graph.next(everyone) & ~graph.previous(everyone)
-    gone &= torch.isin(torch.arange(graph.size), torch.cat([graph.numbers(kind) for kind in WEIGHTED]))[:, None]
+    gone = graph.weighted()[:, None] & ~speaks & ~biased & ~graph.next(everyone) & ~graph.previous(everyone)
     for states in (structural, functional):
         states[gone] = NeuronState.PRUNED
     constant = torch.where(hears[:, 0], torch.nan, graph.constants)

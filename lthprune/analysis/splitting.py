@@ -116,7 +116,7 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
     return Splitting(
         tasks=tuple(task.name for task in tasks),
         components=components,
-        sizes=np.bincount(components[alive & _weighted(graph)], minlength=number),
+        sizes=np.bincount(components[alive & graph.weighted().numpy()], minlength=number),
         coverage=covered,
         status="degraded" if not full else "separated" if groups == len(tasks) else "interconnected",
         metric=float(len(tasks) - groups) if full else potential - 1,
@@ -178,14 +178,6 @@ def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
     return np.where(alive, place[labels], -1), len(found)
 
 
-def _weighted(graph: Graph) -> np.ndarray:
-    """Return which neurons (neurons of the graph,) have weights."""
-    weighted = np.zeros(graph.size, dtype=bool)
-    for kind in WEIGHTED:
-        weighted[graph.numbers(kind).numpy()] = True
-    return weighted
-
-
 def _per_component(components: np.ndarray, members: np.ndarray, number: int) -> np.ndarray:
     """Return how many neurons of each task (neurons, tasks) every component has, (components, tasks)."""
     counts = np.zeros((number, members.shape[1]), dtype=np.int64)
@@ -217,7 +209,7 @@ def _decidedness(graph: Graph, alive: np.ndarray, inputs: Tensor, outputs: Tenso
     return tuple(
         Decidedness(layer.name, _fraction(by_inputs[own][alive[own]]), _fraction(by_outputs[own][alive[own]]))
         for layer in graph.layers
-        for own in [slice(layer.neurons.start, layer.neurons.stop)]
+        for own in [layer.own]
         if layer.kind in WEIGHTED
     )
 

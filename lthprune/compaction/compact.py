@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from lthprune.analysis.graph import Graph, Layer
+from lthprune.analysis.graph import WEIGHTED, Graph, Layer
 from lthprune.analysis.neurons import NetworkStates, neuron_states
 from lthprune.analysis.tracing import example_inputs, trace_graph
 from lthprune.arguments import check_module
@@ -159,7 +159,7 @@ class _Original:
         model = copy.deepcopy(self.model)
         kept = survivors(model, self.states, inputs=not drop_inputs, whole=whole)
         shrink(model, self.states, kept)
-        own = [kept[_own(layer)] for layer in self.states.graph.layers if layer.kind == "input"]
+        own = [kept[layer.own] for layer in self.states.graph.layers if layer.kind == "input"]
         kept_inputs = tuple(None if bool(each.all()) else each.nonzero()[:, 0] for each in own)
         try:
             graph = trace_graph(model, _select(self.examples, kept_inputs))
@@ -171,8 +171,8 @@ class _Original:
 
     def losing(self, kept: Tensor) -> tuple[str, ...]:
         """Return the layers that have neurons to lose."""
-        layers = [layer for layer in self.states.graph.layers if layer.kind in ("input", "dense", "conv")]
-        return tuple(layer.name for layer in layers if not kept[_own(layer)].all())
+        layers = [layer for layer in self.states.graph.layers if layer.kind in ("input", *WEIGHTED)]
+        return tuple(layer.name for layer in layers if not kept[layer.own].all())
 
     def _difference(self, model: nn.Module, kept_inputs: KeptInputs) -> tuple[float, float]:
         """Return the largest difference between the outputs on random inputs, and how large rounding may make it."""
@@ -234,7 +234,3 @@ def _tensors(outputs: Any) -> list[Tensor]:
         return [outputs]
     packed = outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, Sequence) else ()
     return [tensor for each in packed for tensor in _tensors(each)]
-
-
-def _own(layer: Layer) -> slice:
-    return slice(layer.neurons.start, layer.neurons.stop)

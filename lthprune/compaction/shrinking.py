@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from lthprune.analysis.graph import WEIGHTED
 from lthprune.analysis.neurons import NetworkStates, NeuronState
 from lthprune.compaction.survivors import foldable, module_of
 
@@ -16,8 +17,8 @@ def shrink(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
     """
     comatose = torch.from_numpy(states.functional) >= NeuronState.COMATOSE
     for layer in states.graph.layers:
-        if layer.kind in ("dense", "conv"):
-            own = kept[layer.neurons.start : layer.neurons.stop]
+        if layer.kind in WEIGHTED:
+            own = kept[layer.own]
             if own.all() and kept[layer.heard].all():
                 continue
             module = module_of(layer, model)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from lthprune.analysis.graph import Graph, Layer
+from lthprune.analysis.graph import WEIGHTED, Graph, Layer
 from lthprune.analysis.neurons import NetworkStates, NeuronState
 
 
@@ -31,7 +31,7 @@ def survivors(model: nn.Module, states: NetworkStates, *, inputs: bool, whole: C
         if layer.kind in ("output", "mix"):
             kept[layer.heard] = True
         if layer.kind in ("output", "mix") or layer.name in whole or (inputs and layer.kind == "input"):
-            kept[_own(layer)] = True
+            kept[layer.own] = True
     for place in _shared(graph):
         kept[place] = True
     speaks = functional < NeuronState.COMATOSE
@@ -68,10 +68,6 @@ def _pads_zeros(module: _ConvNd) -> bool:
     return module.padding == "same" or (module.padding != "valid" and any(module.padding))
 
 
-def _own(layer: Layer) -> slice:
-    return slice(layer.neurons.start, layer.neurons.stop)
-
-
 def _shared(graph: Graph) -> list[Tensor]:
     """Return who belongs to parameters that are used in several places; there every use would have to agree."""
     uses = Counter(place.name for place in graph.places)
@@ -93,15 +89,15 @@ def _keep_ties(kept: Tensor, layer: Layer, model: nn.Module) -> None:
 
 def _keep_what_cannot_be_folded(kept: Tensor, layer: Layer, model: nn.Module, speaks: Tensor) -> None:
     """Keep the constants that a layer's kept neurons hear, unless they can be folded into its bias."""
-    if layer.edges is not None and layer.kind in ("dense", "conv"):
-        heard = layer.edges[(kept & speaks)[_own(layer)]].any(dim=0)
+    if layer.edges is not None and layer.kind in WEIGHTED:
+        heard = layer.edges[(kept & speaks)[layer.own]].any(dim=0)
         kept[layer.heard[heard & ~foldable(layer, module_of(layer, model))]] = True
 
 
 def _keep_one(kept: Tensor, graph: Graph) -> bool:
     """Keep a neuron of the first layer that would be left with none; say whether there was one."""
     for layer in graph.layers:
-        if len(layer.neurons) and not kept[_own(layer)].any():
+        if len(layer.neurons) and not kept[layer.own].any():
             kept[layer.neurons.start] = True
             return True
     return False

@@ -59,7 +59,7 @@ def plot_network(
     _draw_lines(axes, places[pairs[drawn]], values[drawn])
     states = network.functional if functional else network.structural
     for layer, centre in zip(shown, centres, strict=True):
-        own = slice(layer.neurons.start, layer.neurons.stop)
+        own = layer.own
         colours = [COLOURS[NeuronState(state)] for state in states[own]]
         x, y = places[own].T
         axes.scatter(x, y, s=np.clip(6000 / size, 12, 90), c=colours, edgecolors="#444444", linewidths=0.2, zorder=2)
@@ -94,7 +94,7 @@ def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float
         rows = -(-number // columns)
         column, row = np.divmod(np.arange(number), rows)
         height = 1 if columns > 1 else rows / _TALLEST
-        own = places[layer.neurons.start : layer.neurons.stop]
+        own = places[layer.own]
         own[:, 0] = left + _BESIDE * column
         own[:, 1] = -height * (row - (rows - 1) / 2) / max(1, rows - 1)
         width = _BESIDE * (columns - 1)
@@ -118,7 +118,7 @@ def _edges(graph: Graph, layers: Sequence[Layer], weights: Mapping[str, Tensor])
         values.append((kernels.norm(dim=2) * kernels.sum(dim=2).sign())[joined])
     shown = torch.zeros(graph.size, dtype=torch.bool)
     for layer in layers:
-        shown[layer.neurons.start : layer.neurons.stop] = True
+        shown[layer.own] = True
     every, value = torch.cat([torch.empty(0, 2, dtype=torch.long), *pairs]), torch.cat([torch.empty(0), *values])
     both = shown[every].all(dim=1)
     return every[both].numpy(), value[both].numpy()

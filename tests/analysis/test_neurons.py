@@ -88,7 +88,7 @@ def test_neurons_that_hear_no_input_hand_on_the_stated_constant_whatever_the_inp
 
 @settings(max_examples=100)
 @given(recipes(), seeds)
-def test_functional_zombies_hand_on_something_and_their_constants_reach_an_output(recipe, seed):
+def test_functional_zombies_and_audience_hand_on_something_other_than_zero(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     constant = np.isin(states.functional, [AUDIENCE, ZOMBIE])
