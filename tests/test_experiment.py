@@ -1,6 +1,4 @@
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +21,7 @@ from lthprune.state import State, restore, snapshot
 from lthprune.tickets import Ticket
 from lthprune.training import HISTORIES, Evaluation, evaluate, train
 from tests.nets import all_bits
-from tests.tiny import REWINDS, contents, joined, tiny, toys, write_npz
+from tests.tiny import REWINDS, contents, copied_before_writes, joined, tiny, toys, write_npz
 
 METHODS = ["imp", "osp"]
 PLAIN = "train.engine=reference"  # the same bits as the plain loop, and whoever else is trained
@@ -213,20 +211,8 @@ class Killed(BaseException):
 
 
 def moments(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, list[Path]]:
-    """Run a recipe, and copy what is on disk whenever a file is about to take its place: what a kill would leave."""
-    copies: list[Path] = []
-    replace = os.replace
-
-    def spy(source: Path, target: Path) -> None:
-        (out,) = (folder / "whole").iterdir()
-        copies.append(folder / f"{len(copies)}" / out.name)
-        shutil.copytree(out, copies[-1])
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", spy)
-        run = run_recipe(recipe, "tiny", out=folder / "whole")
-    return run, copies
+    """Run a recipe, and copy what a kill before any of its writes would leave."""
+    return copied_before_writes(folder, monkeypatch, lambda out: run_recipe(recipe, "tiny", out=out))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from lthprune.runs import Run, find_runs
 from lthprune.summary import smallest_winning, summarise, summarise_sweep
 from lthprune.sweep import Cell, Sweep, begin_sweep, parse_axes, run_sweep
 from lthprune.training import Evaluation
-from tests.tiny import BITS, SETTINGS, contents, write_npz
+from tests.tiny import BITS, SETTINGS, contents, copied_before_writes, write_npz
 
 SHORT = [setting for setting in SETTINGS if "trials" not in setting]
 GRID = {"model.hidden": [4, 8], "run.seed": [3, 1]}
@@ -142,20 +141,9 @@ def test_an_axis_that_is_given_twice_is_refused() -> None:
 
 
 def moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Sweep, list[Path]]:
-    """Run a sweep, and copy what is on disk whenever a file is about to take its place: what a kill would leave."""
-    copies: list[Path] = []
-    replace = os.replace
-
-    def spy(source: Path, target: Path) -> None:
-        (folder,) = (tmp_path / "whole").iterdir()
-        copies.append(tmp_path / f"{len(copies)}" / folder.name)
-        shutil.copytree(folder, copies[-1])
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", spy)
-        sweep = run_sweep(begin(tmp_path / "whole", GRID, "train.momentum=0.9", "train.optimizer=sgd"))
-    return sweep, copies
+    """Run a sweep, and copy what a kill before any of its writes would leave."""
+    settings = ("train.momentum=0.9", "train.optimizer=sgd")
+    return copied_before_writes(tmp_path, monkeypatch, lambda out: run_sweep(begin(out, GRID, *settings)))
 
 
 def test_a_sweep_killed_before_any_of_its_writes_goes_on_to_the_same_bits(

@@ -2,13 +2,16 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -28,6 +31,7 @@ SETTINGS = (
 REWINDS = ("init", "lr", "none", "3")
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # nobody answers
 BITS = dict[str, object]
+Made = TypeVar("Made")
 
 
 def tiny(*settings: str) -> Recipe:
@@ -84,6 +88,25 @@ def write_npz(path: Path, seed: int = 0, **replaced: object) -> Path:
     arrays |= replaced
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
     return path
+
+
+def copied_before_writes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, go: Callable[[Path], Made]
+) -> tuple[Made, list[Path]]:
+    """Do something in a folder of its own, and copy what is there whenever a file is about to take its place."""
+    copies: list[Path] = []
+    replace = os.replace
+
+    def spy(source: Path, target: Path) -> None:
+        (out,) = (folder / "whole").iterdir()
+        copies.append(folder / f"{len(copies)}" / out.name)
+        shutil.copytree(out, copies[-1])
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", spy)
+        done = go(folder / "whole")
+    return done, copies
 
 
 def contents(folder: Path) -> BITS:
