@@ -76,7 +76,7 @@ def prepare(
     models: list[nn.Module] = [
         recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
     ]
-    check_engine(models[0], recipe.train, place)
+    check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
     search = recipe.prune.search(recipe.run.first_seed)
     return Experiment(recipe, data.to(place), models, search)
 
@@ -230,6 +230,7 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
         experiment.data,
         recipe.train,
         [recipe.run.generator("order", trial) for trial in range(len(models))],  # as at every level
+        noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
         start=late.start if late is not None else 0,
         least=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level > 0,

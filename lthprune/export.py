@@ -13,10 +13,10 @@ from torch import nn
 from lthprune.compaction import Compacted
 from lthprune.compaction import compact as make_compact
 from lthprune.data import shape_of_data
-from lthprune.errors import PruningError, StorageError
+from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.files import read_tensors, write_atomically, write_tensors
-from lthprune.methods import without_pruning
-from lthprune.models import build_from, describe
+from lthprune.forms import without_pruning
+from lthprune.models import LIBRARIES, ModelSpec, build_from, build_model, describe
 from lthprune.runs import Run
 
 _FORMAT = 1
@@ -73,7 +73,8 @@ def export_ticket(
     Raises:
         StorageError: the ticket is not there or damaged, the folder cannot be written, or has an export already.
         PruningError: ``weights`` is an unknown word, ``drop_inputs`` goes without ``compact`` or does not fit the
-            network, or a package for ONNX is missing. Nothing is written then.
+            network, ``compact`` is asked for a network of torchvision or timm, or ONNX cannot hold the network or its
+            package is missing. Nothing is written then.
 
     Examples:
         >>> import tempfile
@@ -89,6 +90,12 @@ def export_ticket(
     """
     if drop_inputs and not compact:
         raise PruningError("inputs are dropped as a part of compaction: ask for compact (--compact) too.")
+    spec = run.recipe().model
+    if compact and spec.kind in LIBRARIES:
+        raise PruningError(
+            f"a compacted {spec.name} has layers of other sizes than {spec.kind} builds, so it cannot be loaded again. "
+            "Export it without compact (--compact), or make it smaller in Python: lthprune.compact(model, inputs)."
+        )
     missing = [package for package in ("onnx", "onnxscript") if onnx and find_spec(package) is None]
     if missing:
         raise PruningError(
@@ -112,7 +119,6 @@ def export_ticket(
     dense = without_pruning(ticket.apply(run.model(trial), weights)).eval()
     compacted = make_compact(dense, example, drop_inputs=drop_inputs) if compact else None
     model = dense if compacted is None else compacted.model
-    assert isinstance(model, nn.Sequential)
     (kept,) = (None,) if compacted is None else compacted.kept_inputs
     (read,) = (example,) if compacted is None else compacted.select(example)
     architecture = {
@@ -120,7 +126,7 @@ def export_ticket(
         "input": list(shape),
         "kept_inputs": None if kept is None else kept.tolist(),
         "outputs": outputs,
-        "layers": describe(model),
+        **_described(spec, model),
         "ticket": {
             "recipe": run.recipe_name,
             "run": run.name,
@@ -140,7 +146,7 @@ def export_ticket(
     return Export(folder, files, level, shape, dense, compacted)
 
 
-def load_export(folder: str | Path) -> nn.Sequential:
+def load_export(folder: str | Path) -> nn.Module:
     """Build the network of a folder that ``export_ticket`` wrote, in evaluation mode, on the CPU.
 
     Where inputs were dropped it reads (batch, features kept): ``x.flatten(1)[:, kept_inputs]``, with ``kept_inputs`` as
@@ -162,14 +168,32 @@ def load_export(folder: str | Path) -> nn.Sequential:
     try:
         if architecture["format"] != _FORMAT:
             raise StorageError(f"{path} has the format {architecture['format']}; this lthprune reads {_FORMAT}.")
-        model = build_from(architecture["layers"])
+        model = _built(architecture)
         model.load_state_dict(tensors, assign=True)
+    except RecipeError:  # its library is missing, or does not know the network
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StorageError(
             f"{path} is damaged, or not the description of {folder / _WEIGHTS} ({' '.join(str(error).split())}). "
             "Export the ticket again."
         ) from error
     return model.eval()
+
+
+def _described(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
+    """Return the entry of a description that the network is built again from: its layers, or its library and name."""
+    if spec.kind in LIBRARIES:
+        return {"model": spec.model_dump(mode="json", exclude_none=True)}
+    assert isinstance(model, nn.Sequential)
+    return {"layers": describe(model)}
+
+
+def _built(architecture: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a description; its weights mean nothing yet."""
+    if "model" not in architecture:
+        return build_from(architecture["layers"])
+    spec = ModelSpec.model_validate(architecture["model"])
+    return build_model(spec, tuple(architecture["input"]), architecture["outputs"], torch.Generator())
 
 
 def _compaction(compacted: Compacted) -> Mapping[str, Any]:
@@ -184,15 +208,21 @@ def _compaction(compacted: Compacted) -> Mapping[str, Any]:
 def _to_onnx(model: nn.Module, example: torch.Tensor) -> bytes:
     """Return a model as an ONNX file for batches of any size."""
     batch = torch.export.Dim("batch")
-    program = torch.onnx.export(
-        model,
-        (example,),
-        dynamo=True,
-        input_names=["input"],
-        output_names=["output"],
-        dynamic_shapes=({0: batch},),
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    except Exception as error:  # tracing runs the model's own code on stand-ins, which fails in any way there is
+        raise PruningError(
+            f"this {type(model).__name__} cannot be written as ONNX ({' '.join(str(error).split())}). Export it "
+            "without onnx (--onnx)."
+        ) from error
     assert program is not None
     contents: bytes = program.model_proto.SerializeToString()
     return contents

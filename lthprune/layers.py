@@ -1,18 +1,25 @@
 """What a recipe's layers are and what its schedule leaves of them, before anything is run."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from lthprune.data import shape_of_data
 from lthprune.recipe import Recipe
 from lthprune.schedules import Geometric, Pool, rate_of
-from lthprune.selection import select
+from lthprune.selection import Selection
 from lthprune.trajectories import Trajectory, count_parameters, extend
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer that has parameters; batch norm, which is never pruned, is of the kind ``norm``.
+    """A layer that has parameters.
+
+    ``kind`` is ``conv``, ``dense``, ``output``, or what is never pruned: ``norm`` (batch norm, layer norm), or
+    ``other``, as for the position embedding of a transformer, which has a row of its own.
 
     ``rate`` is None where the layer has none of its own: it is not pruned, competes with others, or the schedule has
     no rates.
@@ -64,19 +71,12 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
         for name in pool.names
         if isinstance(search.schedule, Geometric) and search.pruning.scope == "layerwise"
     }
-    kinds = {tensor.layer: tensor.kind for tensor in select(model)}
-    layers = {name: dict(module.named_parameters(recurse=False)) for name, module in model.named_modules()}
+    kinds = {name: kind for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)}
+    output = _output_of(model, search.pruning.selection)
     rows = tuple(
-        LayerRow(
-            layer=name,
-            kind=kinds.get(name, "norm"),
-            shape=tuple(parameters["weight"].shape),
-            weights=parameters["weight"].numel(),
-            biases=parameters["bias"].numel(),
-            rate=rates.get(f"{name}.weight"),
-        )
-        for name, parameters in layers.items()
-        if parameters
+        row
+        for name, module in model.named_modules()
+        for row in _rows(name, module, kinds, rates, is_output=name == output)
     )
     return LayerTable(rows, {_label(pool): tuple(row[at] for row in plan) for at, pool in enumerate(pools)})
 
@@ -112,10 +112,11 @@ def extensions_of(table: LayerTable, trajectory: Trajectory) -> list[Extension]:
         >>> extensions_of(table, trajectory_of(recipe, table))[0]
         Extension(times=1, hidden=47, weights=39527, levels=19)
     """
+    if any(row.kind not in ("dense", "output") for row in table.layers):
+        return []
     sizes = (table.layers[0].shape[-1], *(row.shape[0] for row in table.layers))
     bias = any("bias" in label for label in table.left)
-    perceptron = all(row.kind in ("dense", "output") for row in table.layers)
-    if not perceptron or len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
+    if len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
         return []
     if trajectory.weights != count_parameters(sizes, bias=bias):
         return []
@@ -124,6 +125,36 @@ def extensions_of(table: LayerTable, trajectory: Trajectory) -> list[Extension]:
         Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
         for times, each in larger
     ]
+
+
+def _rows(
+    name: str, module: nn.Module, kinds: Mapping[str, str], rates: Mapping[str, float | None], *, is_output: bool
+) -> Iterator[LayerRow]:
+    """Yield a row for every parameter of a module but its biases, which are counted with their weights."""
+    parameters = dict(module.named_parameters(recurse=False))
+    biases = {each.replace("bias", "weight"): each for each in parameters if "bias" in each}
+    for own, parameter in parameters.items():
+        if own in biases.values() and own.replace("bias", "weight") in parameters:
+            continue
+        bias = parameters[biases[own]].numel() if own in biases else 0
+        full = f"{name}.{own}".lstrip(".")
+        kind = kinds.get(full, "output" if is_output else _kind_of(module) if own == "weight" else "other")
+        label = full.removesuffix(".weight")
+        yield LayerRow(label, kind, tuple(parameter.shape), parameter.numel(), bias, rates.get(full))
+
+
+def _kind_of(module: nn.Module) -> str:
+    if isinstance(module, nn.Linear):
+        return "dense"
+    if isinstance(module, _ConvNd):
+        return "conv"
+    return "norm" if "norm" in type(module).__name__.lower() else "other"
+
+
+def _output_of(model: nn.Module, selection: Selection) -> str | None:
+    """Return the name of the output layer, whether it is pruned or not."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | _ConvNd)]
+    return layers[-1] if selection.output == "auto" else selection.output
 
 
 def _label(pool: Pool) -> str:

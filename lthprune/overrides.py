@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from lthprune.errors import RecipeError
+from lthprune.models import ModelSpec, keys_of
 
 SCHEDULES = ("rate", "target", "densities")  # a recipe gives one of them, or a rate and a target without levels
 
@@ -12,8 +13,9 @@ SCHEDULES = ("rate", "target", "densities")  # a recipe gives one of them, or a 
 def override(tables: dict[str, Any], settings: Sequence[str]) -> None:
     """Replace settings in a recipe's tables, in place.
 
-    What a setting stands in for goes: another schedule; ``levels``, which follow where both a rate and a target are
-    set; ``trials``, which a list of seeds counts.
+    An override also removes the settings that it replaces: another schedule; ``levels``, which follow where both a
+    rate and a target are set; ``trials``, which a list of seeds counts; the keys of ``[model]`` that a new
+    ``model.kind`` does not take.
 
     Raises:
         RecipeError: a setting is not ``table.key=value``.
@@ -26,6 +28,10 @@ def override(tables: dict[str, Any], settings: Sequence[str]) -> None:
         >>> override(tables, ["prune.rate=0.2", "prune.target=600"])
         >>> tables
         {'prune': {'rate': 0.2, 'target': 600}}
+        >>> tables = {"model": {"kind": "conv6", "init": "glorot_normal"}}
+        >>> override(tables, ["model.kind=torchvision", "model.name=resnet18"])
+        >>> tables
+        {'model': {'kind': 'torchvision', 'name': 'resnet18'}}
     """
     before: set[str] = set()
     for setting in settings:
@@ -59,6 +65,10 @@ def _put_aside(tables: dict[str, Any], path: Sequence[str], value: object, befor
     held = tables.get(table)
     if not isinstance(held, dict):
         return
+    if table == "model" and key == "kind":
+        for other in ModelSpec.model_fields.keys() - keys_of(value):
+            if f"model.{other}" not in before:
+                held.pop(other, None)
     if table == "run" and key == "seed" and isinstance(value, list) and "run.trials" not in before:
         held.pop("trials", None)
     if table == "prune" and key in SCHEDULES:

@@ -17,6 +17,7 @@ from lthprune.data import DataSpec, shape_of_data
 from lthprune.descent import Search
 from lthprune.errors import RecipeError, suggestion
 from lthprune.faults import describe_faults
+from lthprune.kinds import DEFAULT_KINDS, Kind
 from lthprune.models import ModelSpec, build_model
 from lthprune.overrides import SCHEDULES, override
 from lthprune.pruning import BiasPruning, Pruning, Scope
@@ -26,7 +27,7 @@ from lthprune.scores import score_named
 from lthprune.search import schedule_from
 from lthprune.section import Section
 from lthprune.seeds import Seeds, Stream
-from lthprune.selection import Kind, Selection
+from lthprune.selection import Selection
 from lthprune.training import TrainingPlan
 from lthprune.trajectories import Trajectory
 
@@ -56,7 +57,7 @@ class PruneSpec(Section):
     """``init``, a step (the optimiser starts anew), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
     min_survivors: int = Field(default=0, ge=0)
     """how many weights stay in every tensor at least"""
-    kinds: tuple[Kind, ...] = ("conv", "dense", "output")
+    kinds: tuple[Kind, ...] = DEFAULT_KINDS
     """kinds of layers to prune"""
     output: str = "auto"
     """the name of the output layer; ``auto`` is the last one"""
@@ -209,9 +210,10 @@ class Recipe(Section):
             object.__setattr__(self, "prune", self.prune.model_copy(update={"levels": levels, "target": None}))
         return self
 
-    def build_model(self, input_shape: tuple[int, ...], classes: int, trial: int = 0) -> nn.Sequential:
+    def build_model(self, input_shape: tuple[int, ...], classes: int, trial: int = 0) -> nn.Module:
         """Return the network of a trial with its initial weights, on the CPU."""
-        return build_model(self.model, input_shape, classes, self.run.generator("init", trial))
+        generator, samples = self.run.generator("init", trial), min(2, self.train.batch_size)
+        return build_model(self.model, input_shape, classes, generator, samples=samples)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""

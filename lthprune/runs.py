@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Run:
             )
         return recipe
 
-    def model(self, trial: int = 0) -> nn.Sequential:
+    def model(self, trial: int = 0) -> nn.Module:
         """Return the recipe's network with the initial weights of a trial, on the CPU: what tickets are applied to.
 
         Examples:
@@ -208,7 +209,8 @@ def find_runs(folder: str | Path) -> list[Run]:
 
 def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
     """Return the versions, the machine and the caller's git state, for ``environment.json``."""
-    packages = ("lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors")
+    packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
+    packages += ["timm"] if find_spec("timm") is not None else []
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -234,6 +234,8 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"model": {"hidden": 0}}, ["[model] hidden"]),
         ({"model": {"dense": [], "hidden": 8}}, ["hidden = 8 is the size of dense layers, and there are none"]),
         ({"model": {"kind": "plan", "conv": [8, "Q"]}}, ["[model] conv", "'Q'"]),
+        ({"model": {"kind": "timm"}}, ['kind = "timm" takes name and settings, and no dense']),
+        ({"model": {"name": "resnet18"}}, ['kind = "mlp" takes no name', 'kind = "timm"']),
         (
             {"train": {"lrr": 1, "steps": 0}, "prune": {"rate": 2}, "data": {"name": "mnits"}, "run": {"trial": 2}},
             ["5 faults", "did you mean 'lr'?", "[train] steps", "[prune] rate", "[data] name", "'trials'"],

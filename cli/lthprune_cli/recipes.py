@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -64,14 +65,14 @@ def _settings_table(name: str, recipe: "Recipe") -> Table:
 
 
 def _layer_table(rows: "Sequence[LayerRow]") -> Table:
-    table = Table(title="Layers", title_justify="left", show_footer=True)
-    table.add_column("layer", "all", no_wrap=True)
-    table.add_column("kind")
+    table = Table(title="Layers", title_justify="left", box=box.SIMPLE, padding=0, show_footer=True)
+    table.add_column("layer", "all", overflow="fold")  # other libraries' names may be longer than a line
+    table.add_column("kind", no_wrap=True)
     table.add_column("shape", no_wrap=True)
-    table.add_column("weights", f"{sum(row.weights for row in rows):,}", justify="right")
-    table.add_column("biases", f"{sum(row.biases for row in rows):,}", justify="right")
-    table.add_column("parameters", f"{sum(row.weights + row.biases for row in rows):,}", justify="right")
-    table.add_column("rate", justify="right")
+    table.add_column("weights", f"{sum(row.weights for row in rows):,}", justify="right", no_wrap=True)
+    table.add_column("biases", f"{sum(row.biases for row in rows):,}", justify="right", no_wrap=True)
+    table.add_column("parameters", f"{sum(row.weights + row.biases for row in rows):,}", justify="right", no_wrap=True)
+    table.add_column("rate", justify="right", no_wrap=True)
     for row in rows:
         shape = "x".join(map(str, row.shape))
         counts = (f"{row.weights:,}", f"{row.biases:,}", f"{row.weights + row.biases:,}")
@@ -108,7 +109,7 @@ def _level_tables(left: Mapping[str, Sequence[int]], width: int) -> list[Table]:
         shown = names[start : start + per_table]
         table = Table(title="Prunable weights left per level", title_justify="left")
         for column in ("level", "density", "all", *shown):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", overflow="fold")
         for level, total in enumerate(totals):
             own = [f"{left[name][level]:,}" for name in shown]
             table.add_row(str(level), f"{total / totals[0]:.2%}", f"{total:,}", *own)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import RecipeError
-from lthprune.models.plan import ModelSpec, parse_item
+from lthprune.models.named import build_named
+from lthprune.models.plan import LIBRARIES, ModelSpec, parse_item
 from lthprune.selection import select
 from lthprune.state import refresh
 
@@ -23,21 +24,23 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_model(
-    spec: ModelSpec, input_shape: tuple[int, ...], outputs: int, generator: torch.Generator
-) -> nn.Sequential:
-    """Build a network: convolutions as planned, dense layers, an output layer of so many units.
+    spec: ModelSpec, input_shape: tuple[int, ...], outputs: int, generator: torch.Generator, *, samples: int = 2
+) -> nn.Module:
+    """Build a network: convolutions as planned, dense layers, an output layer of so many units; or a library's network.
 
-    Layers are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights and biases come from the
-    generator and nothing else.
+    The layers of a plan are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights and biases
+    come from the generator and nothing else. A network of torchvision or timm is tried on a batch of ``samples``.
 
     Raises:
-        RecipeError: the plan does not fit inputs of this shape.
+        RecipeError: the plan or the library's network does not fit inputs of this shape.
 
     Examples:
         >>> lenet = build_model(ModelSpec(kind="lenet"), (1, 28, 28), 10, torch.Generator())
         >>> [name for name, layer in lenet.named_children() if isinstance(layer, nn.Linear)]
         ['dense1', 'dense2', 'output']
     """
+    if spec.kind in LIBRARIES:
+        return build_named(spec, input_shape, outputs, generator, samples=samples)
     plan = spec.plan
     with torch.device("meta"):  # no memory, and no draws from the global generator
         layers, shape = _convolutions(spec, input_shape)
@@ -60,7 +63,15 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) ->
 
     ``reset_parameters`` would not reach what is pruned in torch's terms. Biases are drawn after all weights, so that
     the weights are the same whatever the biases begin as.
+
+    Raises:
+        RecipeError: the network is torchvision's or timm's, whose constructors draw the weights.
     """
+    if spec.kind in LIBRARIES:
+        raise RecipeError(
+            f"{spec.kind} draws the weights of {spec.name} when it builds the network. Build it again with another "
+            "generator: build_model(spec, input_shape, outputs, generator)."
+        )
     draw = _initialiser(spec)
     tensors = select(model, bias=True)
     with torch.no_grad():

@@ -1,16 +1,18 @@
-"""The plan language, and the networks that have a name."""
+"""The ``[model]`` table of a recipe: the plan language, its named plans, and the networks of other libraries."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from lthprune.errors import RecipeError, suggestion
 from lthprune.section import Section
 
-Kind = Literal["lenet", "lenet5", "conv2", "conv4", "conv6", "tiny", "mlp", "plan"]
+Kind = Literal["lenet", "lenet5", "conv2", "conv4", "conv6", "tiny", "mlp", "plan", "torchvision", "timm"]
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "leaky_relu"]
 BiasInit = Literal["zeros", "uniform"]
 Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
+
+LIBRARIES: tuple[Kind, ...] = ("torchvision", "timm")
 
 
 class Plan(NamedTuple):
@@ -36,7 +38,12 @@ class ModelSpec(Section):
     """The ``[model]`` table of a recipe."""
 
     kind: Kind
-    """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` takes ``dense``, ``plan`` both"""
+    """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` needs ``dense``, ``plan`` needs
+    ``conv``, ``dense`` or both; ``torchvision`` and ``timm`` need ``name``, and take ``settings`` and no other key"""
+    name: str | None = None
+    """a classification network of torchvision or timm, as in ``resnet18``"""
+    settings: dict[str, JsonValue] | None = None
+    """keywords for that network's constructor, as in ``{ zero_init_residual = true }``"""
     conv: tuple[int | str, ...] | None = None
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
@@ -71,6 +78,23 @@ class ModelSpec(Section):
         return dense
 
     @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> "ModelSpec":
+        given = [
+            key for key in type(self).model_fields if key in self.model_fields_set and getattr(self, key) is not None
+        ]
+        foreign = [key for key in given if key not in keys_of(self.kind)]
+        if foreign and self.kind in LIBRARIES:
+            raise ValueError(f'kind = "{self.kind}" takes name and settings, and no {", no ".join(foreign)}')
+        if foreign:
+            raise ValueError(
+                f'kind = "{self.kind}" takes no {", no ".join(foreign)}; name and settings are for '
+                'kind = "torchvision" and kind = "timm"'
+            )
+        if self.kind in LIBRARIES and self.name is None:
+            raise ValueError(f'kind = "{self.kind}" needs the name of a network, as in name = "resnet18"')
+        return self
+
+    @model_validator(mode="after")
     def _complete(self) -> "ModelSpec":
         if self.kind == "mlp" and (self.dense is None or self.conv):
             raise ValueError('kind = "mlp" takes dense = [...] and no conv')
@@ -82,9 +106,13 @@ class ModelSpec(Section):
             )
         return self
 
+    @model_serializer(mode="wrap")
+    def _keys_that_apply(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in keys_of(self.kind)}
+
     @property
     def plan(self) -> Plan:
-        """The named network's plan, with what the recipe says instead."""
+        """The named plan, with what the recipe says instead; empty for the networks of other libraries."""
         named = PLANS.get(self.kind, Plan((), ()))
         dense = named.dense if self.dense is None else self.dense
         return Plan(
@@ -93,6 +121,19 @@ class ModelSpec(Section):
             kernel_size=self.kernel_size or named.kernel_size,
             padding=named.padding if self.padding is None else self.padding,
         )
+
+
+def keys_of(kind: object) -> frozenset[str]:
+    """Return the keys of the ``[model]`` table that a kind of network takes.
+
+    Examples:
+        >>> sorted(keys_of("torchvision"))
+        ['kind', 'name', 'settings']
+        >>> "activation" in keys_of("lenet")
+        True
+    """
+    own = frozenset({"name", "settings"})
+    return own | {"kind"} if kind in LIBRARIES else frozenset(ModelSpec.model_fields) - own
 
 
 class ConvItem(NamedTuple):

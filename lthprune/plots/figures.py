@@ -1,5 +1,6 @@
 """The figures of a run, by name, and how they are saved."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lthprune.analysis import Splitting
 from lthprune.data import shapes_of_parts
-from lthprune.errors import StorageError
+from lthprune.errors import PruningError, StorageError
 from lthprune.histories import Histories
 from lthprune.plots.biases import plot_biases
 from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
@@ -75,8 +76,10 @@ def _inputs(of: Subject) -> Figure | None:
 
 def _split(of: Subject, plot: Callable[[Sequence[Splitting], Sequence[int], str], Figure]) -> Figure | None:
     """Draw how the network splits, if there are several tasks."""
+    if len(of.run.recipe().data.parts) < 2:
+        return None
     levels = of.structure.splittings
-    return plot([level.splitting for level in levels], [level.left for level in levels], of.trial) if levels else None
+    return plot([level.splitting for level in levels], [level.left for level in levels], of.trial)
 
 
 # What can be drawn of a run; None comes of a figure that does not apply to it.
@@ -97,6 +100,8 @@ FIGURES: dict[str, Callable[[Subject], Figure | None]] = {
 def save_figures(run: Run) -> list[Path]:
     """Draw the figures that apply to a run into its ``figures`` folder, as PNG and SVG, and return their paths.
 
+    Warns of figures that show neurons if lthprune cannot follow the network's code, and leaves them out.
+
     Raises:
         StorageError: no level is finished, a file is damaged, or the folder cannot be written.
     """
@@ -104,9 +109,13 @@ def save_figures(run: Run) -> list[Path]:
         raise StorageError(f"{run.folder} has no finished level to plot yet; go on with: lthprune resume {run.folder}")
     subject = Subject(run)
     folder = run.folder / "figures"
-    paths = []
+    paths, left_out = [], {}
     for name, plot in FIGURES.items():
-        figure = plot(subject)
+        try:
+            figure = plot(subject)
+        except PruningError as error:
+            left_out[name] = error
+            continue
         if figure is None:
             continue
         try:
@@ -116,4 +125,7 @@ def save_figures(run: Run) -> list[Path]:
                 figure.savefig(paths[-1])
         except OSError as error:
             raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
+    if left_out:
+        (reason, *_) = map(str, left_out.values())
+        warnings.warn(f"no figures of {', '.join(left_out)}: {reason}", stacklevel=2)
     return paths

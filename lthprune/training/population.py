@@ -1,12 +1,14 @@
 """A population in training: the trials of a run side by side, by whichever engine is fastest."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import nn
 
 from lthprune.data import Dataset
+from lthprune.seeds import seeded_by
 from lthprune.state import State, snapshot
 from lthprune.training.batches import Batches
 from lthprune.training.choice import choose_engine
@@ -21,6 +23,7 @@ def train_population(
     plan: TrainingPlan,
     orders: Sequence[torch.Generator],
     *,
+    noises: Sequence[torch.Generator] | None = None,
     start: int = 0,
     least: int = 0,
     fine_tune: bool = False,
@@ -37,6 +40,8 @@ def train_population(
         data: what all of them are trained on.
         plan: optimiser, steps, evaluations, stopping, engine, precision.
         orders: decide the order of the training samples, one for each model.
+        noises: decide what dropout and the like draw, one for each model; without them, torch's default generator
+            does.
         start: steps that are made already (late rewinding); their batches are passed over.
         least: the step before which training is never stopped early (a rewind point has to be reached).
         fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
@@ -49,7 +54,7 @@ def train_population(
         What came of every model, in their order.
 
     Raises:
-        RecipeError: the plan asks for sparse training where there is none.
+        RecipeError: the plan asks for an engine that cannot train these models.
         DataError: there are too few training samples for a batch.
 
     Examples:
@@ -64,21 +69,24 @@ def train_population(
     assert len(orders) == len(models)
     engine = choose_engine(models, data, plan)
     if engine is None:
-        return [
-            train(
-                model,
-                data,
-                plan,
-                order,
-                start=start,
-                least=least,
-                fine_tune=fine_tune,
-                keep_early_stop=keep_early_stop,
-                on_step=None if on_steps is None else partial(on_steps, trial, 1),
-                on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
-            )
-            for trial, (model, order) in enumerate(zip(models, orders, strict=True))
-        ]
+        trained = []
+        for trial, (model, order) in enumerate(zip(models, orders, strict=True)):
+            with nullcontext() if noises is None else seeded_by(noises[trial], data.x_train.device):
+                trained.append(
+                    train(
+                        model,
+                        data,
+                        plan,
+                        order,
+                        start=start,
+                        least=least,
+                        fine_tune=fine_tune,
+                        keep_early_stop=keep_early_stop,
+                        on_step=None if on_steps is None else partial(on_steps, trial, 1),
+                        on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
+                    )
+                )
+        return trained
     record = [Record(plan, len(data.tasks)) for _ in models]
     kept: list[State | None] = [None] * len(models)
     evaluations = set(plan.evaluation_steps)

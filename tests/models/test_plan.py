@@ -45,6 +45,12 @@ def test_anything_else_in_a_plan_is_refused_and_quoted(item: int | str) -> None:
         ({"kind": "lenet", "width": 3}, "width"),
         ({"kind": "lenet", "hidden": 0}, "greater than or equal to 1"),
         ({"kind": "lenet", "dense": [], "hidden": 3}, "there are none"),
+        ({"kind": "torchvision"}, 'needs the name of a network, as in name = "resnet18"'),
+        ({"kind": "torchvision", "name": "resnet18", "init": "normal", "dense": [4]}, "and no dense, no init"),
+        ({"kind": "timm", "name": "resnet18", "activation": "relu"}, "takes name and settings, and no activation"),
+        ({"kind": "timm", "name": "resnet18", "settings": [1]}, "valid dictionary"),
+        ({"kind": "lenet", "name": "resnet18"}, 'takes no name; name and settings are for kind = "torchvision"'),
+        ({"kind": "mlp", "dense": [4], "settings": {"drop_rate": 0.1}}, "takes no settings"),
     ],
 )
 def test_a_table_that_plans_no_network_is_refused(words: dict[str, object], fault: str) -> None:
@@ -70,3 +76,20 @@ def test_a_named_network_has_its_plan_and_a_recipe_may_replace_each_part_of_it(k
 
 def test_a_plan_of_ones_own_has_three_by_three_kernels_with_padding() -> None:
     assert ModelSpec(kind="plan", conv=(8, "M")).plan == ((8, "M"), (), 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        ({"kind": "lenet"}, {"activation", "init", "dense", "kernel_size"}),
+        ({"kind": "timm", "name": "resnet18", "settings": {"drop_rate": 0.1}}, {"name", "settings"}),
+    ],
+)
+def test_a_table_is_written_with_the_keys_that_its_kind_takes_and_read_again(
+    words: dict[str, object], keys: set[str]
+) -> None:
+    spec = ModelSpec.model_validate(words)
+    written = spec.model_dump()
+    assert written.keys() >= keys
+    assert ("init" in written) != ("name" in written)
+    assert ModelSpec.model_validate(written) == spec

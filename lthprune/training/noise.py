@@ -1,0 +1,40 @@
+"""What networks draw at random while they train: dropout, stochastic depth."""
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.seeds import seeded_by
+
+
+def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
+    """Say whether a forward pass in training mode draws from torch's default generators.
+
+    Makes one pass without gradients, then restores buffers, modes and generators.
+
+    Args:
+        model: dense or pruned, on the device of the inputs.
+        inputs: a few samples, (batch, ...).
+
+    Examples:
+        >>> draws_at_random(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)), torch.zeros(3, 4))
+        True
+        >>> draws_at_random(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.0)), torch.zeros(3, 4))
+        False
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with seeded_by(torch.Generator(), inputs.device), torch.no_grad():
+        before = _generator_states(inputs.device)
+        try:
+            model.train()(inputs)
+        finally:
+            for buffer, value in buffers:
+                buffer.copy_(value)
+            for module, training in modes:
+                module.training = training
+        after = _generator_states(inputs.device)
+    return any(not torch.equal(was, now) for was, now in zip(before, after, strict=True))
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
