@@ -24,9 +24,11 @@ from lthprune.analysis import (
     zombie_lives,
 )
 from lthprune.compaction import Compacted, CompactionReport, compact, measure_latency, to_csr
+from lthprune.coverage import Coverage, CoveredParameter, describe
 from lthprune.data import Task
-from lthprune.descent import Search, imp_levels, osp_levels
+from lthprune.descent import Descent, Search, imp_levels, osp_levels
 from lthprune.errors import (
+    CoverageWarning,
     DataError,
     LayerCollapseWarning,
     LthpruneError,
@@ -34,9 +36,11 @@ from lthprune.errors import (
     PruningError,
     RecipeError,
     StorageError,
+    UnmovedWarning,
 )
 from lthprune.experiment import Watcher, resume_run, run_recipe
 from lthprune.export import Export, export_ticket, load_export
+from lthprune.forms import convert, strip
 from lthprune.histories import Histories
 from lthprune.masks import Count, keep_highest, overlap
 from lthprune.methods import (
@@ -72,8 +76,12 @@ __all__ = [
     "Compacted",
     "CompactionReport",
     "Count",
+    "Coverage",
+    "CoverageWarning",
+    "CoveredParameter",
     "DataError",
     "Decidedness",
+    "Descent",
     "Explicit",
     "Export",
     "Geometric",
@@ -110,12 +118,15 @@ __all__ = [
     "TicketStore",
     "Tickets",
     "Trajectory",
+    "UnmovedWarning",
     "Watcher",
     "ZombieLives",
     "begin_sweep",
     "bias_statistics",
     "comatose_biases",
     "compact",
+    "convert",
+    "describe",
     "export_ticket",
     "extend",
     "find_splitting",
@@ -143,6 +154,7 @@ __all__ = [
     "resume_run",
     "run_recipe",
     "run_sweep",
+    "strip",
     "ticket_states",
     "to_csr",
     "zombie_lives",

@@ -4,24 +4,26 @@ Both are one descent. They differ in the ticket that the next masks are chosen f
 always the dense network, which it prunes to the very counts that IMP reaches.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-import torch
 from torch import nn
 
-from lthprune.arguments import check_module, described, whole_number
+from lthprune.arguments import check_module, check_word, described, whole_number
 from lthprune.errors import PruningError, StorageError
+from lthprune.forms import FORMS, Form, convert, write_masks
 from lthprune.masks import Masks
-from lthprune.pruning import Pruning, choose_masks, current_masks, write_masks
+from lthprune.projection import forget_interrupted
+from lthprune.pruning import Pruning, choose_masks, current_masks
 from lthprune.rewinding import Rewind, Rewinder, rewinder_for
 from lthprune.schedules import Geometric, Schedule
 from lthprune.scores import name_of
 from lthprune.seeds import Seeds
-from lthprune.state import State, check_fit, live_state, refresh, restore, snapshot
+from lthprune.state import State, check_fit, live_state, refresh, registered_buffers, restore, snapshot
 from lthprune.store import Stored
 from lthprune.tickets import Metrics, Ticket, check_metrics
+from lthprune.verification import TrainingCheck, moved_between
 
 Train = Callable[[Any], Any]
 
@@ -30,7 +32,8 @@ Train = Callable[[Any], Any]
 class Search:
     """What to search for: how many levels, on which schedule, how to prune and how to rewind.
 
-    ``seed`` is the root seed of scores that draw.
+    ``seed`` is the root seed of scores that draw. ``form`` is the form of the model in every training, ``final_form``
+    the one in which the search leaves it; see [`convert`][lthprune.convert]. Tickets are the same in both.
     """
 
     levels: int
@@ -38,9 +41,13 @@ class Search:
     pruning: Pruning = field(default_factory=Pruning)
     rewind: Rewind | Rewinder = "init"
     seed: int = 0
+    form: Form = "plain"
+    final_form: Form = "torch"
 
     def __post_init__(self) -> None:
         rewinder_for(self.rewind)
+        check_word("form", self.form, FORMS)
+        check_word("final_form", self.final_form, FORMS)
         for name in ("levels", "seed"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
 
@@ -134,45 +141,167 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
 def _levels(
     driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
 ) -> Iterator[Any]:
-    models = models_of(model, train)
-    if isinstance(model, nn.Module):
-        for (ticket,) in _descend(driver, models, lambda models: [train(models[0])], search, stored):
+    descent = Descent(driver, models_of(model, train), search, stored)
+    for level in range(descent.level, search.levels + 1):
+        descent.prepare()
+        if isinstance(model, nn.Module):
+            (ticket,) = descent.finish([train(model)])
             yield ticket
-    else:
-        yield from _descend(driver, models, train, search, stored)
+        else:
+            yield descent.finish(train(descent.models))
+        if level == search.levels:
+            descent.end()
 
 
-def _descend(
-    driver: str, models: list[nn.Module], train: Train, search: Search, stored: Stored | None
-) -> Iterator[tuple[Ticket, ...]]:
-    rewinder = rewinder_for(search.rewind)
-    dense, last = (stored.dense, stored.last) if stored else ((), ())
-    if stored is not None:
-        _take_up(models, stored, rewinder)
-    plan = plan_search(models, search)
-    if rewinder is not None:
-        rewinder.watch(*models)
-        for model, ticket in zip(models, dense, strict=False):
-            rewinder.adopt(model, ticket.weights)
-    initial = [snapshot(model) for model in models]
-    for level in range(last[0].level + 1 if last else 0, search.levels + 1):
-        masks = [_masks_in(search, model) for model in models]
-        if dense and last:
-            sources = last if driver == "imp" else dense
-            masks = [
-                _masks_after(search, model, source, plan[level], initial[trial], trial)
-                for trial, (model, source) in enumerate(zip(models, sources, strict=True))
+class Descent:
+    """A search level by level, for whoever calls the training: ``prepare``, a training, ``finish``, and again.
+
+    Args:
+        driver: ``"imp"`` or ``"osp"``.
+        models: one model, or a population.
+        search: levels, schedule, pruning, rewinding.
+        stored: where to go on, of a search that was broken off.
+
+    Raises:
+        PruningError: the models or the search are refused; nothing is changed then.
+
+    Attributes:
+        level: the level that is trained next.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> descent = Descent("imp", [model], Search(levels=2))
+        >>> while not descent.finished:
+        ...     descent.prepare()
+        ...     # the training of level descent.level
+        ...     (ticket,) = descent.finish([None])
+        >>> ticket.left
+        102
+    """
+
+    def __init__(self, driver: str, models: Sequence[nn.Module], search: Search, stored: Stored | None = None) -> None:
+        self.models = list(models)
+        self.level = 0
+        self._driver, self._search = driver, search
+        self._rewinder = rewinder_for(search.rewind)
+        self._dense: tuple[Ticket, ...] = ()
+        self._last: tuple[Ticket, ...] = ()
+        if stored is not None:
+            _take_up(self.models, stored, self._rewinder)
+            self._dense, self._last = stored.dense, stored.last
+            self.level = self._last[0].level + 1 if self._last else 0
+        self._plan = plan_search(self.models, search)
+        for model in self.models:
+            convert(model, search.form)
+        if self._rewinder is not None:
+            self._rewinder.watch(*self.models)
+            for model, ticket in zip(self.models, self._dense, strict=False):
+                self._rewinder.adopt(model, ticket.weights)
+        self._initial = [snapshot(model) for model in self.models]
+        self._registered = [registered_buffers(model) for model in self.models]
+        self._masks: list[Masks] = []
+        self._checks: list[TrainingCheck] = []
+        self._starts: list[State] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether all levels are trained."""
+        return self.level > self._search.levels
+
+    def prepare(self) -> None:
+        """Give the models the masks and the weights that the training of this level starts from.
+
+        A training that was broken off can be prepared again: it then starts from the same masks and weights.
+        """
+        forget_interrupted()
+        if self._checks and not self._dense:
+            self._restart()
+        self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
+        if self._dense and self._last:
+            sources = self._last if self._driver == "imp" else self._dense
+            self._masks = [
+                self._chosen(trial, model, source)
+                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
             ]
-            for model, source, mask in zip(models, sources, masks, strict=True):
-                restore(model, source.trained)  # the state that a resumed search starts from, too
-                write_masks(search.pruning.tensors(model), mask)
-            for model in models:
-                if rewinder is not None:
-                    rewinder.rewind(model)
+            for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
+                registered = self._registered[trial] | source.trained.keys()
+                restore(
+                    model, source.trained, registered=registered
+                )  # the state that a resumed search starts from, too
+        if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
+            for model, masks in zip(self.models, self._masks, strict=True):
+                write_masks(model, masks, self._search.form)
+        if self._dense:
+            for model in self.models:
+                if self._rewinder is not None:
+                    self._rewinder.rewind(model)
                 model.zero_grad(set_to_none=True)
-        last = _trained(driver, models, train, search, rewinder, level, masks)
-        dense = dense or last
-        yield last
+        rewinds = self._rewinder is not None and self._rewinder.weights
+        self._starts = [] if rewinds else [snapshot(model) for model in self.models]
+        self._checks = [
+            TrainingCheck(model, self._search.pruning.tensors(model), masks)
+            for model, masks in zip(self.models, self._masks, strict=True)
+        ]
+
+    def finish(self, metrics: object) -> tuple[Ticket, ...]:
+        """Verify the training of this level and return its tickets, one for each model.
+
+        Args:
+            metrics: a list of what each model's training is to be remembered by, a dict or None; or None.
+
+        Raises:
+            PruningError: the metrics cannot be kept, or the training was not one of these models with these masks.
+        """
+        checked = _metrics(metrics, len(self.models))
+        tickets = tuple(
+            Ticket(
+                level=self.level,
+                masks=self._masks[trial],
+                weights=self._start(trial),
+                trained=self._trained(trial),
+                metrics=checked[trial],
+                provenance=self._search.provenance(self._driver) | {"trial": trial},
+            )
+            for trial in range(len(self.models))
+        )
+        self._dense, self._last = self._dense or tickets, tickets
+        self.level += 1
+        return tickets
+
+    def end(self) -> None:
+        """Leave the models in the form in which the search is to end."""
+        for model in self.models:
+            convert(model, self._search.final_form)
+
+    def _restart(self) -> None:
+        """Go back to before the dense training, which was broken off."""
+        for model, state, registered in zip(self.models, self._initial, self._registered, strict=True):
+            restore(model, state, registered=registered)
+            model.zero_grad(set_to_none=True)
+        if self._rewinder is not None:
+            self._rewinder.watch(*self.models)
+
+    def _chosen(self, trial: int, model: nn.Module, source: Ticket) -> Masks:
+        return choose_masks(
+            self._search.pruning,
+            self._search.pruning.pools(model),
+            self._plan[self.level],
+            masks=source.masks,
+            final=source.trained,
+            initial=self._initial[trial],
+            generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
+        )
+
+    def _start(self, trial: int) -> State:
+        """Return the weights that this training started from."""
+        return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
+
+    def _trained(self, trial: int) -> State:
+        """Verify a model's training and return what came of it."""
+        model, dense = self.models[trial], self._dense[trial].trained if self._dense else {}
+        self._checks[trial].finish(self._start(trial), moved_between(self._initial[trial], dense))
+        refresh(model)
+        return snapshot(model)
 
 
 def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
@@ -187,62 +316,6 @@ def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | N
         ticket.apply(model)
     for model, state in zip(models, stored.initial, strict=True):
         restore(model, state)
-
-
-def _masks_in(search: Search, model: nn.Module) -> Masks:
-    return current_masks(search.pruning.tensors(model))
-
-
-def _masks_after(
-    search: Search, model: nn.Module, source: Ticket, left: Sequence[int], initial: State, trial: int
-) -> Masks:
-    return choose_masks(
-        search.pruning,
-        search.pruning.pools(model),
-        left,
-        masks=source.masks,
-        final=source.trained,
-        initial=initial,
-        generator=Seeds(search.seed).generator("mask", trial=trial, level=source.level),
-    )
-
-
-def _trained(
-    driver: str,
-    models: list[nn.Module],
-    train: Train,
-    search: Search,
-    rewinder: Rewinder | None,
-    level: int,
-    masks: Sequence[Masks],
-) -> tuple[Ticket, ...]:
-    rewinds = rewinder is not None and rewinder.weights
-    starts = [] if rewinds else [snapshot(model) for model in models]
-    metrics = _metrics(train(models), len(models))
-    for model, before in zip(models, masks, strict=True):
-        _refuse_other_masks(before, _masks_in(search, model))
-        refresh(model)
-    return tuple(
-        Ticket(
-            level=level,
-            masks=_masks_in(search, model),
-            weights=rewinder.captured(model) if rewinder is not None and rewinds else starts[trial],
-            trained=snapshot(model),
-            metrics=metrics[trial],
-            provenance=search.provenance(driver) | {"trial": trial},
-        )
-        for trial, model in enumerate(models)
-    )
-
-
-def _refuse_other_masks(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> None:
-    """Masks are the search's: a loop that loads an old checkpoint or replaces a layer would let them grow."""
-    changed = [name for name in before if name not in after or not torch.equal(before[name].cpu(), after[name].cpu())]
-    if changed:
-        raise PruningError(
-            f"train() changed the masks of {', '.join(changed)}. It may not load weights with other masks (those of an "
-            "earlier level), call prune.remove or replace layers."
-        )
 
 
 def _metrics(returned: object, trials: int) -> list[Metrics]:

@@ -32,6 +32,14 @@ class NothingPrunedWarning(UserWarning):
     """A positive fraction of so few weights that it rounds to none."""
 
 
+class UnmovedWarning(UserWarning):
+    """A training has left a tensor exactly as it was, though the dense training moved it."""
+
+
+class CoverageWarning(UserWarning):
+    """Much of a model's weight matrices is left out of pruning."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known one, or a full stop.
 

@@ -6,8 +6,8 @@ torch's own methods work before, between and after. (``prune.global_unstructured
 whatever method it is given; ``lthprune.prune`` does not.)
 """
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from lthprune.errors import PruningError
+from lthprune.kinds import Kind
 from lthprune.masks import keep_highest
+from lthprune.projection import kept_mask
 from lthprune.schedules import Pool, left_after, rate_of
 from lthprune.scores import Candidate, magnitude, one_footing, random
-from lthprune.selection import Kind
-from lthprune.state import refresh
+from lthprune.torch_form import check_unwritten, recompute, stamped
 
 
 class PruningMethod(torch_prune.BasePruningMethod):
@@ -60,7 +61,13 @@ class PruningMethod(torch_prune.BasePruningMethod):
         """Return the dense tensor times its mask, without torch's copy of the mask in between."""
         name = self._tensor_name
         pruned: Tensor = getattr(module, f"{name}_orig") * getattr(module, f"{name}_mask")
-        return pruned
+        return stamped(pruned)
+
+    def __call__(self, module: nn.Module, inputs: Any) -> None:
+        """Compute the pruned tensor before a forward pass; refuse to lose what was written to the last one."""
+        if not torch.compiler.is_compiling():
+            check_unwritten(module, self._tensor_name)
+        super().__call__(module, inputs)  # type: ignore[no-untyped-call]
 
     @classmethod
     def apply(
@@ -72,15 +79,21 @@ class PruningMethod(torch_prune.BasePruningMethod):
                 f"the importance scores have the shape {tuple(importance_scores.shape)}, the tensor {name!r} "
                 f"{tuple(getattr(module, name).shape)}: every weight takes one score."
             )
+        if kept_mask(getattr(module, name)) is not None:
+            raise PruningError(
+                f"{name!r} of this {type(module).__name__} is pruned in the plain form, which torch's methods do not "
+                'know. Convert the model first: lthprune.convert(model, "torch").'
+            )
         existing = _method_on(module, name)
         if existing is None:
-            existing = super().apply(module, name, *args, importance_scores=importance_scores, **kwargs)  # type: ignore[no-untyped-call]
-            setattr(module, name, getattr(module, name).detach())  # torch leaves it in a graph, which deepcopy refuses
+            with _place_held(module, name, f"{name}_orig"):
+                existing = super().apply(module, name, *args, importance_scores=importance_scores, **kwargs)  # type: ignore[no-untyped-call]
+            recompute(module)
         else:
             scored = getattr(module, f"{name}_orig") if importance_scores is None else importance_scores
             mask = getattr(module, f"{name}_mask")
             mask.copy_(cls(*args, **kwargs).compute_mask(scored, mask))
-            refresh(module)
+            recompute(module)
         return existing
 
 
@@ -188,15 +201,46 @@ def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
     _Masked.apply(module, name, importance_scores=mask)
 
 
-def without_pruning(model: nn.Module) -> nn.Module:
-    """Return a copy in which masked tensors are plain parameters: no hooks, and zero where they were pruned."""
-    refresh(model)  # deepcopy refuses what hangs in a graph
-    model = copy.deepcopy(model)
-    for module in model.modules():
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, torch_prune.BasePruningMethod):
-                torch_prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
-    return model
+def erase_mask(module: nn.Module, name: str) -> Tensor:
+    """Undo ``write_mask``, whoever pruned the tensor, and return the mask: the parameter has its name back.
+
+    Its pruned entries are zero. ``prune.remove`` does nearly the same, but gives the parameter other memory, which
+    tears it from whatever shares it.
+    """
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if isinstance(hook, torch_prune.BasePruningMethod) and hook._tensor_name == name:
+            del module._forward_pre_hooks[key]
+    mask = module._buffers.pop(f"{name}_mask")
+    parameter = module._parameters[f"{name}_orig"]
+    assert mask is not None
+    assert parameter is not None
+    parameter.data.mul_(mask)
+    with _place_held(module, f"{name}_orig", name):
+        del module._parameters[f"{name}_orig"]
+        delattr(module, name)
+        setattr(module, name, parameter)
+    return mask
+
+
+@contextmanager
+def _place_held(module: nn.Module, old: str, new: str) -> Iterator[None]:
+    """Let a parameter that gets another name keep its place among the module's parameters.
+
+    Optimisers load their state by position. Where torch has put ``weight_orig`` behind ``bias``, the weight comes
+    first again.
+    """
+    order = [new if name == old else name for name in module._parameters]
+    if new == "weight" and sorted(order) == ["bias", "weight"]:
+        order = ["weight", "bias"]
+    yield
+    parameters = dict(module._parameters)
+    module._parameters.clear()
+    module._parameters.update({name: parameters[name] for name in order})
+
+
+def is_pruning_method(hook: object) -> bool:
+    """Say whether a hook of a module is one of torch's pruning methods, or of ours."""
+    return isinstance(hook, torch_prune.BasePruningMethod)
 
 
 def _method_on(module: nn.Module, name: str) -> torch_prune.BasePruningMethod | None:

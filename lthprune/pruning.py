@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
+from lthprune.coverage import warn_of_gaps
 from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError
+from lthprune.forms import FORMS, Form, write_masks
+from lthprune.kinds import is_bias_name
 from lthprune.masks import Count, Masks, count, keep_highest
-from lthprune.methods import write_mask
+from lthprune.naming import join
 from lthprune.schedules import Pool, Schedule, check_rate_names, left_after, plan_counts, rate_of
 from lthprune.scores import SCORES, Candidate, Score, magnitude, one_footing, score_named
 from lthprune.seeds import Seeds
@@ -60,7 +63,7 @@ class Pruning:
         groups: dict[tuple[str, ...], list[PrunableTensor]] = {}
         for tensor in self.tensors(model):
             where = tensor.layer if self.scope == "layerwise" else ""
-            which = "" if self.bias == "together" else tensor.attribute
+            which = "bias" if tensor.is_bias and self.bias != "together" else ""
             groups.setdefault((where, which), []).append(tensor)
         return [
             Pool(
@@ -113,6 +116,7 @@ def choose_masks(
         generator: for scores that draw.
     """
     score = score_named(pruning.score)
+    check_finite(final, masks)
     chosen: Masks = {}
     for pool, keep in zip(pools, left, strict=True):
         scores = {
@@ -129,14 +133,14 @@ def choose_masks(
         held = {name: masks[name].cpu() for name in pool.names}
         if pruning.bias == "together":
             for name in pool.names:
-                weight = f"{name.removesuffix('bias')}weight"
-                if name.endswith("bias") and weight in scores:
+                weight = weight_of(name)
+                if weight in scores and weight != name:
                     scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
         chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)
     collapsed = [
         repr(name)
         for name, mask in chosen.items()
-        if bool(masks[name].any()) and not bool(mask.any()) and name.endswith("weight")
+        if bool(masks[name].any()) and not bool(mask.any()) and weight_of(name) == name
     ]
     if collapsed:
         warnings.warn(
@@ -146,6 +150,31 @@ def choose_masks(
             stacklevel=3,
         )
     return {name: chosen[name] for name in masks}
+
+
+def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    """Raise a PruningError that names every tensor with a remaining weight that is not finite."""
+    diverged = [
+        name
+        for name, mask in masks.items()
+        if not bool(weights[name].isfinite().all()) and not bool(weights[name].isfinite()[mask].all())
+    ]
+    if diverged:
+        raise PruningError(
+            f"{', '.join(map(repr, diverged))}: some weights are NaN or infinite, so that they cannot be ranked. The "
+            "training before this pruning diverged; a lower learning rate usually helps."
+        )
+
+
+def weight_of(name: str) -> str:
+    """Return the name of the weight that goes with a bias; a weight's own name.
+
+    Examples:
+        >>> weight_of("dense1.bias"), weight_of("lstm.bias_ih_l0"), weight_of("dense1.weight")
+        ('dense1.weight', 'lstm.weight_ih_l0', 'dense1.weight')
+    """
+    layer, _, attribute = name.rpartition(".")
+    return join(layer, attribute.replace("bias", "weight")) if is_bias_name(attribute) else name
 
 
 def _for_scoring(tensor: Tensor, score: Score) -> Tensor:
@@ -168,8 +197,9 @@ def prune(
     min_survivors: int = 0,
     initial: Mapping[str, Tensor] | None = None,
     seed: int = 0,
+    form: Form = "torch",
 ) -> dict[str, Count]:
-    """Prune a model once, in place and in torch's own terms, and return what is left of each tensor.
+    """Prune a model once, in place, and return what is left of each tensor.
 
     Args:
         model: any module; parts of it may be pruned already.
@@ -182,6 +212,8 @@ def prune(
         min_survivors: how many weights stay in every tensor at least.
         initial: the weights at initialisation by name, for scores that compare with them.
         seed: the root seed for scores that draw.
+        form: ``"torch"`` (``weight_orig``, ``weight_mask`` and a hook) or ``"plain"``, which reaches every parameter;
+            see [`convert`][lthprune.convert].
 
     Raises:
         PruningError: the model or the amount is refused; the model is unchanged then.
@@ -193,6 +225,9 @@ def prune(
         200
     """
     pruning = Pruning(scope, score, bias, selection or Selection(), min_survivors)
+    if selection is None:
+        warn_of_gaps(model, stacklevel=2)
+    check_word("form", form, FORMS)
     generator = Seeds(seed).generator("mask")
     pools, tensors = pruning.pools(model), pruning.tensors(model)
     if isinstance(amount, Mapping):
@@ -217,14 +252,8 @@ def prune(
         initial=initial,
         generator=generator,
     )
-    write_masks(tensors, masks)
+    write_masks(model, masks, form)
     return count(masks)
-
-
-def write_masks(tensors: Sequence[PrunableTensor], masks: Mapping[str, Tensor]) -> None:
-    """Make these the masks of a model's prunable tensors."""
-    for tensor in tensors:
-        write_mask(tensor.module, tensor.attribute, masks[tensor.name])
 
 
 def current_masks(tensors: Sequence[PrunableTensor]) -> Masks:

@@ -9,7 +9,7 @@ from torch import nn
 
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError
-from lthprune.state import State, live_state, restore, snapshot
+from lthprune.state import State, live_state, registered_buffers, restore, snapshot
 
 Rewind = Literal["init", "lr", "none"]
 
@@ -62,6 +62,7 @@ class Rewinder:
         self._models: list[nn.Module] = []
         self._steps: list[int] = []
         self._states: list[State | None] = []
+        self._registered: list[frozenset[str]] = []
         self._extras: dict[str, Any] | None = None
 
     @property
@@ -80,6 +81,7 @@ class Rewinder:
         self._models = list(models)
         self._steps = [0] * len(models)
         self._states = [None] * len(models)
+        self._registered = [registered_buffers(model) for model in models]
         self._extras = None
         if len(models) > 1 and self.at > 0 and self.keeps_extras:
             raise PruningError(
@@ -152,7 +154,8 @@ class Rewinder:
         """Take a model, and whatever else was captured, back."""
         state = self.captured(model)
         if self.weights:
-            restore(model, state, what="the captured state")
+            registered = self._registered[self._index(model)] | state.keys()
+            restore(model, state, what="the captured state", registered=registered)
         if self._extras is not None:
             self._restore_extras(self._extras)
 

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from lthprune.errors import PruningError, suggestion
-from lthprune.selection import Kind
+from lthprune.kinds import ALL_KINDS, Kind
 
 Rate = float | Mapping[str, float]
 
@@ -159,12 +159,10 @@ def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
     named = [(name, kind) for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)]
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in named))  # in the model's order
     for key in rate:
-        if key not in ("conv", "dense", "output") and not any(
-            fnmatchcase(word, key) for word in (*layers, *(name for name, _ in named))
-        ):
+        if key not in ALL_KINDS and not any(fnmatchcase(word, key) for word in (*layers, *(name for name, _ in named))):
             raise PruningError(
                 f"the rate for {key!r} matches no kind and no prunable layer"
-                f"{suggestion(key, (*layers, 'conv', 'dense', 'output'))} Layers: {', '.join(layers)}."
+                f"{suggestion(key, (*layers, *ALL_KINDS))} Layers: {', '.join(layers)}."
             )
 
 

@@ -90,6 +90,10 @@ def score_named(score: str | Score) -> Score:
     """Return the score function of that name; a function is returned as it is."""
     if callable(score):
         return score
+    if not isinstance(score, str):
+        raise PruningError(
+            f"score = {score!r}: a score is a function that takes a Candidate, or the name of one: {', '.join(SCORES)}."
+        )
     if score not in SCORES:
         raise PruningError(f"unknown score {score!r}{suggestion(score, SCORES)} Scores: {', '.join(SCORES)}.")
     return SCORES[score]

@@ -1,26 +1,27 @@
 """The front door: ``imp`` and ``osp`` in one call, with a store to go on from and a bar to watch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
 from torch import nn
 
-from lthprune.descent import Search, Train, imp_levels, models_of, osp_levels, plan_search
+from lthprune.coverage import warn_of_gaps
+from lthprune.descent import Search, Train, imp_levels, models_of, osp_levels
 from lthprune.errors import PruningError, suggestion
+from lthprune.findings import FoundTickets
+from lthprune.forms import Form, convert
 from lthprune.progress import levels_with_progress
 from lthprune.pruning import BiasPruning, Pruning, Scope
 from lthprune.rewinding import Rewind, Rewinder
 from lthprune.schedules import Explicit, Geometric, Rate, Schedule, Target
 from lthprune.scores import Score, magnitude
 from lthprune.selection import Selection
-from lthprune.state import snapshot
-from lthprune.store import TicketStore
-from lthprune.tickets import Ticket, Tickets
+from lthprune.tickets import Tickets
 
 
-class SearchWords(TypedDict, total=False):
-    """The keyword arguments of ``imp`` and ``osp``."""
+class SearchOptions(TypedDict, total=False):
+    """The keyword arguments of a search, whoever runs its trainings."""
 
     levels: Required[int]
     rate: Rate
@@ -35,6 +36,13 @@ class SearchWords(TypedDict, total=False):
     store: str | Path | None
     on_level: Callable[[Any], object] | None
     seed: int
+
+
+class SearchWords(SearchOptions, total=False):
+    """The keyword arguments of ``imp`` and ``osp``."""
+
+    form: Form
+    final_form: Form
     progress: bool | None
 
 
@@ -65,6 +73,9 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
             - ``store``: a folder that tickets are kept in; a search that finds its own there goes on after them.
             - ``on_level``: called with each level's ticket (a tuple of them for a list of models).
             - ``seed``: the root seed of scores that draw.
+            - ``form``: how masks act while ``train`` runs: ``"plain"`` (the default; ``weight`` stays the parameter)
+              or ``"torch"`` (``weight_orig``, ``weight_mask`` and a hook); see [`convert`][lthprune.convert].
+            - ``final_form``: the form that the model ends in: ``"torch"`` (the default) or ``"plain"``.
             - ``progress``: whether to show a progress bar; None shows one where there is a terminal.
 
     Returns:
@@ -82,7 +93,7 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         >>> [ticket.left for ticket in tickets]
         [160, 80, 40, 20]
     """
-    return _search("imp", model, train, **_known("imp", words))
+    return _search("imp", model, train, words)
 
 
 @overload
@@ -100,78 +111,59 @@ def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         >>> [ticket.left for ticket in osp(model, lambda model: None, levels=3, rate=0.5, scope="layerwise")]
         [160, 80, 40, 20]
     """
-    return _search("osp", model, train, **_known("osp", words))
-
-
-def _known(driver: str, words: SearchWords) -> SearchWords:
-    for word in words:
-        if word not in SearchWords.__annotations__:
-            raise TypeError(f"{driver}() has no argument {word!r}{suggestion(word, SearchWords.__annotations__)}")
-    if "levels" not in words:
-        raise PruningError(
-            "levels= is missing: the number of pruning rounds after the dense training, as in "
-            f"{driver}(model, train, levels=12)."
-        )
-    return words
+    return _search("osp", model, train, words)
 
 
 def _search(
-    driver: str,
-    model: nn.Module | Sequence[nn.Module],
-    train: Train,
-    *,
-    levels: int,
-    rate: Rate | None = None,
-    target: float | int | None = None,
-    schedule: Schedule | Sequence[float | int] | None = None,
-    scope: Scope = "global",
-    bias: BiasPruning = False,
-    score: Score | str = magnitude,
-    selection: Selection | None = None,
-    min_survivors: int = 0,
-    rewind: Rewind | Rewinder = "init",
-    store: str | Path | None = None,
-    on_level: Callable[[Any], object] | None = None,
-    seed: int = 0,
-    progress: bool | None = None,
+    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, words: SearchWords
 ) -> Tickets | list[Tickets]:
+    check_words(f"{driver}()", words, SearchWords, example=f"{driver}(model, train, levels=12)")
     models = models_of(model, train)
-    search = Search(
-        levels=levels,
-        schedule=schedule_from(rate, target, schedule),
-        pruning=Pruning(scope, score, bias, selection or Selection(), min_survivors),
-        rewind=rewind,
-        seed=seed,
-    )
-    found: list[tuple[Ticket, ...]] = []
-    keep = None if store is None else TicketStore(store)
-    stored = None
-    if keep is not None:
-        provenance = search.provenance(driver)
-        if "<lambda>" in str(provenance):
-            raise PruningError("a store could not tell one lambda from another; give the function a name with def.")
-        if keep.exists:
-            keep.check(provenance)
-            stored = keep.load()
-        else:
-            plan_search(models, search)  # refuses what it refuses before anything is written
-            keep.begin(provenance, [snapshot(each) for each in models])
-        found = [keep.level(level) for level in range(keep.finished)]
-    finished = len(found)
+    search = search_from(words, form=words.get("form", "plain"), final_form=words.get("final_form", "torch"))
+    if models and words.get("selection") is None:
+        warn_of_gaps(models[0], stacklevel=3)
+    found = FoundTickets(driver, search, words.get("store"), words.get("on_level"))
+    finished, stored = len(found), found.begin(models)
     levels_of = imp_levels if driver == "imp" else osp_levels
     new: Iterator[Any] = levels_of(model, train, search, stored)
-    for level in levels_with_progress(new, total=levels + 1, done=finished, title=driver, show=progress):
-        tickets = (level,) if isinstance(level, Ticket) else level
-        if keep is not None:
-            keep.append(tickets)
-        found.append(tickets)
-        if on_level is not None:
-            on_level(level)
+    show, total = words.get("progress"), search.levels + 1
+    for level in levels_with_progress(new, total=total, done=finished, title=driver, show=show):
+        found.append(level)
     if len(found) == finished:  # nothing was left to train
         for each, ticket in zip(models, found[-1], strict=True):
-            ticket.apply(each, "trained")
+            convert(ticket.apply(each, "trained"), search.final_form)
     trials = [Tickets(trial) for trial in zip(*found, strict=True)]
     return trials[0] if isinstance(model, nn.Module) else trials
+
+
+def check_words(what: str, words: Mapping[str, object], known: type, *, example: str) -> None:
+    """Raise a TypeError if a keyword argument of a search is unknown, a PruningError if ``levels`` is missing."""
+    for word in words:
+        if word not in known.__annotations__:
+            raise TypeError(f"{what} has no argument {word!r}{suggestion(word, known.__annotations__)}")
+    if "levels" not in words:
+        raise PruningError(
+            f"levels= is missing: the number of pruning rounds after the dense training, as in {example}."
+        )
+
+
+def search_from(words: SearchOptions, *, form: Form, final_form: Form) -> Search:
+    """Return the search that keyword arguments of ``imp`` stand for."""
+    return Search(
+        levels=words["levels"],
+        schedule=schedule_from(words.get("rate"), words.get("target"), words.get("schedule")),
+        pruning=Pruning(
+            scope=words.get("scope", "global"),
+            score=words.get("score", magnitude),
+            bias=words.get("bias", False),
+            selection=words.get("selection") or Selection(),
+            min_survivors=words.get("min_survivors", 0),
+        ),
+        rewind=words.get("rewind", "init"),
+        seed=words.get("seed", 0),
+        form=form,
+        final_form=final_form,
+    )
 
 
 def schedule_from(

@@ -1,30 +1,35 @@
 """Which tensors of a model are prunable."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError, suggestion
-
-Kind = Literal["conv", "dense", "output"]
+from lthprune.kinds import ALL_KINDS, DEFAULT_KINDS, Kind, ModelParameter, model_parameters
+from lthprune.naming import named_modules
+from lthprune.projection import kept_mask
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which layers are prunable: by kind, by name and by predicate; a layer must pass all three.
+    """Which parameters are prunable: by kind, by name and by predicate; a parameter must pass all three.
 
-    - ``kinds``: ``"conv"`` (convolutions of 1 to 3 dimensions, transposed ones too), ``"dense"``
-      (``nn.Linear``) and ``"output"`` (the layer that ``output`` names).
-    - ``include``, ``exclude``: shell-style patterns for layer names, as in ``model.named_modules()``.
+    - ``kinds``: ``"conv"`` (convolutions of 1 to 3 dimensions, transposed ones too), ``"dense"`` (``nn.Linear``, the
+      ``Conv1D`` of transformers), ``"output"`` (the layer that ``output`` names), ``"recurrent"`` (``nn.LSTM``,
+      ``nn.GRU``, ``nn.RNN`` and their cells), ``"attention"`` (``nn.MultiheadAttention``), ``"bilinear"``: these by
+      default. Besides ``"embedding"``, ``"matrix"`` (any other parameter of two or more dimensions) and ``"vector"``
+      (any other: gains of norms, scales).
+    - ``include``, ``exclude``: shell-style patterns for names of layers, as in ``model.named_modules()``, or of
+      parameters, as in ``model.named_parameters()``.
     - ``where``: a predicate on a layer's name and module.
     - ``output``: the name of the output layer; ``"auto"`` takes the last dense or convolutional layer in the
       order of registration, ``None`` treats no layer as the output.
+
+    A tied parameter has to pass under every one of its names.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
@@ -32,9 +37,11 @@ class Selection:
         [('0.weight', 'dense'), ('2.weight', 'output')]
         >>> [tensor.name for tensor in select(model, Selection(exclude=("2",)), bias=True)]
         ['0.weight', '0.bias']
+        >>> [tensor.name for tensor in select(nn.Embedding(4, 3), Selection(kinds=(*Selection.kinds, "embedding")))]
+        ['weight']
     """
 
-    kinds: tuple[Kind, ...] = ("conv", "dense", "output")
+    kinds: tuple[Kind, ...] = DEFAULT_KINDS
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     where: Callable[[str, nn.Module], bool] | None = None
@@ -47,7 +54,7 @@ class Selection:
                     f"{name} = {getattr(self, name)!r}: this must be a tuple, as in ({getattr(self, name)!r},)."
                 )
         for kind in self.kinds:
-            check_word("kind of layer", kind, get_args(Kind))
+            check_word("kind of layer", kind, ALL_KINDS)
 
     def describe(self) -> dict[str, object]:
         """Return the selection in words fit for a file; a predicate by its name."""
@@ -56,93 +63,154 @@ class Selection:
         return words | {"where": where}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrunableTensor:
-    """A weight or bias that may be pruned: ``layer`` is its module's name, ``attribute`` the tensor's."""
+    """A weight or bias that may be pruned, in all places where the model holds it.
 
-    layer: str
-    module: nn.Module
-    attribute: Literal["weight", "bias"]
+    Attributes:
+        name: its plain name, such as ``"dense1.weight"``, pruned or not; the first one of a tied tensor.
+        parameter: the dense parameter: in torch's form ``weight_orig``, else ``weight``.
+        kind: by its module.
+        is_bias: whether it is a bias.
+        places: (layer, module, attribute) of every module that holds it.
+    """
+
+    name: str
+    parameter: nn.Parameter
     kind: Kind
+    is_bias: bool
+    places: tuple[tuple[str, nn.Module, str], ...]
 
     @property
-    def name(self) -> str:
-        """The tensor's plain name, such as ``"dense1.weight"``, pruned or not."""
-        return f"{self.layer}.{self.attribute}" if self.layer else self.attribute
+    def layer(self) -> str:
+        """The plain name of the first module that holds it."""
+        return self.places[0][0]
 
     @property
-    def parameter(self) -> nn.Parameter:
-        """The dense parameter: ``weight_orig`` once the module is pruned in torch's terms, else ``weight``."""
-        parameters = self.module._parameters
-        parameter = parameters.get(f"{self.attribute}_orig", parameters.get(self.attribute))
-        assert isinstance(parameter, nn.Parameter)
-        return parameter
+    def module(self) -> nn.Module:
+        """The first module that holds it."""
+        return self.places[0][1]
+
+    @property
+    def attribute(self) -> str:
+        """Its name in that module."""
+        return self.places[0][2]
 
     @property
     def mask(self) -> Tensor | None:
-        """The live mask buffer, or None while the tensor is not pruned."""
-        return self.module._buffers.get(f"{self.attribute}_mask")
+        """The mask, in either form; None while the tensor is not pruned."""
+        kept = kept_mask(self.parameter)
+        return kept.values if kept is not None else self.module._buffers.get(f"{self.attribute}_mask")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of one parameter: ``reason`` says why it is left out, and is empty where it is prunable."""
+
+    name: str
+    kind: Kind
+    is_bias: bool
+    places: tuple[ModelParameter, ...]
+    reason: str
 
 
 def select(model: nn.Module, selection: Selection | None = None, *, bias: bool = False) -> list[PrunableTensor]:
-    """Return the prunable tensors of a model, in the order of registration.
+    """Return the prunable tensors of a model, in the order of registration; a tied one once.
 
     Raises:
-        PruningError: it is no module, a pattern matches no layer, nothing is left to prune, or a chosen tensor is
-            one that torch's pruning hooks do not reach: tied to another module, inside ``nn.MultiheadAttention``,
-            parametrised; or something of the model is not initialised yet.
+        PruningError: it is no module, a pattern matches no layer, there is nothing to prune, or a chosen tensor is
+            computed from others (parametrised, adapted), shares memory with another parameter, is not initialised
+            yet, is on the meta device or sharded.
     """
-    check_module(model)
     selection = selection or Selection()
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor):
-            raise PruningError(f"{name!r} is not initialised yet (a lazy layer). Run one forward pass before pruning.")
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | _ConvNd)}
-    if not layers:
-        raise PruningError(
-            f"{type(model).__name__} has no dense or convolutional layers (nn.Linear, nn.Conv*d, "
-            "nn.ConvTranspose*d), so there is nothing to prune."
-        )
-    output = _output_layer(layers, selection.output)
-    for pattern in (*selection.include, *selection.exclude):
-        if not any(fnmatchcase(name, pattern) for name in layers):
-            raise PruningError(
-                f"the pattern {pattern!r} matches no dense or convolutional layer"
-                f"{suggestion(pattern, layers)} Layers: {', '.join(layers)}."
-            )
-    chosen = {
-        name: (module, _kind(module, is_output=name == output))
-        for name, module in layers.items()
-        if any(fnmatchcase(name, pattern) for pattern in selection.include)
-        and not any(fnmatchcase(name, pattern) for pattern in selection.exclude)
-        and (selection.where is None or selection.where(name, module))
-    }
+    chosen = [choice for choice in choices(model, selection, bias=bias) if not choice.reason]
     tensors = [
-        PrunableTensor(name, module, attribute, kind)
-        for name, (module, kind) in chosen.items()
-        if kind in selection.kinds
-        for attribute in (("weight", "bias") if bias else ("weight",))
-        if attribute == "weight" or module.bias is not None
+        PrunableTensor(
+            name=choice.name,
+            parameter=choice.places[0].parameter,
+            kind=choice.kind,
+            is_bias=choice.is_bias,
+            places=tuple((place.layer, place.module, place.attribute) for place in choice.places),
+        )
+        for choice in chosen
+        if choice.places[0].parameter is not None
     ]
+    _refuse_computed([choice for choice in chosen if choice.places[0].parameter is None])
+    _refuse_unusable(tensors)
     if not tensors:
         raise PruningError(
-            f"the selection leaves nothing to prune in {type(model).__name__}: "
-            f"no layer passes kinds={selection.kinds} and its patterns. Layers: {', '.join(layers)}."
+            f"the selection leaves nothing to prune in {type(model).__name__}: no layer passes "
+            f"kinds={selection.kinds} and its patterns. {_layers_of(model)}"
         )
-    _refuse_unreachable(model, tensors)
     return tensors
 
 
-def _kind(module: nn.Module, *, is_output: bool) -> Kind:
-    if is_output:
-        return "output"
-    return "dense" if isinstance(module, nn.Linear) else "conv"
+def choices(model: nn.Module, selection: Selection, *, bias: bool = False) -> list[Choice]:
+    """Return what becomes of every parameter of a model, in the order of registration; a tied one comes once.
+
+    Raises:
+        PruningError: it is no module, has nothing to prune or is not initialised, or a pattern matches no layer.
+    """
+    check_module(model)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise PruningError(f"{name!r} is not initialised yet (a lazy layer). Run one forward pass before pruning.")
+    everything = list(model_parameters(model))
+    if not any(each.kind != "vector" and not each.is_bias for each in everything):
+        raise PruningError(f"{type(model).__name__} has no parameters of two or more dimensions: nothing to prune.")
+    output = _output_layer(everything, selection.output)
+    names = dict.fromkeys(name for each in everything for name in (each.layer, each.name))
+    for pattern in (*selection.include, *selection.exclude):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise PruningError(
+                f"the pattern {pattern!r} matches no layer and no parameter{suggestion(pattern, names)} "
+                f"{_layers_of(model)}"
+            )
+    adapted = _adapted(model)
+    tied: dict[int, list[ModelParameter]] = {}
+    for each in everything:
+        tied.setdefault(id(each.parameter if each.parameter is not None else each), []).append(each)
+    found = []
+    for places in tied.values():
+        kinds = [_kind(place, output) for place in places]
+        reasons = [_left_out(place, kind, selection, bias=bias) for place, kind in zip(places, kinds, strict=True)]
+        reason = next((reason for reason in reasons if reason), "")
+        if reason and not all(reasons):
+            names_left = ", ".join(place.name for place, why in zip(places, reasons, strict=True) if why)
+            reason = f"tied to {names_left}, which is left out ({reason})"
+        if not reason and places[0].layer in adapted:
+            places = [_without_parameter(places[0])]
+        found.append(Choice(places[0].name, kinds[0], places[0].is_bias, tuple(places), reason))
+    return found
 
 
-def _output_layer(layers: Iterable[str], output: str | None) -> str | None:
-    names = list(layers)
+def _kind(place: ModelParameter, output: str | None) -> Kind:
+    return "output" if place.layer == output and place.kind in ("dense", "conv") else place.kind
+
+
+def _left_out(place: ModelParameter, kind: Kind, selection: Selection, *, bias: bool) -> str:
+    """Say why a parameter is not prunable, in one of its places; an empty text where it is."""
+
+    def matches(patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns for name in (place.layer, place.name))
+
+    if place.is_bias and not bias:
+        return "biases are not pruned"
+    if kind not in selection.kinds:
+        return f"kind {kind!r} is not selected"
+    if not matches(selection.include):
+        return "not included"
+    if matches(selection.exclude):
+        return "excluded"
+    if selection.where is not None and not selection.where(place.layer, place.module):
+        return "excluded by where"
+    return ""
+
+
+def _output_layer(everything: Sequence[ModelParameter], output: str | None) -> str | None:
+    names = list(dict.fromkeys(each.layer for each in everything if each.kind in ("dense", "conv")))
     if output == "auto":
-        return names[-1]
+        return names[-1] if names else None
     if output is not None and output not in names:
         raise PruningError(
             f"the output layer {output!r} is not a dense or convolutional layer of this model"
@@ -151,41 +219,55 @@ def _output_layer(layers: Iterable[str], output: str | None) -> str | None:
     return output
 
 
-def _refuse_unreachable(model: nn.Module, tensors: Iterable[PrunableTensor]) -> None:
-    """Refuse what a forward pre-hook on the owning module would leave unpruned, or prune in one place only."""
-    attention = {
-        id(part): name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.MultiheadAttention)
-        for part in module.modules()
-    }
-    owners: dict[int, list[str]] = {}
-    for module_name, module in model.named_modules():
-        for attribute, parameter in module._parameters.items():
-            if parameter is not None:
-                owners.setdefault(_address(parameter), []).append(f"{module_name}.{attribute}".lstrip("."))
+def _layers_of(model: nn.Module) -> str:
+    layers = dict.fromkeys(each.layer for each in model_parameters(model) if each.kind in DEFAULT_KINDS)
+    return f"Layers: {', '.join(layers)}." if layers else "lthprune.describe(model) lists its parameters."
+
+
+def _adapted(model: nn.Module) -> set[str]:
+    """Return the names of the layers that compute one weight together, as LoRA and its like do."""
+    adapted = set()
+    for name, module in named_modules(model):
+        if isinstance(getattr(module, "base_layer", None), nn.Module):
+            adapted |= {f"{name}.{inner}".strip(".") for inner, _ in named_modules(module)}
+    return adapted
+
+
+def _without_parameter(place: ModelParameter) -> ModelParameter:
+    return ModelParameter(place.layer, place.module, place.attribute, None, place.kind, place.is_bias)
+
+
+def _refuse_computed(computed: Sequence[Choice]) -> None:
+    if computed:
+        names = [choice.name for choice in computed]
+        raise PruningError(
+            f"{', '.join(map(repr, names))}: computed from other parameters in every forward pass (a weight norm, a "
+            "spectral norm, an adapter such as LoRA), so a mask would be overwritten. Remove the parametrisation or "
+            f"merge the adapter first, or leave them all out: Selection(exclude={tuple(names)!r})."
+        )
+
+
+def _refuse_unusable(tensors: Sequence[PrunableTensor]) -> None:
+    """Refuse parameters without values of their own in this process."""
+    memory: dict[tuple[int, object], str] = {}
     for tensor in tensors:
-        mend = f"Selection(exclude=({tensor.layer!r},))"
-        if id(tensor.module) in attention:
+        parameter = tensor.parameter
+        if hasattr(parameter, "device_mesh"):
             raise PruningError(
-                f"{tensor.name!r} belongs to the nn.MultiheadAttention {attention[id(tensor.module)]!r}, which reads "
-                f"its weights without calling the layer, so a pruning hook there would never run. Leave it out: {mend}."
+                f"{tensor.name!r} is sharded over processes (FSDP2, tensor parallelism), and a mask has to be chosen "
+                "from the whole of it. Search with the model as it is before sharding, or train with "
+                "DistributedDataParallel."
             )
-        if tensor.attribute not in tensor.module._parameters and tensor.mask is None:
+        if parameter.is_meta:
             raise PruningError(
-                f"{tensor.name!r} is computed from other tensors (a parametrisation, a weight norm), so a mask on it "
-                f"would be overwritten. Remove the parametrisation first, or leave the layer out: {mend}."
+                f"{tensor.name!r} is on the meta device and has no values to prune by. Make the model on a real "
+                "device, or move it: model.to_empty(device='cpu'), and initialise it."
             )
-        places = owners[_address(tensor.parameter)]
-        if len(places) > 1:
+        if not parameter.numel():
+            continue
+        other = memory.setdefault((parameter.data_ptr(), parameter.device), tensor.name)
+        if other != tensor.name:
             raise PruningError(
-                f"{tensor.name!r} is tied: {' and '.join(places)} share one tensor, and pruning would reach only one "
-                f"of them. Untie them, or leave this layer out: {mend}."
+                f"{other!r} and {tensor.name!r} are two parameters that share memory, and an optimiser would train "
+                "it twice. Tie them as one parameter (a.weight = b.weight), or give each its own memory."
             )
-
-
-def _address(parameter: nn.Parameter) -> int:
-    """What two parameters have in common when they share memory; the object itself where there is none."""
-    if parameter.is_meta or parameter.numel() == 0:
-        return id(parameter)
-    return parameter.data_ptr()

@@ -1,81 +1,175 @@
 """A model's tensors under their plain names, whether it is pruned or not.
 
-A pruned module keeps its dense weight as ``weight_orig`` and its mask as ``weight_mask``. Here both forms
-read alike: ``weight`` is the dense parameter, and masks are left out.
+A module pruned in torch's form keeps its dense weight as ``weight_orig`` and its mask as ``weight_mask``. Here all
+forms read alike: ``weight`` is the parameter, and masks are left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from lthprune.errors import StorageError, suggestion
+from lthprune.naming import join, named_modules
+from lthprune.projection import kept_masks, project_model
+from lthprune.torch_form import masked_by_torch, recompute
 
 State = dict[str, Tensor]
 
 
 def live_state(model: nn.Module) -> State:
-    """Return the model's own parameters and buffers (not copies) by plain name.
+    """Return the model's own parameters and buffers (not copies) by plain name; a shared one under each of its names.
 
     Examples:
         >>> sorted(live_state(nn.Linear(2, 1)))
         ['bias', 'weight']
     """
     state: State = {}
-    for prefix, module in model.named_modules():
-        masked = _masked(module)
+    for prefix, module in named_modules(model):
+        masked = masked_by_torch(module)
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                state[_join(prefix, name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name)] = (
+                state[join(prefix, name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name)] = (
                     parameter
                 )
         for name, buffer in module._buffers.items():
             if buffer is not None and name.removesuffix("_mask") not in masked:
-                state[_join(prefix, name)] = buffer
+                state[join(prefix, name)] = buffer
     return state
 
 
 def masks_of(model: nn.Module) -> State:
-    """Return the live mask buffers of a model by the plain names of the tensors they mask."""
+    """Return the masks of a model, boolean, by the plain names of the tensors they mask; a shared one under each."""
+    masks = {name: kept.values.bool() for name, kept in kept_masks(model).items()}
+    for prefix, module in named_modules(model):
+        for name in masked_by_torch(module):
+            mask = module._buffers[f"{name}_mask"]
+            assert mask is not None
+            masks[join(prefix, name)] = mask.bool()
+    return masks
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Return for the plain name of every parameter the first name of the same parameter: its own, unless it is tied.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+        >>> net[1].weight = net[0].weight
+        >>> first_names(net)
+        {'0.weight': '0.weight', '1.weight': '0.weight'}
+    """
+    first: dict[int, str] = {}
     return {
-        _join(prefix, name): module._buffers[f"{name}_mask"]
-        for prefix, module in model.named_modules()
-        for name in _masked(module)
+        name: first.setdefault(id(tensor), name)
+        for name, tensor in live_state(model).items()
+        if isinstance(tensor, nn.Parameter)
     }
 
 
 def snapshot(model: nn.Module) -> State:
-    """Return copies of the model's parameters and buffers; pruned weights are zero in them."""
+    """Return copies of the model's parameters and buffers; pruned weights are zero in them, and never minus zero."""
     masks = masks_of(model)
-    with torch.no_grad():
-        return {
-            name: tensor.detach() * masks[name] if name in masks else tensor.detach().clone()
-            for name, tensor in live_state(model).items()
-        }
+    return {
+        name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor.detach().clone()
+        for name, tensor in live_state(model).items()
+    }
 
 
-def restore(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the state") -> None:
+def registered_buffers(model: nn.Module) -> frozenset[str]:
+    """Return the plain names of a model's buffers, those that are registered as None too."""
+    return frozenset(join(prefix, name) for prefix, module in named_modules(model) for name in module._buffers)
+
+
+def restore(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    what: str = "the state",
+    registered: frozenset[str] | None = None,
+) -> None:
     """Copy a state into a model, in place, so that parameters keep their identity and optimisers stay valid.
+
+    A buffer whose size has changed since the state was taken gets its former size back.
+
+    Args:
+        model: dense or pruned.
+        state: tensors by plain name.
+        what: what the state is, for messages.
+        registered: the names of the buffers at the time of the state, those that were None too. With them, a buffer
+            that the model has registered or filled since (a cache, in its first forward pass) is taken off or
+            emptied again, and one that it has not registered yet is registered; without, both are refused.
 
     Raises:
         StorageError: names or shapes differ; the model is unchanged then.
     """
-    check_fit(model, state, what=what)
+    check_fit(model, state, what=what, registered=registered)
+    for prefix, module in named_modules(model):
+        masked = masked_by_torch(module)
+        for name, buffer in list(module._buffers.items()):
+            plain = join(prefix, name)
+            if name.removesuffix("_mask") in masked:
+                continue
+            if plain in state:
+                if buffer is None or buffer.shape != state[plain].shape:
+                    near = buffer if buffer is not None else next(module.parameters(), state[plain])
+                    module._buffers[name] = state[plain].to(near.device, copy=True)
+            elif buffer is not None:
+                module._buffers[name] = None
+                if registered is not None and plain not in registered:
+                    delattr(module, name)
+    for name in _unregistered(model, registered) & state.keys():
+        layer, _, attribute = name.rpartition(".")
+        module = dict(named_modules(model))[layer]
+        near = next(module.parameters(), state[name])
+        module.register_buffer(attribute, state[name].to(near.device, copy=True))
     with torch.no_grad():
         for name, tensor in live_state(model).items():
             tensor.copy_(state[name])
     refresh(model)
 
 
-def check_fit(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the state") -> None:
-    """Raise a StorageError unless a state has the model's names and shapes."""
-    live = live_state(model)
-    faults = [f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state]
-    faults += [f"the model has no {name!r}{suggestion(name, live)}" for name in state if name not in live]
+def refresh(model: nn.Module) -> None:
+    """Bring a pruned model up to date after a write to its parameters, in either form.
+
+    In the plain form, pruned entries are set to zero. In torch's, ``weight`` is recomputed from ``weight_orig`` and
+    ``weight_mask``: torch does so only before a forward pass, so after a write in place ``weight`` is stale; and after
+    a forward pass it hangs in a graph, which ``copy.deepcopy`` refuses. Afterwards neither is the case.
+
+    Examples:
+        >>> from lthprune import prune
+        >>> model = nn.Sequential(nn.Linear(4, 4))
+        >>> _ = prune(model, 0.5, form="plain")
+        >>> _ = nn.init.ones_(model[0].weight)
+        >>> refresh(model)
+        >>> int(model[0].weight.sum())
+        8
+    """
+    recompute(model)
+    project_model(model)
+
+
+def check_fit(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    what: str = "the state",
+    registered: frozenset[str] | None = None,
+) -> None:
+    """Raise a StorageError unless a state has the model's names and shapes; see ``restore``."""
+    live, parameters, buffers = live_state(model), set(_parameter_names(model)), registered_buffers(model)
+    new = frozenset() if registered is None else buffers  # or None at that time
+    faults = [
+        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state | dict.fromkeys(new)
+    ]
     faults += [
-        f"{name!r} has the shape {tuple(state[name].shape)}, the model's {tuple(tensor.shape)}."
-        for name, tensor in live.items()
-        if name in state and state[name].shape != tensor.shape
+        f"the model has no {name!r}{suggestion(name, live)}"
+        for name in state
+        if name not in live and name not in buffers | _unregistered(model, registered)
+    ]
+    faults += [
+        f"{name!r} has the shape {tuple(state[name].shape)}, the model's {tuple(live[name].shape)}."
+        for name in live
+        if name in parameters and name in state and state[name].shape != live[name].shape
     ]
     if faults:
         shown = " ".join(fault[0].upper() + fault[1:] for fault in faults[:5])
@@ -83,28 +177,21 @@ def check_fit(model: nn.Module, state: Mapping[str, Tensor], *, what: str = "the
         raise StorageError(f"{what} does not fit this {type(model).__name__}. {shown}{more}")
 
 
-def refresh(model: nn.Module) -> None:
-    """Recompute every pruned ``weight`` from ``weight_orig`` and ``weight_mask``.
-
-    torch does so only before a forward pass, so after a write in place ``weight`` is stale; and after a forward
-    pass it hangs in a graph, which ``copy.deepcopy`` refuses. Afterwards neither is the case.
-    """
-    for module in model.modules():
-        for name in _masked(module):
-            original, mask = module._parameters[f"{name}_orig"], module._buffers[f"{name}_mask"]
-            assert original is not None
-            assert mask is not None
-            setattr(module, name, original.detach() * mask)
-
-
-def _masked(module: nn.Module) -> list[str]:
-    """Return the names of a module's own tensors that are pruned in torch's terms."""
-    return [
-        name.removesuffix("_orig")
-        for name in module._parameters
-        if name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in module._buffers
-    ]
+def _unregistered(model: nn.Module, registered: frozenset[str] | None) -> frozenset[str]:
+    """Return the names of buffers that the model does not have yet, in modules that it has."""
+    if not registered:
+        return frozenset()
+    modules = dict(named_modules(model))
+    places = {name: name.rpartition(".") for name in registered}
+    return frozenset(
+        name
+        for name, (layer, _, attribute) in places.items()
+        if layer in modules and not hasattr(modules[layer], attribute)
+    )
 
 
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+def _parameter_names(model: nn.Module) -> Iterator[str]:
+    for prefix, module in named_modules(model):
+        masked = masked_by_torch(module)
+        for name in module._parameters:
+            yield join(prefix, name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name)

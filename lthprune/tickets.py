@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lthprune.arguments import check_word, described
+from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
+from lthprune.forms import FORMS, Form, refuse_unreached, write_masks
 from lthprune.masks import Count, Masks, count, pack, unpack
-from lthprune.methods import write_mask
-from lthprune.state import State, masks_of, restore
+from lthprune.state import State, check_fit, first_names, masks_of, restore
 
 Metrics = dict[str, Any]
 _FORMAT = 1
@@ -67,26 +67,36 @@ class Ticket:
         """The fraction of prunable weights pruned: 1 - density."""
         return 1 - self.density
 
-    def apply(self, model: nn.Module, weights: Literal["rewound", "trained"] = "rewound") -> nn.Module:
-        """Make a model this ticket: its weights and buffers, and its masks in torch's own terms.
+    def apply(
+        self, model: nn.Module, weights: Literal["rewound", "trained"] = "rewound", *, form: Form = "plain"
+    ) -> nn.Module:
+        """Make a model this ticket: its weights, its buffers and its masks.
 
-        The model may be fresh, dense or pruned already; of a tensor that the ticket does not prune, everything
-        is there afterwards. Returns the same model.
+        Args:
+            model: fresh, dense or pruned already, wrapped (``torch.compile``, data-parallel) or not. What the ticket
+                does not prune is unpruned afterwards.
+            weights: ``"rewound"``, to train from, or ``"trained"``.
+            form: how the model keeps its masks: see [`convert`][lthprune.convert].
+
+        Returns:
+            The same model.
 
         Raises:
-            PruningError: ``weights`` is neither ``"rewound"`` nor ``"trained"``.
+            PruningError: ``model`` is no module, or ``weights`` or ``form`` is unknown, or torch's form does not
+                reach a tensor of the ticket; the model is unchanged then.
             StorageError: names or shapes differ; the model is unchanged then.
         """
+        check_module(model)
         check_word("weights", weights, ("rewound", "trained"))
-        restore(
-            model,
-            self.weights if weights == "rewound" else self.trained,
-            what=f"the ticket of level {self.level}",
-        )
-        everything = {name: torch.ones_like(mask, dtype=torch.bool) for name, mask in masks_of(model).items()}
-        for name, mask in (everything | self.masks).items():
-            layer, _, attribute = name.rpartition(".")
-            write_mask(model.get_submodule(layer), attribute, mask)
+        check_word("form", form, FORMS)
+        if form == "torch":
+            refuse_unreached(model, self.masks)
+        state, what = self.weights if weights == "rewound" else self.trained, f"the ticket of level {self.level}"
+        check_fit(model, state, what=what)
+        first = first_names(model)
+        everything = {first[name]: torch.ones_like(mask) for name, mask in masks_of(model).items()}
+        write_masks(model, everything | {first[name]: mask for name, mask in self.masks.items()}, form)
+        restore(model, state, what=what)
         return model
 
     def save(self, path: str | Path) -> Path:

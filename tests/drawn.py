@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from lthprune import LayerCollapseWarning, Tickets, imp, osp
+from lthprune import LayerCollapseWarning, Tickets, imp, osp, refresh
 from tests.nets import FORMS, batch, net
 
 INPUTS = batch(net())[0][:1]
@@ -21,6 +21,7 @@ def search(form: str = "dense", *, driver: str = "imp", seed: int = 0, **words: 
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        refresh(model)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerCollapseWarning)

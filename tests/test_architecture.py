@@ -21,7 +21,11 @@ ROOMS = """
     seeds
     section
     progress
+    naming
+    torch_form projection
+    kinds
     selection
+    coverage
     files
     state
     masks
@@ -29,11 +33,14 @@ ROOMS = """
     schedules
     trajectories
     methods
+    forms
     pruning
     rewinding
     tickets
     store
+    verification
     descent
+    findings
     search
     data.dataset
     data.npz data.toys data.joining data.shrinking
@@ -41,10 +48,11 @@ ROOMS = """
     data.spec
     data
     models.plan
+    models.named
     models.build
     models.blueprint
     models
-    training.plan training.stopping training.losses
+    training.plan training.stopping training.losses training.noise
     training.record training.batches training.engine training.optimizer training.graphs
     training.loop training.lowering
     training.stacked training.sparse
@@ -77,6 +85,9 @@ ROOMS = """
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots.figures
     plots
+    integrations.repeated
+    integrations.lightning integrations.transformers
+    integrations
 """
 ABOVE = {f"lthprune.{room}": line for line, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}
 FILES = {
@@ -178,10 +189,10 @@ def state():
 
 
 def test_importing_all_of_lthprune_seeds_nothing_and_changes_no_flag() -> None:
-    modules = ", ".join(FILES)
+    modules = ", ".join(name for name in FILES if not name.startswith("lthprune.integrations."))  # others' imports
     assert python(f"{STATE}\nbefore = state()\nimport {modules}\nprint(before == state())").strip() == "True"
 
 
 def test_importing_lthprune_loads_no_plots_no_torchvision_and_no_command_line() -> None:
-    heavy = "('matplotlib', 'torchvision', 'sklearn', 'typer', 'lthprune_cli')"
+    heavy = "('matplotlib', 'torchvision', 'timm', 'sklearn', 'typer', 'lthprune_cli', 'lightning', 'transformers')"
     assert python(f"import sys, lthprune\nprint([name for name in {heavy} if name in sys.modules])").strip() == "[]"

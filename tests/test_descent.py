@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune as torch_prune
 
 from lthprune.descent import Search, imp_levels
 from lthprune.errors import LayerCollapseWarning, PruningError, StorageError
+from lthprune.forms import strip
 from lthprune.pruning import prune
 from lthprune.rewinding import Rewinder
 from lthprune.search import imp, osp
 from lthprune.selection import Selection
+from lthprune.state import masks_of
 from lthprune.store import TicketStore
 from tests.nets import all_bits, net, train
 
@@ -57,8 +58,8 @@ def loads_an_old_checkpoint():
 
 def removes_the_pruning():
     def loop(model):
-        if torch_prune.is_pruned(model):
-            torch_prune.remove(model[1], "weight")
+        if masks_of(model):
+            strip(model)
 
     return loop
 
@@ -70,10 +71,18 @@ def replaces_a_layer():
     return loop
 
 
-@pytest.mark.parametrize("loop", [loads_an_old_checkpoint, removes_the_pruning, replaces_a_layer])
-def test_a_training_loop_that_changes_masks_is_refused(loop):
-    tickets = imp_levels(net("dense"), loop(), Search(levels=3))
-    with pytest.raises(PruningError, match="changed the masks of"):
+@pytest.mark.parametrize("form", ["plain", "torch"])
+@pytest.mark.parametrize(
+    ("loop", "complaint"),
+    [
+        (loads_an_old_checkpoint, "pruned weights are not zero|changed the masks of"),
+        (removes_the_pruning, "changed the masks of"),
+        (replaces_a_layer, r"train\(\) replaced or removed 5\.weight"),
+    ],
+)
+def test_a_training_loop_that_changes_masks_is_refused(loop, complaint, form):
+    tickets = imp_levels(net("dense"), loop(), Search(levels=3, form=form))
+    with pytest.raises(PruningError, match=complaint):
         list(tickets)
 
 

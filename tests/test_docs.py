@@ -104,3 +104,23 @@ def test_the_examples_of_compaction_run_one_after_the_other():
     report = names["compacted"].report
     assert report.after.weights < report.before.weights
     assert set(names["seconds"]) == {"dense", "sparse"}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("page", "package", "searches"),
+    [
+        ("lightning", "lightning", {"pruning": 5, "rewound": 3, "resumable": 3}),
+        ("transformers", "accelerate", {"pruning": 3, "resumable": 3}),
+    ],
+)
+def test_the_examples_for_training_frameworks_run_one_after_the_other(page, package, searches, tmp_path, monkeypatch):
+    pytest.importorskip(page)
+    pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the frameworks: few workers, short trainings
+        for program in blocks(PAGES[f"docs/how-to/{page}.md"], "python"):
+            exec(program, names)
+    assert {name: len(names[name].tickets) for name in searches} == searches

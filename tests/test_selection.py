@@ -91,10 +91,6 @@ class Tied(nn.Module):
         self.head.weight = self.embed.weight
 
 
-def transformer():
-    return nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
-
-
 def lazy():
     return nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))
 
@@ -112,36 +108,73 @@ def spectrally_normed():
     return nn.Sequential(nn.Linear(3, 3), torch.nn.utils.spectral_norm(nn.Linear(3, 2)))
 
 
+def shares_memory():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = nn.Parameter(model[0].weight.data)
+    return model
+
+
+class Adapted(nn.Module):
+    """A dense layer with a low-rank adapter, as peft builds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(4, 4)
+        self.lora_A = nn.Linear(4, 1)
+        self.lora_B = nn.Linear(1, 4)
+
+
+def adapted():
+    return nn.Sequential(Adapted(), nn.Linear(4, 2))
+
+
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (convolution_free, "has no dense or convolutional layers"),
-        (transformer, r"'self_attn\.out_proj\.weight' belongs to the nn\.MultiheadAttention.*exclude="),
-        (Tied, r"'head\.weight' is tied: embed\.weight and head\.weight share one tensor.*exclude=\('head',\)"),
+        (lambda: nn.Sequential(nn.LayerNorm(3)), "nothing to prune"),
+        (convolution_free, "leaves nothing to prune"),
         (lazy, r"'0\.weight' is not initialised yet"),
-        (weight_normed, r"'1\.weight' is computed from other tensors"),
-        (spectrally_normed, r"'1\.weight' is computed from other tensors"),
+        (weight_normed, r"'1\.weight': computed from other parameters.*exclude=\('1\.weight',\)"),
+        (spectrally_normed, r"'1\.weight': computed from other parameters"),
+        (adapted, r"'0\.base_layer\.weight', '0\.lora_A\.weight', '0\.lora_B\.weight': computed from other"),
+        (shares_memory, r"'0\.weight' and '1\.weight' are two parameters that share memory"),
     ],
 )
-def test_what_a_pruning_hook_would_not_reach_is_refused(build, complaint):
+def test_what_has_no_values_of_its_own_is_refused(build, complaint):
     model = build()
     with refused(complaint, model, error=PruningError):
         prune(model, 0.5)
 
 
+def test_a_model_on_the_meta_device_is_refused():
+    with pytest.raises(PruningError, match=r"'0\.weight' is on the meta device.*to_empty"):
+        prune(nn.Sequential(nn.Linear(3, 3)).to("meta"), 0.5)
+
+
 @pytest.mark.parametrize(
     ("build", "exclude", "left"),
-    [(transformer, "*out_proj", ["linear1.weight", "linear2.weight"]), (Tied, "head", ["body.weight"])],
+    [
+        (weight_normed, ("1.weight",), ["0.weight"]),
+        (spectrally_normed, ("1.weight",), ["0.weight"]),
+        (adapted, ("0.base_layer.weight", "0.lora_A.weight", "0.lora_B.weight"), ["1.weight"]),
+    ],
 )
-def test_what_is_refused_can_be_left_out_and_the_rest_is_pruned(build, exclude, left):
-    assert list(prune(build(), 0.5, selection=Selection(exclude=(exclude,)))) == left
+def test_the_selection_that_a_refusal_names_leaves_the_rest(build, exclude, left):
+    assert list(prune(build(), 0.5, selection=Selection(exclude=exclude))) == left
+
+
+def test_a_tied_parameter_is_prunable_where_it_passes_under_all_its_names():
+    assert names(Tied()) == ["body.weight"]
+    kinds = ("dense", "output", "embedding")
+    assert names(Tied(), Selection(kinds=kinds)) == ["embed.weight", "body.weight"]
+    assert names(Tied(), Selection(kinds=kinds, exclude=("head",))) == ["body.weight"]
 
 
 @pytest.mark.parametrize(
     ("selection", "complaint"),
     [
-        (Selection(include=("fc*",)), r"'fc\*' matches no .* layer.*Layers: 1, 3, 5"),
-        (Selection(exclude=("11",)), "'11' matches no .* layer; did you mean '1'"),
+        (Selection(include=("fc*",)), r"'fc\*' matches no layer.*Layers: 1, 3, 5"),
+        (Selection(exclude=("11",)), "'11' matches no layer and no parameter; did you mean '1'"),
         (Selection(output="55"), "output layer '55'.*did you mean '5'"),
         (Selection(kinds=("conv",)), "leaves nothing to prune"),
         (Selection(where=lambda name, module: False), "leaves nothing to prune"),

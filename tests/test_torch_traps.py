@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from lthprune.errors import PruningError
+from lthprune.forms import convert
 from lthprune.methods import BiasAware, GlobalMagnitude, LayerwiseMagnitude, RandomPruning
 from lthprune.pruning import prune
 from lthprune.rewinding import Rewinder
 from lthprune.schedules import left_after
 from lthprune.search import imp
-from lthprune.selection import Selection
 from lthprune.state import live_state, masks_of, snapshot
 from tests.nets import OPTIMIZERS, all_bits, batch, net, outputs, refused, steps, train
 
@@ -104,6 +104,7 @@ def test_the_dense_parameter_is_the_original_object_through_pruning_rewinding_an
     identities = {name: id(tensor) for name, tensor in live_state(model).items()}
     tickets = imp(model, train, levels=2, rate=0.5)
     tickets[1].apply(model)
+    tickets[1].apply(model, form="torch")
     LayerwiseMagnitude.apply(model[0], "weight", amount=1)
     assert {name: id(tensor) for name, tensor in live_state(model).items()} == identities
 
@@ -116,7 +117,7 @@ def test_weight_is_never_stale_after_a_write():
     for write in (
         lambda: prune(model, 0.3),
         lambda: rewinder.rewind(model),
-        lambda: ticket.apply(model),
+        lambda: ticket.apply(model, form="torch"),
         lambda: LayerwiseMagnitude.apply(model[1], "weight", amount=3),
     ):
         train(model)
@@ -140,7 +141,17 @@ def test_a_model_can_be_copied_after_every_level_and_trained_on():
     assert not outputs(copies[-1]).equal(outputs(model))
 
 
-def test_an_optimisers_momentum_stays_with_its_own_parameter_when_pruning_reorders_them():
+def test_pruning_reorders_no_parameters_for_optimisers_load_their_state_by_position():
+    model = nn.Sequential(nn.Linear(16, 3))
+    prune(model, 0.5)
+    assert list(dict(model.named_parameters())) == ["0.weight_orig", "0.bias"]
+    assert list(dict(convert(model, "plain").named_parameters())) == ["0.weight", "0.bias"]
+    torch_prune.l1_unstructured(other := nn.Linear(16, 3), "weight", 3)
+    assert list(dict(other.named_parameters())) == ["bias", "weight_orig"]
+    assert list(dict(convert(other, "plain").named_parameters())) == ["weight", "bias"]
+
+
+def test_an_optimisers_momentum_stays_with_its_own_parameter_when_torch_reorders_them():
     model = nn.Sequential(nn.Linear(16, 3))
     order = [name for name, _ in model.named_parameters()]
     stepper = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -149,7 +160,7 @@ def test_an_optimisers_momentum_stays_with_its_own_parameter_when_pruning_reorde
     model(torch.ones(2, 16)).sum().backward()
     stepper.step()
     rewinder.step()
-    prune(model, 0.5)
+    torch_prune.l1_unstructured(model[0], "weight", 0.5)
     assert [name.removesuffix("_orig") for name, _ in model.named_parameters()] != order
     rewinder.rewind(model)
     for parameter, state in stepper.state.items():
@@ -168,24 +179,35 @@ def test_an_amount_larger_than_what_is_left_leaves_the_layer_whole(rounds_before
     assert left(layer) == 15 - 10 * rounds_before
 
 
-def test_a_transformer_is_pruned_without_its_attention_and_says_so():
+def test_what_torchs_hooks_do_not_reach_is_refused_in_torchs_form_and_pruned_in_the_plain_one():
     model = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
-    with refused(r"MultiheadAttention 'self_attn'", model, error=PruningError):
+    complaint = r"does not reach 'self_attn\.out_proj\.weight' .*form=\"plain\".*exclude=\('self_attn\.out_proj"
+    with refused(complaint, model, error=PruningError):
         prune(model, 0.5)
-    prune(model, 0.5, selection=Selection(exclude=("self_attn.*",)))
+    counts = prune(model, 0.5, form="plain")
+    assert "self_attn.out_proj.weight" in counts
     stepper = OPTIMIZERS["sgd"](model.parameters())
     model.train()(torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))).sum().backward()
     stepper.step()
+    assert {name: int(mask.sum()) for name, mask in masks_of(model).items()} == {
+        name: int((live_state(model)[name] != 0).sum()) for name in counts
+    }
     with torch.no_grad():  # torch's fast path reads .weight without calling the layer
         fast = model.eval()(torch.ones(2, 3, 8))
     assert fast.allclose(model(torch.ones(2, 3, 8)), atol=1e-6)
 
 
-def test_a_module_whose_parameters_are_tied_elsewhere_is_refused():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    model[1].weight = model[0].weight
-    with refused(r"'0\.weight' is tied: 0\.weight and 1\.weight", model, error=PruningError):
-        imp(model, train, levels=1)
+@pytest.mark.parametrize("form", ["plain", "torch"])
+def test_a_tied_parameter_has_one_mask_and_counts_once(form):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 3))
+    model[3].weight = model[1].weight
+    ticket = imp(model, train, levels=1, rate=0.5, form=form)[1]
+    assert {name: count.total for name, count in ticket.counts.items()} == {"1.weight": 256, "4.weight": 48}
+    fresh = ticket.apply(model, "trained", form=form)
+    assert outputs(fresh).equal(outputs(model))
+    zeros = [(layer.weight == 0) for layer in (model[1], model[3])]
+    assert zeros[0].equal(zeros[1])
+    assert zeros[0].equal(~ticket.masks["1.weight"])
 
 
 def test_weight_decay_moves_pruned_weights_under_the_mask_and_no_snapshot_shows_it():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lthprune.analysis.graph import Graph
 from lthprune.analysis.neurons import NetworkStates, neuron_states
 from lthprune.errors import PruningError
-from lthprune.methods import without_pruning
+from lthprune.forms import without_pruning
 from lthprune.state import State
 from lthprune.tickets import Ticket
 

@@ -11,8 +11,9 @@ from lthprune.analysis.graph import Graph
 from lthprune.analysis.interpreter import NeuronInterpreter
 from lthprune.arguments import check_module, described
 from lthprune.errors import PruningError, suggestion
-from lthprune.methods import without_pruning
-from lthprune.state import masks_of
+from lthprune.forms import without_pruning
+from lthprune.kinds import model_parameters
+from lthprune.state import first_names, masks_of
 
 
 def trace_graph(
@@ -45,11 +46,11 @@ def trace_graph(
         raise PruningError(
             f"this {type(model).__name__} is a single layer; put it into a network: nn.Sequential(layer)."
         )
-    for name, module in model.named_modules():
-        if getattr(module, "parametrizations", None):  # as torch.nn.utils.parametrize leaves it
+    for each in model_parameters(model):
+        if each.parameter is None:
             raise PruningError(
-                f"{name!r} is parametrised (a weight norm, say), so its weights are computed anew in every call. Take "
-                "that off first: torch.nn.utils.parametrize.remove_parametrizations."
+                f"{each.layer!r} is parametrised (a weight norm, say), so its weights are computed anew in every call. "
+                "Take that off first: torch.nn.utils.parametrize.remove_parametrizations."
             )
     live = {name: mask.detach().cpu().bool() for name, mask in masks_of(model).items()}
     copy = without_pruning(model).cpu().eval()
@@ -71,7 +72,7 @@ def trace_graph(
 
 def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put zeros into a model where masks say so, and return the masks."""
-    parameters = dict(model.named_parameters())
+    parameters, first = dict(model.named_parameters(remove_duplicate=False)), first_names(model)
     if not isinstance(masks, Mapping):
         raise PruningError(
             f"masks are a dict of tensors by plain name, as in {{'0.weight': mask}}; not {described(masks)}."
@@ -83,7 +84,8 @@ def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not isinstance(mask, Tensor) or mask.shape != parameters[name].shape:
             what = f"a tensor of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else described(mask)
             raise PruningError(f"masks: {name!r} has the shape {tuple(parameters[name].shape)}; its mask is {what}.")
-        live[name] = mask.detach().cpu().bool()
+        for tied in (other for other, own in first.items() if own == first[name]):
+            live[tied] = mask.detach().cpu().bool()
         parameters[name].data *= live[name]
     return live
 

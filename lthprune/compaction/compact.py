@@ -18,7 +18,7 @@ from lthprune.compaction.report import CompactionReport, LayerChange, sizes_of
 from lthprune.compaction.shrinking import shrink
 from lthprune.compaction.survivors import survivors
 from lthprune.errors import PruningError
-from lthprune.methods import without_pruning
+from lthprune.forms import without_pruning
 
 Inputs = tuple[Tensor, ...]
 KeptInputs = tuple[Tensor | None, ...]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lthprune.forms import has_other_hooks
 from lthprune.state import live_state, masks_of, refresh
 
 _aten = torch.ops.aten
@@ -97,10 +98,9 @@ def is_perceptron(model: nn.Module) -> bool:
         type(module) is nn.Linear if place % 2 == 0 else _activation(module) is not None
         for place, module in enumerate(body)
     )
-    hooks = sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in (model, *set(modules)))
     tensors = [parameter for module in body for parameter in module.parameters()]
     own = len({id(tensor) for tensor in tensors}) == len(tensors)
-    return alternate and own and all(tensor.requires_grad for tensor in tensors) and hooks == len(masks_of(model))
+    return alternate and own and all(tensor.requires_grad for tensor in tensors) and not has_other_hooks(model)
 
 
 def lower(models: Sequence[nn.Module]) -> list[Lowered]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
-from lthprune.methods import without_pruning
+from lthprune.forms import without_pruning
 from lthprune.state import live_state, masks_of
 from lthprune.training.engine import Measured
 from lthprune.training.graphs import recorded

@@ -1,0 +1,5 @@
+"""Pruning in training frameworks: one module for each, and none is imported before it is asked for.
+
+- ``lthprune.integrations.lightning``: a callback for Lightning's ``Trainer``.
+- ``lthprune.integrations.transformers``: a callback for the ``Trainer`` of Hugging Face transformers.
+"""

@@ -1,0 +1,128 @@
+"""A search whose trainings a framework runs, one for each level: what the callbacks of all frameworks share."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar, Unpack
+
+from torch import nn
+
+from lthprune.descent import Descent
+from lthprune.errors import PruningError
+from lthprune.findings import FoundTickets
+from lthprune.rewinding import Rewinder
+from lthprune.search import SearchOptions, check_words, search_from
+from lthprune.tickets import Tickets
+
+
+class RepeatedTraining:
+    """A search of which each level is one training by a framework.
+
+    Attributes:
+        driver: ``"imp"`` or ``"osp"``.
+        training: what the framework calls a training, for messages.
+    """
+
+    driver: ClassVar[str] = "imp"
+    training: ClassVar[str] = "training"
+
+    def __init__(self, **options: Unpack[SearchOptions]) -> None:
+        super().__init__()
+        name = type(self).__name__
+        check_words(name, options, SearchOptions, example=f"{name}(levels=12, rate=0.2)")
+        self._search = search_from(options, form="plain", final_form="plain")
+        self._found = FoundTickets(self.driver, self._search, options.get("store"), options.get("on_level"))
+        self._stores = options.get("store") is not None
+        self._descent: Descent | None = None
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._starts: list[tuple[Any, dict[str, Any]]] = []
+
+    @property
+    def level(self) -> int:
+        """The level that is trained next; 0 is the dense network."""
+        return len(self._found)
+
+    @property
+    def levels(self) -> int:
+        """The number of pruning rounds after the dense training: the last level."""
+        return self._search.levels
+
+    @property
+    def finished(self) -> bool:
+        """Whether all levels are trained."""
+        return self.level > self.levels
+
+    @property
+    def start(self) -> int:
+        """The step that the next training starts from: that of the ``Rewinder``, and 0 in the dense training."""
+        rewind = self._search.rewind
+        return rewind.at if isinstance(rewind, Rewinder) and self.level > 0 else 0
+
+    @property
+    def tickets(self) -> Tickets:
+        """The tickets found so far, level by level; those that a store held already come first."""
+        return Tickets(ticket for (ticket,) in self._found)
+
+    def _check(self, model: nn.Module) -> None:
+        """Refuse a training that is not the next one of this search; nothing is changed then."""
+        if self.finished:
+            raise PruningError(
+                f"this search is finished: all {self.levels + 1} levels are trained. Loop with `while not "
+                "pruning.finished`; to train a ticket further, leave the callback out. A new search takes a new "
+                f"{type(self).__name__} and a fresh model."
+            )
+        if self._descent is None:
+            return
+        if self._descent.models[0] is not model:
+            raise PruningError(
+                f"the {self.training} of level {self.level} was given another model than the first one. A search "
+                "trains one model object over and over and rewinds it itself: pass the same object each time."
+            )
+        parameters = dict(model.named_parameters())
+        replaced = [name for name, own in self._parameters.items() if parameters.get(name) is not own]
+        if replaced:
+            raise PruningError(
+                f"the model has other parameters than in the first {self.training}: {', '.join(replaced[:5])}"
+                f"{', ...' if len(replaced) > 5 else ''}. Build layers once, in __init__ or behind `if self.net is "
+                "None`: a hook that builds them again for each training undoes rewinding and masks."
+            )
+
+    def _prepare(self, model: nn.Module, *, writes: bool = True) -> None:
+        """Give the model the masks and weights of the next level; ``writes`` to the store in one process only."""
+        self._check(model)
+        if self._descent is None:
+            stored = self._found.begin([model], writes=writes)
+            self._descent = Descent(self.driver, [model], self._search, stored)
+            self._parameters = dict(model.named_parameters())
+        self._descent.prepare()
+
+    def _restart(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
+        """Take optimisers and schedulers that served an earlier training back to their first start.
+
+        The learning rate of an optimiser is that of its scheduler; a new scheduler has already set it.
+        """
+        known = {id(part): state for part, state in self._starts}
+        for optimizer in optimizers:
+            if id(optimizer) in known:
+                state = copy.deepcopy(known[id(optimizer)])
+                if not any(id(scheduler) in known for scheduler in schedulers):
+                    for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
+                        saved["lr"] = group["lr"]
+                optimizer.load_state_dict(state)
+        for scheduler in schedulers:
+            if id(scheduler) in known:
+                scheduler.load_state_dict(copy.deepcopy(known[id(scheduler)]))
+        parts = [*optimizers, *schedulers]
+        self._starts = [(part, known.get(id(part)) or copy.deepcopy(part.state_dict())) for part in parts]
+
+    def _count(self, steps: int) -> None:
+        """Count optimiser steps for late rewinding."""
+        if steps and isinstance(self._search.rewind, Rewinder):
+            self._search.rewind.step(steps=steps)
+
+    def _finish(self, metrics: dict[str, Any]) -> None:
+        """Verify the training of this level and keep its ticket."""
+        assert self._descent is not None
+        (ticket,) = self._descent.finish([metrics])
+        self._found.append(ticket)
+        if self.finished:
+            self._descent.end()

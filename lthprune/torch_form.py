@@ -1,0 +1,111 @@
+"""What a module in torch's pruned form holds, and what is refused there because torch's form cannot do it.
+
+``torch.nn.utils.prune`` keeps a pruned tensor as the parameter ``weight_orig`` and the buffer ``weight_mask``; a hook
+on the module computes ``weight``, their product, before each of its forward passes. Where nothing calls the module,
+an optimiser holds ``weight`` or somebody writes to it, ``weight_orig`` never learns of it, and torch does not say so.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
+
+from lthprune.errors import PruningError
+from lthprune.naming import join, named_modules
+
+_NAME, _STAMP = "_lthprune_product_of", "_lthprune_stamp"  # attributes of a product
+_PLAIN = 'Train in the plain form: imp(..., form="plain"), or lthprune.convert(model, "plain") before the loop.'
+
+
+def masked_by_torch(module: nn.Module) -> list[str]:
+    """Return the names of a module's own tensors that are pruned in torch's form.
+
+    Examples:
+        >>> masked_by_torch(torch.nn.utils.prune.identity(nn.Linear(2, 2), "weight"))
+        ['weight']
+    """
+    return [
+        name.removesuffix("_orig")
+        for name in module._parameters
+        if name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in module._buffers
+    ]
+
+
+def recompute(model: nn.Module) -> None:
+    """Recompute every ``weight`` that is pruned in torch's form from ``weight_orig`` and ``weight_mask``."""
+    for prefix, module in named_modules(model):
+        for name in masked_by_torch(module):
+            original, mask = module._parameters[f"{name}_orig"], module._buffers[f"{name}_mask"]
+            assert original is not None
+            assert mask is not None
+            setattr(module, name, _product(join(prefix, name), original, mask))
+
+
+def stamped(pruned: Tensor) -> Tensor:
+    """Return a product with a note of its version, which changes when somebody writes to it."""
+    if not torch.compiler.is_compiling() and not pruned.is_inference():
+        setattr(pruned, _STAMP, (id(pruned), pruned._version))
+    return pruned
+
+
+def check_unwritten(module: nn.Module, name: str) -> None:
+    """Raise a PruningError if a module's product has been written to since it was computed.
+
+    Writes through ``weight.data`` leave no trace and pass.
+    """
+    pruned = module.__dict__.get(name)
+    if not isinstance(pruned, Tensor) or pruned.is_inference():
+        return
+    tensor, version = getattr(pruned, _STAMP, (None, None))
+    if tensor == id(pruned) and version != pruned._version:  # of a copy, the stamp is another tensor's
+        raise PruningError(
+            f"{name!r} of a {type(module).__name__} in torch's pruned form was written to, which is lost: it is "
+            f"computed anew from '{name}_orig' before every forward pass. Write to '{name}_orig'. {_PLAIN}"
+        )
+
+
+def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
+    """Return the pruned tensor that a module holds between two forward passes: a leaf, which can be copied."""
+    pruned = original.detach() * mask
+    if original.requires_grad:
+        pruned.requires_grad_()
+        pruned.register_hook(_Refusal(name))  # type: ignore[no-untyped-call]
+    setattr(pruned, _NAME, name)
+    _watch_optimizers()
+    return stamped(pruned)
+
+
+class _Refusal:
+    """A hook on the gradient of a product: nothing would train by it."""
+
+    __torch_unserializable__ = True  # pickling a model needs no word about it
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, gradient: Tensor) -> None:
+        raise PruningError(
+            f"a gradient reached {self._name!r} of a model in torch's pruned form, and would train nothing: something "
+            f"read {self._name!r} without calling its module, and only '{self._name}_orig' is a parameter. {_PLAIN}"
+        )
+
+
+_watching: list[RemovableHandle] = []
+
+
+def _watch_optimizers() -> None:
+    if not _watching:
+        _watching.append(register_optimizer_step_post_hook(_refuse_products))
+
+
+def _refuse_products(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = getattr(parameter, _NAME, None)
+            if name is not None:
+                raise PruningError(
+                    f"the optimizer holds {name!r} of a model in torch's pruned form, which is computed anew before "
+                    f"every forward pass; the parameter is '{name}_orig'. Hand it model.parameters(). {_PLAIN}"
+                )

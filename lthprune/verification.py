@@ -1,0 +1,179 @@
+"""What a training must have left behind: checked by the drivers after every training, never trusted."""
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lthprune.errors import PruningError, UnmovedWarning
+from lthprune.masks import Masks
+from lthprune.naming import join
+from lthprune.projection import kept_mask, project
+from lthprune.selection import PrunableTensor
+from lthprune.state import State, live_state, masks_of
+
+
+class TrainingCheck:
+    """One training of one model: made before it, asked after it.
+
+    Args:
+        model: with its masks, at the start of the training.
+        tensors: its prunable tensors.
+        masks: what may be left of them.
+    """
+
+    def __init__(self, model: nn.Module, tensors: list[PrunableTensor], masks: Masks) -> None:
+        self._model, self._tensors, self._masks = model, tensors, masks
+        self._dtypes = {name: tensor.dtype for name, tensor in live_state(model).items()}
+        self._received: set[str] = set()
+        self._handles: list[RemovableHandle] = []
+        for tensor in tensors:
+            kept = kept_mask(tensor.parameter)
+            if kept is not None:
+                kept.received = False
+            elif tensor.parameter.requires_grad:
+                handle = tensor.parameter.register_hook(_Noting(self._received, tensor.name))  # type: ignore[no-untyped-call]
+                self._handles.append(handle)
+
+    def finish(self, start: State, moved: frozenset[str]) -> None:
+        """Verify the training that has ended.
+
+        Args:
+            start: the weights that it started from, by plain name.
+            moved: the names of the tensors that the dense training moved.
+
+        Raises:
+            PruningError: parameters or types were changed, masks are not those of the search, a pruned weight is not
+                zero, or a tensor that the dense training moved has not received a gradient where others have.
+        """
+        for handle in self._handles:
+            handle.remove()
+        for tensor in self._tensors:
+            kept = kept_mask(tensor.parameter)
+            if kept is not None and kept.received:
+                self._received.add(tensor.name)
+        self._refuse_other_parameters()
+        self._refuse_other_masks()
+        self._refuse_regrown()
+        self._name_unmoved(start, moved)
+
+    def _refuse_other_parameters(self) -> None:
+        live = live_state(self._model)
+        replaced = [
+            tensor.name
+            for tensor in self._tensors
+            for layer, _, attribute in tensor.places
+            if live.get(join(layer, attribute)) is not tensor.parameter
+            or tensor.parameter.shape != self._masks[tensor.name].shape
+        ]
+        if replaced:
+            raise PruningError(
+                f"train() replaced or removed {', '.join(dict.fromkeys(replaced))}. The parameters of a model in a "
+                "search stay the same objects: write new values into them (with torch.no_grad(): "
+                "parameter.copy_(...)), wrap the model (DistributedDataParallel) rather than shard it (FSDP), and "
+                "replace layers, if at all, before the search."
+            )
+        converted = {
+            name: (before, live[name].dtype)
+            for name, before in self._dtypes.items()
+            if name in live and live[name].dtype != before
+        }
+        if converted:
+            name, (before, after) = next(iter(converted.items()))
+            raise PruningError(
+                f"train() converted {len(converted)} tensors ({name!r} and others) from {before} to {after}, so that a "
+                "rewind could not restore them bit for bit. Convert the model before the search, as in "
+                "imp(model.bfloat16(), ...), or compute in the other type by torch.autocast."
+            )
+
+    def _refuse_other_masks(self) -> None:
+        live = masks_of(self._model)
+        changed = [
+            tensor.name
+            for tensor in self._tensors
+            for nothing_pruned in [torch.ones_like(self._masks[tensor.name])]
+            for layer, _, attribute in tensor.places
+            if not _same(live.get(join(layer, attribute), nothing_pruned), self._masks[tensor.name])
+        ]
+        if changed:
+            raise PruningError(
+                f"train() changed the masks of {', '.join(dict.fromkeys(changed))}. It may not load weights with other "
+                "masks (those of an earlier level), call prune.remove or prune by itself."
+            )
+
+    def _refuse_regrown(self) -> None:
+        regrown = {}
+        for tensor in self._tensors:
+            kept, parameter = kept_mask(tensor.parameter), tensor.parameter
+            if kept is not None and kept.prunes:
+                unchanged, overwritten = kept.version == parameter._version, kept.overwritten
+                if kept.pending:  # the last step of an optimiser that calls no hooks
+                    project([(parameter, kept)])
+                weights = parameter.data.isfinite().logical_and_(parameter.data != 0)  # a diverged training has NaN
+                number = int(weights.logical_and_(kept.follow(parameter) == 0).sum())
+                number = number or (overwritten if unchanged else 0)
+                if number:
+                    regrown[tensor.name] = number
+        if regrown:
+            named = ", ".join(f"{number:,} of {name!r}" for name, number in list(regrown.items())[:5])
+            raise PruningError(
+                f"after train(), pruned weights are not zero: {named}{', ...' if len(regrown) > 5 else ''}. They were "
+                "written after the last backward pass and not by a step of training: a checkpoint of an earlier level "
+                "(a best model so far that was kept over levels), or weights that another model or another copy was "
+                "trained to without masks. Keep such state per call of train(), and train the model that it is given. If "
+                "they are to be masked and no more, end train() with lthprune.refresh(model)."
+            )
+
+    def _name_unmoved(self, start: State, moved: frozenset[str]) -> None:
+        unmoved = [
+            tensor.name
+            for tensor in self._tensors
+            if tensor.name in moved
+            and tensor.parameter.requires_grad
+            and bool(self._masks[tensor.name].any())
+            and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
+        ]
+        cut_off = [name for name in unmoved if name not in self._received]
+        if cut_off and self._received:
+            raise PruningError(
+                f"{', '.join(cut_off)}: moved in the dense training, and now no gradient has come and no weight has "
+                "changed. Something in train() works with other tensors than the model's parameters: a copy of the "
+                "model or of its weights, made at an earlier level, or weights read outside of the graph. In torch's "
+                'form (form="torch"), layer.weight itself is such a copy.'
+            )
+        if unmoved:
+            warnings.warn(
+                f"{', '.join(unmoved)}: moved in the dense training, and now no weight has changed. Either the "
+                "remaining weights are cut off from the outputs, so that their gradients are zero, or the optimizer "
+                "does not hold these tensors.",
+                UnmovedWarning,
+                stacklevel=2,
+            )
+
+
+class _Noting:
+    """A tensor hook that notes that a gradient has come."""
+
+    __torch_unserializable__ = True  # sharing a model with other processes needs no word about it
+
+    def __init__(self, received: set[str], name: str) -> None:
+        self._received, self._name = received, name
+
+    def __call__(self, gradient: Tensor) -> None:
+        self._received.add(self._name)
+
+
+def moved_between(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> frozenset[str]:
+    """Return the names of the tensors that differ in some bit."""
+    return frozenset(name for name, tensor in after.items() if name in before and not _same(before[name], tensor))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.to(other.device), other)
+
+
+def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
+    mask = mask.to(parameter.device)
+    return torch.equal(parameter.detach() * mask, start.to(parameter.device) * mask)
