@@ -12,6 +12,7 @@ Wherever the module's code reads the parameter, it reads zeros; no forward pass 
 import sys
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from torch.utils.hooks import RemovableHandle, unserializable_hook
 from lthprune.errors import PruningError
 from lthprune.naming import join, named_modules, unwrapped
 
-_MARK = "_lthprune_kept"  # the attribute of a parameter that holds its mask
+_MARK = "_lthprune_kept"  # the attribute of a parameter that leads to its mask
 _SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
 
 
@@ -60,14 +61,15 @@ class KeptMask:
 
     def attach(self, parameter: Tensor) -> None:
         """Mark a parameter as masked, and mask its gradients."""
-        setattr(parameter, _MARK, self)
+        if kept_mask(parameter) is not self:
+            setattr(parameter, _MARK, _Mark(self))
         if self._handle is None and parameter.requires_grad:
             hook = partial(self._masked, weakref.ref(parameter))
             self._handle = parameter.register_hook(unserializable_hook(hook))  # type: ignore[no-untyped-call]
 
     def detach(self, parameter: Tensor) -> None:
         """Undo ``attach``."""
-        if getattr(parameter, _MARK, None) is self:
+        if kept_mask(parameter) is self:
             delattr(parameter, _MARK)
         if self._handle is not None:
             self._handle.remove()
@@ -126,6 +128,16 @@ class KeptMask:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_handle": None}
+
+
+class _Mark:
+    """What a masked parameter carries: pickled, it is nothing, so that ``torch.load`` reads parameters as ever."""
+
+    def __init__(self, kept: KeptMask) -> None:
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return OrderedDict, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,8 +309,8 @@ def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
 
 def kept_mask(parameter: Tensor) -> KeptMask | None:
     """Return the mask of a parameter in plain form, if it has one."""
-    kept: KeptMask | None = getattr(parameter, _MARK, None)
-    return kept
+    mark = getattr(parameter, _MARK, None)
+    return mark.kept if isinstance(mark, _Mark) else None
 
 
 def project(masked: Iterable[tuple[nn.Parameter, KeptMask]]) -> None:

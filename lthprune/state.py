@@ -159,7 +159,7 @@ def check_fit(
     live, parameters, buffers = live_state(model), set(_parameter_names(model)), registered_buffers(model)
     new = frozenset() if registered is None else buffers  # or None at that time
     faults = [
-        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state | dict.fromkeys(new)
+        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state and name not in new
     ]
     faults += [
         f"the model has no {name!r}{suggestion(name, live)}"

@@ -122,8 +122,8 @@ class TrainingCheck:
                 f"after train(), pruned weights are not zero: {named}{', ...' if len(regrown) > 5 else ''}. They were "
                 "written after the last backward pass and not by a step of training: a checkpoint of an earlier level "
                 "(a best model so far that was kept over levels), or weights that another model or another copy was "
-                "trained to without masks. Keep such state per call of train(), and train the model that it is given. If "
-                "they are to be masked and no more, end train() with lthprune.refresh(model)."
+                "trained to without masks. Keep such state per call of train(), and train the model that it is given. "
+                "If they are to be masked and no more, end train() with lthprune.refresh(model)."
             )
 
     def _name_unmoved(self, start: State, moved: frozenset[str]) -> None:

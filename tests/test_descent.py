@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lthprune.descent import Search, imp_levels
+from lthprune.descent import Descent, Search, imp_levels
 from lthprune.errors import LayerCollapseWarning, PruningError, StorageError
 from lthprune.forms import strip
 from lthprune.pruning import prune
@@ -220,3 +220,22 @@ def test_what_is_pruned_already_may_be_nan():
     with torch.no_grad():
         model.weight_orig[~model.weight_mask] = float("nan")
     assert prune(model, 0.5)["weight"].left == 16
+
+
+@pytest.mark.parametrize("rewind", ["init", "none", 2])
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_training_that_was_broken_off_can_be_prepared_again(broken, rewind):
+    def found(broken):
+        model, rewinder = net("normalised"), Rewinder(at=rewind) if rewind == 2 else rewind
+        descent, tickets = Descent("imp", [model], Search(levels=2, rewind=rewinder)), []
+        counting = rewinder if rewind == 2 else None
+        while not descent.finished:
+            if descent.level == broken:
+                descent.prepare()
+                train(model, rewinder=counting, number=1)
+            descent.prepare()
+            train(model, rewinder=counting)
+            tickets += descent.finish([None])
+        return [(all_bits(t.masks), all_bits(t.weights), all_bits(t.trained)) for t in tickets]
+
+    assert found(broken) == found(None)

@@ -95,8 +95,8 @@ class RepeatedTraining:
             self._parameters = dict(model.named_parameters())
         self._descent.prepare()
 
-    def _restart(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
-        """Take optimisers and schedulers that served an earlier training back to their first start.
+    def _restart(self, optimizers: Sequence[Any], schedulers: Sequence[Any], scalers: Sequence[Any] = ()) -> None:
+        """Take optimisers, schedulers and gradient scalers that served an earlier training back to their first start.
 
         The learning rate of an optimiser is that of its scheduler; a new scheduler has already set it.
         """
@@ -108,10 +108,10 @@ class RepeatedTraining:
                     for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
                         saved["lr"] = group["lr"]
                 optimizer.load_state_dict(state)
-        for scheduler in schedulers:
-            if id(scheduler) in known:
-                scheduler.load_state_dict(copy.deepcopy(known[id(scheduler)]))
-        parts = [*optimizers, *schedulers]
+        for part in [*schedulers, *scalers]:
+            if id(part) in known:
+                part.load_state_dict(copy.deepcopy(known[id(part)]))
+        parts = [*optimizers, *schedulers, *scalers]
         self._starts = [(part, known.get(id(part)) or copy.deepcopy(part.state_dict())) for part in parts]
 
     def _count(self, steps: int) -> None:

@@ -18,7 +18,7 @@ from lthprune.integrations.repeated import RepeatedTraining
 __all__ = ["IterativePruning", "OneShotPruning"]
 
 _SHARDING = {"fsdp_plugin": "FSDP", "deepspeed_plugin": "DeepSpeed"}  # in the state of accelerate
-_TIMINGS = ("_runtime", "_per_second")  # of the machine, not of the model
+_TIMINGS = ("_runtime", "_per_second", "_preparation_time", "_compilation_time")  # of the machine, not of the model
 
 
 class IterativePruning(RepeatedTraining, TrainerCallback):
@@ -79,8 +79,9 @@ class IterativePruning(RepeatedTraining, TrainerCallback):
                     "device or with DistributedDataParallel."
                 )
         self._prepare(model, writes=state.is_world_process_zero)
+        scaler = getattr(optimizer, "scaler", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)  # inside accelerate's wrapper
-        self._restart([optimizer], [lr_scheduler])
+        self._restart([optimizer], [lr_scheduler], [] if scaler is None else [scaler])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count optimiser steps for late rewinding."""

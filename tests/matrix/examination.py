@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -81,9 +81,12 @@ def examine(specimen: Specimen) -> Row:
 
 def _built(specimen: Specimen, seed: int = 0) -> nn.Module:
     """A model that has seen one batch, so that nothing of it is lazy; large ones in half the memory."""
-    model = specimen.build(seed)
     if specimen.large:
-        model = model.bfloat16()
+        return specimen.build(seed).bfloat16()
+    try:
+        model = copy.deepcopy(_pattern(specimen, seed))  # initialisation takes longer
+    except RuntimeError:  # torch's older weight norms cannot be copied
+        model = specimen.build(seed)
     if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
         _run(specimen, model)
     return model
@@ -182,6 +185,11 @@ def _ticket(specimen: Specimen, model: nn.Module, ticket: lthprune.Ticket) -> No
         loaded = lthprune.load_ticket(ticket.save(Path(folder) / "ticket.safetensors"))
     loaded.apply(fresh, "trained")
     _same_outputs(specimen, model, fresh)
+
+
+@lru_cache(2)
+def _pattern(specimen: Specimen, seed: int) -> nn.Module:
+    return specimen.build(seed)
 
 
 @cache
