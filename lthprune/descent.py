@@ -197,7 +197,10 @@ class Descent:
             self._rewinder.watch(*self.models)
             for model, ticket in zip(self.models, self._dense, strict=False):
                 self._rewinder.adopt(model, ticket.weights)
-        self._initial = [snapshot(model) for model in self.models]
+        captures = self._rewinder is not None and self._rewinder.at == 0  # the very state: one copy serves both
+        self._initial = [
+            self._rewinder.captured(model) if captures and self._rewinder else snapshot(model) for model in self.models
+        ]
         self._registered = [registered_buffers(model) for model in self.models]
         self._masks: list[Masks] = []
         self._checks: list[TrainingCheck] = []
@@ -253,17 +256,7 @@ class Descent:
             PruningError: the metrics cannot be kept, or the training was not one of these models with these masks.
         """
         checked = _metrics(metrics, len(self.models))
-        tickets = tuple(
-            Ticket(
-                level=self.level,
-                masks=self._masks[trial],
-                weights=self._start(trial),
-                trained=self._trained(trial),
-                metrics=checked[trial],
-                provenance=self._search.provenance(self._driver) | {"trial": trial},
-            )
-            for trial in range(len(self.models))
-        )
+        tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
         self._dense, self._last = self._dense or tickets, tickets
         self.level += 1
         return tickets
@@ -296,12 +289,22 @@ class Descent:
         """Return the weights that this training started from."""
         return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
 
-    def _trained(self, trial: int) -> State:
-        """Verify a model's training and return what came of it."""
-        model, dense = self.models[trial], self._dense[trial].trained if self._dense else {}
-        self._checks[trial].finish(self._start(trial), moved_between(self._initial[trial], dense))
+    def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
+        """Verify a model's training and return the ticket that came of it."""
+        model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
+        moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
+        self._checks[trial].finish(start, moved)
         refresh(model)
-        return snapshot(model)
+        trained = snapshot(model)
+        return Ticket(
+            level=self.level,
+            masks=self._masks[trial],
+            weights=start,
+            trained=trained,
+            metrics=metrics,
+            provenance=self._search.provenance(self._driver) | {"trial": trial},
+            late_buffers=tuple(name for name in trained | start if name not in initial),
+        )
 
 
 def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
@@ -312,10 +315,11 @@ def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | N
         check_fit(model, state, what="the stored initial state")
     if rewinder is not None and stored.dense:
         rewinder.check_resumable()
+    registered = [registered_buffers(model) for model in models]
     for model, ticket in zip(models, stored.dense, strict=False):
         ticket.apply(model)
-    for model, state in zip(models, stored.initial, strict=True):
-        restore(model, state)
+    for model, state, names in zip(models, stored.initial, registered, strict=True):
+        restore(model, state, registered=names)
 
 
 def _metrics(returned: object, trials: int) -> list[Metrics]:

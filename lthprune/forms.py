@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError
+from lthprune.keeping import kept_mask
 from lthprune.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.naming import join, named_modules, unwrapped
-from lthprune.projection import is_projection, keep, kept_mask, kept_masks, release
+from lthprune.projection import is_projection, keep, kept_masks, release
 from lthprune.state import first_names, masks_of, refresh
 from lthprune.torch_form import masked_by_torch
 

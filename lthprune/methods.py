@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from lthprune.errors import PruningError
+from lthprune.keeping import kept_mask
 from lthprune.kinds import Kind
 from lthprune.masks import keep_highest
-from lthprune.projection import kept_mask
 from lthprune.schedules import Pool, left_after, rate_of
 from lthprune.scores import Candidate, magnitude, one_footing, random
 from lthprune.torch_form import check_unwritten, recompute, stamped
@@ -61,7 +61,7 @@ class PruningMethod(torch_prune.BasePruningMethod):
         """Return the dense tensor times its mask, without torch's copy of the mask in between."""
         name = self._tensor_name
         pruned: Tensor = getattr(module, f"{name}_orig") * getattr(module, f"{name}_mask")
-        return stamped(pruned)
+        return stamped(pruned, before=module.__dict__.get(name))
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:
         """Compute the pruned tensor before a forward pass; refuse to lose what was written to the last one."""

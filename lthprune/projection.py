@@ -11,133 +11,17 @@ Wherever the module's code reads the parameter, it reads zeros; no forward pass 
 
 import sys
 import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from lthprune.errors import PruningError
+from lthprune.keeping import SHARDED, KeptMask, kept_mask, project, version_of, watch_optimizers
 from lthprune.naming import join, named_modules, unwrapped
-
-_MARK = "_lthprune_kept"  # the attribute of a parameter that leads to its mask
-_SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
-
-
-class KeptMask:
-    """The mask of one parameter: ones and zeros in the parameter's type, edited in place from level to level.
-
-    Attributes:
-        values: the mask, of the parameter's shape, type and device: multiplying by booleans takes several times as
-            long.
-        prunes: whether the mask holds a zero.
-        received: whether a gradient has come since ``received`` was last set to False.
-        pending: whether a gradient has come since pruned entries were last set to zero.
-        called: whether a module that owns the parameter has been called.
-        uncalled: whether a gradient has come before any such call: the model reads the parameter by itself.
-        overwritten: how many pruned entries held weights when somebody last wrote to the parameter (a checkpoint was
-            loaded), if no gradient has come since.
-        version: the parameter's version when its pruned entries were last set to zero, or looked at.
-    """
-
-    def __init__(self, mask: Tensor, parameter: Tensor) -> None:
-        self.values = mask.to(parameter.device, parameter.dtype, copy=True)
-        self.prunes = not bool(mask.all())
-        self.received = self.pending = self.called = self.uncalled = False
-        self.overwritten, self.version = 0, -1
-        self._handle: RemovableHandle | None = None
-
-    def write(self, mask: Tensor) -> None:
-        """Make this the mask, in place: a captured or compiled step reads the same memory."""
-        self.values.copy_(mask)
-        self.prunes = not bool(mask.all())
-
-    def attach(self, parameter: Tensor) -> None:
-        """Mark a parameter as masked, and mask its gradients."""
-        if kept_mask(parameter) is not self:
-            setattr(parameter, _MARK, _Mark(self))
-        if self._handle is None and parameter.requires_grad:
-            hook = partial(self._masked, weakref.ref(parameter))
-            self._handle = parameter.register_hook(unserializable_hook(hook))  # type: ignore[no-untyped-call]
-
-    def detach(self, parameter: Tensor) -> None:
-        """Undo ``attach``."""
-        if kept_mask(parameter) is self:
-            delattr(parameter, _MARK)
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def for_tensor(self, tensor: Tensor) -> Tensor:
-        """Return the mask in the type and on the device of a tensor."""
-        return self.values.to(tensor.device, tensor.dtype)
-
-    def follow(self, parameter: Tensor) -> Tensor:
-        """Return the mask, moved to where the parameter is now."""
-        if self.values.shape != parameter.shape:
-            raise PruningError(
-                f"a masked parameter of the shape {tuple(self.values.shape)} has the shape {tuple(parameter.shape)} "
-                f"now: {_SHARDED}"
-            )
-        if self.values.device != parameter.device or self.values.dtype != parameter.dtype:
-            self.values = self.for_tensor(parameter)
-        return self.values
-
-    def look_at(self, parameter: Tensor) -> None:
-        """Note how many pruned entries hold weights that were written there, not by a step of training."""
-        self.overwritten = int((parameter.data != 0).logical_and_(self.follow(parameter) == 0).sum())
-        self.version = _version(parameter)
-
-    def _masked(self, parameter: "weakref.ref[Tensor]", gradient: Tensor) -> Tensor:
-        if self.pending and not torch.compiler.is_compiling():
-            self._refuse_regrown(parameter())
-        self.received = self.pending = True
-        self.uncalled |= not self.called
-        self.overwritten = 0
-        if not self.prunes:
-            return gradient
-        mask = self.for_tensor(gradient)
-        if gradient.is_sparse:  # of an embedding: rows of it
-            rows = gradient._indices()
-            values = gradient._values() * mask[tuple(rows)]
-            return torch.sparse_coo_tensor(rows, values, gradient.shape, check_invariants=False)  # unsaid, torch warns
-        return gradient * mask
-
-    def _refuse_regrown(self, parameter: Tensor | None) -> None:
-        """Raise a PruningError if a gradient comes of pruned entries that are not zero.
-
-        Two gradients without a forward pass of the model between them are rare, and usually rightly so.
-        """
-        if parameter is not None and parameter.shape == self.values.shape and self.prunes:
-            number = int((parameter.data != 0).logical_and_(self.for_tensor(parameter) == 0).sum())
-            if number:
-                raise PruningError(
-                    f"{number:,} pruned weights of a parameter of the shape {tuple(parameter.shape)} were not zero in "
-                    "a forward pass that no hook of the model noticed, after a step that was not that of an optimizer "
-                    "of torch.optim. If the model was compiled and called before the search, call "
-                    "torch._dynamo.reset() before it. If the loop reads parameters without calling modules, let a "
-                    "torch.optim optimizer make the steps."
-                )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_handle": None}
-
-
-class _Mark:
-    """What a masked parameter carries: pickled, it is nothing, so that ``torch.load`` reads parameters as ever."""
-
-    def __init__(self, kept: KeptMask) -> None:
-        self.kept = kept
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return OrderedDict, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +103,8 @@ class Projection:
                 entered.swapped.append((place.module, place.attribute, current))
         for place in here.values():
             place.kept.attach(place.parameter)
-            if not place.kept.pending and place.kept.version != _version(place.parameter):
+            written = place.kept.version != version_of(place.parameter)
+            if not place.kept.pending and (written or (place.kept.watched and not torch.is_grad_enabled())):
                 place.kept.look_at(place.parameter)
         project((place.parameter, place.kept) for place in here.values())
 
@@ -266,7 +151,7 @@ class Projection:
         self._covered = frozenset(id(place.kept) for place in self.places)
         for place in self.places:
             place.kept.attach(place.parameter)
-        _watch_optimizers()
+        watch_optimizers()
 
 
 def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
@@ -307,37 +192,14 @@ def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
     return {name: kept for name, kept in named if kept is not None}
 
 
-def kept_mask(parameter: Tensor) -> KeptMask | None:
-    """Return the mask of a parameter in plain form, if it has one."""
-    mark = getattr(parameter, _MARK, None)
-    return mark.kept if isinstance(mark, _Mark) else None
-
-
-def project(masked: Iterable[tuple[nn.Parameter, KeptMask]]) -> None:
-    """Set the pruned entries of parameters to zero.
-
-    The version counters of the parameters stay as they are: between the forward pass and the backward pass of a loop
-    that calls the model twice, autograd would otherwise refuse zeros written over zeros.
-    """
-    values, masks = [], []
-    for parameter, kept in masked:
-        if kept.prunes:
-            values.append(parameter.data)
-            masks.append(kept.follow(parameter))
-        kept.pending = False
-        if not torch.compiler.is_compiling():
-            kept.version = _version(parameter)
-    if values:
-        with torch.no_grad():
-            torch._foreach_mul_(values, masks)
-
-
 def project_model(model: nn.Module) -> None:
     """Set the pruned entries of all parameters of a model to zero, whatever was written there."""
     masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
     project(masked)
-    for _, kept in masked:
-        kept.overwritten = 0
+    for parameter, kept in masked:
+        kept.overwritten = False
+        if kept.prunes:
+            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets to the bit
 
 
 def is_projection(hook: object) -> bool:
@@ -367,12 +229,12 @@ def _stand_in(place: Place, current: Tensor | None) -> Tensor:
         raise PruningError(
             f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} is gone: it was deleted, "
             "replaced or pruned by torch.nn.utils.prune while lthprune kept its mask. To prune by torch's functions, "
-            f"convert the model first: lthprune.convert(model, 'torch'). If the loop sharded it: {_SHARDED}"
+            f"convert the model first: lthprune.convert(model, 'torch'). If the loop sharded it: {SHARDED}"
         )
     if hasattr(current, "device_mesh"):
         raise PruningError(
             f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} was replaced by a part of "
-            f"it: {_SHARDED}"
+            f"it: {SHARDED}"
         )
     if _is_batched(current):
         raise PruningError(
@@ -381,11 +243,6 @@ def _stand_in(place: Place, current: Tensor | None) -> Tensor:
             'Use torch\'s form, in which masks are buffers and are stacked, too: form="torch".'
         )
     return current * place.kept.for_tensor(current)
-
-
-def _version(parameter: Tensor) -> int:
-    """Return a number that changes when somebody writes to a parameter, except through ``.data``."""
-    return -1 if parameter.is_inference() else parameter._version
 
 
 def _is_batched(tensor: Tensor) -> bool:
@@ -410,7 +267,7 @@ def _install(model: nn.Module) -> None:
         else:
             if places:
                 Projection(module, places)
-    _watch_optimizers()
+    watch_optimizers()
 
 
 def _places(module: nn.Module) -> tuple[Place, ...]:
@@ -428,22 +285,3 @@ def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
         for attribute, parameter in module._parameters.items():
             if parameter is not None:
                 yield join(prefix, attribute), parameter
-
-
-_watching: list[RemovableHandle] = []
-
-
-def _watch_optimizers() -> None:
-    """See to it that pruned entries are set to zero after every step of every optimiser."""
-    if not _watching:
-        _watching.append(register_optimizer_step_post_hook(_after_step))
-
-
-def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    masked = []
-    for group in optimizer.param_groups:  # plain loops: torch.compile fails on generators with conditions
-        for parameter in group["params"]:
-            kept = kept_mask(parameter)
-            if kept is not None:
-                masked.append((parameter, kept))
-    project(masked)

@@ -9,9 +9,9 @@ from torch.nn.parameter import is_lazy
 
 from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError, suggestion
+from lthprune.keeping import kept_mask
 from lthprune.kinds import ALL_KINDS, DEFAULT_KINDS, Kind, ModelParameter, model_parameters
 from lthprune.naming import named_modules
-from lthprune.projection import kept_mask
 
 
 @dataclass(frozen=True)

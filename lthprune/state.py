@@ -4,7 +4,7 @@ A module pruned in torch's form keeps its dense weight as ``weight_orig`` and it
 forms read alike: ``weight`` is the parameter, and masks are left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,8 @@ def restore(
     Raises:
         StorageError: names or shapes differ; the model is unchanged then.
     """
-    check_fit(model, state, what=what, registered=registered)
+    may_lack = () if registered is None else registered_buffers(model)
+    check_fit(model, state, what=what, may_lack=may_lack, may_bring=registered or ())
     for prefix, module in named_modules(model):
         masked = masked_by_torch(module)
         for name, buffer in list(module._buffers.items()):
@@ -117,7 +118,7 @@ def restore(
                 module._buffers[name] = None
                 if registered is not None and plain not in registered:
                     delattr(module, name)
-    for name in _unregistered(model, registered) & state.keys():
+    for name in _unregistered(model, registered or ()) & state.keys():
         layer, _, attribute = name.rpartition(".")
         module = dict(named_modules(model))[layer]
         near = next(module.parameters(), state[name])
@@ -153,18 +154,27 @@ def check_fit(
     state: Mapping[str, Tensor],
     *,
     what: str = "the state",
-    registered: frozenset[str] | None = None,
+    may_lack: Collection[str] = (),
+    may_bring: Collection[str] = (),
 ) -> None:
-    """Raise a StorageError unless a state has the model's names and shapes; see ``restore``."""
+    """Raise a StorageError unless a state has the model's names and shapes.
+
+    Args:
+        model: dense or pruned.
+        state: tensors by plain name.
+        what: what the state is, for messages.
+        may_lack: names of the model's buffers that the state may lack.
+        may_bring: names of buffers that the state may have and the model not yet.
+    """
     live, parameters, buffers = live_state(model), set(_parameter_names(model)), registered_buffers(model)
-    new = frozenset() if registered is None else buffers  # or None at that time
+    welcome = buffers | _unregistered(model, may_bring)
     faults = [
-        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state and name not in new
+        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state and name not in may_lack
     ]
     faults += [
         f"the model has no {name!r}{suggestion(name, live)}"
         for name in state
-        if name not in live and name not in buffers | _unregistered(model, registered)
+        if name not in live and name not in welcome
     ]
     faults += [
         f"{name!r} has the shape {tuple(state[name].shape)}, the model's {tuple(live[name].shape)}."
@@ -177,12 +187,10 @@ def check_fit(
         raise StorageError(f"{what} does not fit this {type(model).__name__}. {shown}{more}")
 
 
-def _unregistered(model: nn.Module, registered: frozenset[str] | None) -> frozenset[str]:
-    """Return the names of buffers that the model does not have yet, in modules that it has."""
-    if not registered:
-        return frozenset()
-    modules = dict(named_modules(model))
-    places = {name: name.rpartition(".") for name in registered}
+def _unregistered(model: nn.Module, buffers: Collection[str]) -> frozenset[str]:
+    """Return the names of those buffers that the model does not have yet, in modules that it has."""
+    modules = dict(named_modules(model)) if buffers else {}
+    places = {name: name.rpartition(".") for name in buffers}
     return frozenset(
         name
         for name, (layer, _, attribute) in places.items()

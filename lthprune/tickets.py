@@ -15,7 +15,7 @@ from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
 from lthprune.forms import FORMS, Form, refuse_unreached, write_masks
 from lthprune.masks import Count, Masks, count, pack, unpack
-from lthprune.state import State, check_fit, first_names, masks_of, restore
+from lthprune.state import State, check_fit, first_names, live_state, masks_of, registered_buffers, restore
 
 Metrics = dict[str, Any]
 _FORMAT = 1
@@ -34,6 +34,7 @@ class Ticket:
         trained: the weights and buffers after training this ticket; pruned weights are zero.
         metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
         provenance: where the ticket comes from: driver, scope, score, schedule, rewind, seed, trial.
+        late_buffers: the names of the buffers that the model registered or filled in training, such as caches.
     """
 
     level: int
@@ -42,6 +43,7 @@ class Ticket:
     trained: State
     metrics: Metrics = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    late_buffers: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         metrics = f", metrics: {', '.join(self.metrics)}" if self.metrics else ""
@@ -91,12 +93,15 @@ class Ticket:
         check_word("form", form, FORMS)
         if form == "torch":
             refuse_unreached(model, self.masks)
-        state, what = self.weights if weights == "rewound" else self.trained, f"the ticket of level {self.level}"
-        check_fit(model, state, what=what)
+        live, what = live_state(model), f"the ticket of level {self.level}"
+        late = {name: live[name] for name in self.late_buffers if name in live}  # stay where the ticket has none
+        state = late | (self.weights if weights == "rewound" else self.trained)
+        registered = registered_buffers(model) | set(self.late_buffers)
+        check_fit(model, state, what=what, may_bring=self.late_buffers)
         first = first_names(model)
         everything = {first[name]: torch.ones_like(mask) for name, mask in masks_of(model).items()}
         write_masks(model, everything | {first[name]: mask for name, mask in self.masks.items()}, form)
-        restore(model, state, what=what)
+        restore(model, state, what=what, registered=registered)
         return model
 
     def save(self, path: str | Path) -> Path:
@@ -109,6 +114,7 @@ class Ticket:
             "masked": list(self.masks),
             "metrics": _without_arrays(self.metrics, arrays),
             "provenance": self.provenance,
+            "late_buffers": list(self.late_buffers),
         }
         tensors = {f"masks/{name}": pack(mask) for name, mask in self.masks.items()}
         tensors |= {f"weights/{name}": tensor for name, tensor in self.weights.items()}
@@ -147,6 +153,7 @@ def load_ticket(path: str | Path) -> Ticket:
             trained=parts["trained"],
             metrics=_with_arrays(header["metrics"], parts["metrics"]),
             provenance=header["provenance"],
+            late_buffers=tuple(header.get("late_buffers", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is not a ticket: its header cannot be read ({error!r}).") from error

@@ -5,6 +5,7 @@ on the module computes ``weight``, their product, before each of its forward pas
 an optimiser holds ``weight`` or somebody writes to it, ``weight_orig`` never learns of it, and torch does not say so.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from lthprune.errors import PruningError
 from lthprune.naming import join, named_modules
 
+_CLOSELY = 4  # products that are compared: a loop that writes to weights does so from its first steps on
 _NAME, _STAMP = "_lthprune_product_of", "_lthprune_stamp"  # attributes of a product
 _PLAIN = 'Train in the plain form: imp(..., form="plain"), or lthprune.convert(model, "plain") before the loop.'
 
@@ -43,27 +45,63 @@ def recompute(model: nn.Module) -> None:
             setattr(module, name, _product(join(prefix, name), original, mask))
 
 
-def stamped(pruned: Tensor) -> Tensor:
-    """Return a product with a note of its version, which changes when somebody writes to it."""
+@dataclass(frozen=True, eq=False)
+class _Stamp:
+    """What a product was when it was computed.
+
+    Attributes:
+        tensor: its identity: a copy of it has the same stamp.
+        version: its version, which changes when somebody writes to it, except through ``.data``.
+        copy: its values, while ``closely`` is above 0.
+        closely: how many more products, this one included, are compared with their values.
+    """
+
+    tensor: int
+    version: int
+    copy: Tensor | None
+    closely: int
+
+
+def stamped(pruned: Tensor, *, before: object) -> Tensor:
+    """Return a product with a stamp; ``before`` is the product that it replaces."""
+    last = getattr(before, _STAMP, None)
+    return _stamp(pruned, max(0, last.closely - 1) if isinstance(last, _Stamp) else 0)
+
+
+def _stamp(pruned: Tensor, closely: int) -> Tensor:
     if not torch.compiler.is_compiling() and not pruned.is_inference():
-        setattr(pruned, _STAMP, (id(pruned), pruned._version))
+        transformed = torch._C._functorch.is_functorch_wrapped_tensor(pruned)  # it has no values of its own
+        copied = pruned.detach().clone() if closely and not transformed else None
+        setattr(pruned, _STAMP, _Stamp(id(pruned), pruned._version, copied, closely))
     return pruned
 
 
 def check_unwritten(module: nn.Module, name: str) -> None:
     """Raise a PruningError if a module's product has been written to since it was computed.
 
-    Writes through ``weight.data`` leave no trace and pass.
+    Writes through ``weight.data`` leave no trace, so the first products after a mask or a state was written are
+    compared with their values.
     """
     pruned = module.__dict__.get(name)
     if not isinstance(pruned, Tensor) or pruned.is_inference():
         return
-    tensor, version = getattr(pruned, _STAMP, (None, None))
-    if tensor == id(pruned) and version != pruned._version:  # of a copy, the stamp is another tensor's
+    stamp = getattr(pruned, _STAMP, None)
+    if not isinstance(stamp, _Stamp) or stamp.tensor != id(pruned):
+        return
+    if stamp.version != pruned._version or not _equal(pruned, stamp.copy):
         raise PruningError(
             f"{name!r} of a {type(module).__name__} in torch's pruned form was written to, which is lost: it is "
             f"computed anew from '{name}_orig' before every forward pass. Write to '{name}_orig'. {_PLAIN}"
         )
+
+
+def _equal(pruned: Tensor, copied: Tensor | None) -> bool:
+    if copied is None:
+        return True
+    now = pruned.detach()
+    if now.shape != copied.shape or now.device != copied.device or now.dtype != copied.dtype:
+        return True  # moved with its module
+    return bool(((now == copied) | (now.isnan() & copied.isnan())).all())
 
 
 def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
@@ -74,7 +112,7 @@ def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
         pruned.register_hook(_Refusal(name))  # type: ignore[no-untyped-call]
     setattr(pruned, _NAME, name)
     _watch_optimizers()
-    return stamped(pruned)
+    return _stamp(pruned, _CLOSELY)
 
 
 class _Refusal:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lthprune.errors import PruningError, UnmovedWarning
+from lthprune.keeping import kept_mask, project
 from lthprune.masks import Masks
 from lthprune.naming import join
-from lthprune.projection import kept_mask, project
 from lthprune.selection import PrunableTensor
 from lthprune.state import State, live_state, masks_of
 
@@ -32,7 +32,7 @@ class TrainingCheck:
         for tensor in tensors:
             kept = kept_mask(tensor.parameter)
             if kept is not None:
-                kept.received = False
+                kept.received, kept.watched = False, True
             elif tensor.parameter.requires_grad:
                 handle = tensor.parameter.register_hook(_Noting(self._received, tensor.name))  # type: ignore[no-untyped-call]
                 self._handles.append(handle)
@@ -52,8 +52,10 @@ class TrainingCheck:
             handle.remove()
         for tensor in self._tensors:
             kept = kept_mask(tensor.parameter)
-            if kept is not None and kept.received:
-                self._received.add(tensor.name)
+            if kept is not None:
+                kept.watched = False
+                if kept.received:
+                    self._received.add(tensor.name)
         self._refuse_other_parameters()
         self._refuse_other_masks()
         self._refuse_regrown()
@@ -104,26 +106,22 @@ class TrainingCheck:
             )
 
     def _refuse_regrown(self) -> None:
-        regrown = {}
+        regrown = []
         for tensor in self._tensors:
             kept, parameter = kept_mask(tensor.parameter), tensor.parameter
             if kept is not None and kept.prunes:
-                unchanged, overwritten = kept.version == parameter._version, kept.overwritten
+                overwritten = kept.overwritten and kept.version == parameter._version
                 if kept.pending:  # the last step of an optimiser that calls no hooks
                     project([(parameter, kept)])
-                weights = parameter.data.isfinite().logical_and_(parameter.data != 0)  # a diverged training has NaN
-                number = int(weights.logical_and_(kept.follow(parameter) == 0).sum())
-                number = number or (overwritten if unchanged else 0)
-                if number:
-                    regrown[tensor.name] = number
+                if overwritten or kept.regrown(parameter):
+                    regrown.append(tensor.name)
         if regrown:
-            named = ", ".join(f"{number:,} of {name!r}" for name, number in list(regrown.items())[:5])
             raise PruningError(
-                f"after train(), pruned weights are not zero: {named}{', ...' if len(regrown) > 5 else ''}. They were "
-                "written after the last backward pass and not by a step of training: a checkpoint of an earlier level "
-                "(a best model so far that was kept over levels), or weights that another model or another copy was "
-                "trained to without masks. Keep such state per call of train(), and train the model that it is given. "
-                "If they are to be masked and no more, end train() with lthprune.refresh(model)."
+                f"after train(), pruned weights are not zero in {', '.join(map(repr, regrown))}. They were written "
+                "after the last backward pass and not by a step of training: a checkpoint of an earlier level (a best "
+                "model so far that was kept over levels), or weights that another model or another copy was trained "
+                "to without masks. Keep such state per call of train(), and train the model that it is given. If they "
+                "are to be masked and no more, end train() with lthprune.refresh(model)."
             )
 
     def _name_unmoved(self, start: State, moved: frozenset[str]) -> None:

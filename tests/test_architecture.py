@@ -22,7 +22,8 @@ ROOMS = """
     section
     progress
     naming
-    torch_form projection
+    torch_form keeping
+    projection
     kinds
     selection
     coverage

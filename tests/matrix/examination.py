@@ -85,7 +85,7 @@ def _built(specimen: Specimen, seed: int = 0) -> nn.Module:
         return specimen.build(seed).bfloat16()
     try:
         model = copy.deepcopy(_pattern(specimen, seed))  # initialisation takes longer
-    except RuntimeError:  # torch's older weight norms cannot be copied
+    except (RuntimeError, ValueError):  # lazy layers and older weight norms cannot be copied
         model = specimen.build(seed)
     if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
         _run(specimen, model)
@@ -164,6 +164,7 @@ def _search(specimen: Specimen, selection: lthprune.Selection) -> tuple[nn.Modul
                         parameter.grad = parameter.grad.to_dense()
                     if parameter.grad.any():
                         reached.add(name)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # batch norms over two samples explode
             optimizer.step()
         for name, parameter in model.named_parameters():
             if name in pruned:
