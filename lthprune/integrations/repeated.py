@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 
 from torch import nn
 
+from lthprune.coverage import warn_of_gaps
 from lthprune.descent import Descent
 from lthprune.errors import PruningError
 from lthprune.findings import FoundTickets
@@ -32,6 +33,7 @@ class RepeatedTraining:
         self._search = search_from(options, form="plain", final_form="plain")
         self._found = FoundTickets(self.driver, self._search, options.get("store"), options.get("on_level"))
         self._stores = options.get("store") is not None
+        self._warns = options.get("selection") is None
         self._descent: Descent | None = None
         self._parameters: dict[str, nn.Parameter] = {}
         self._starts: list[tuple[Any, dict[str, Any]]] = []
@@ -90,6 +92,8 @@ class RepeatedTraining:
         """Give the model the masks and weights of the next level; ``writes`` to the store in one process only."""
         self._check(model)
         if self._descent is None:
+            if self._warns:
+                warn_of_gaps(model, stacklevel=1)
             stored = self._found.begin([model], writes=writes)
             self._descent = Descent(self.driver, [model], self._search, stored)
             self._parameters = dict(model.named_parameters())

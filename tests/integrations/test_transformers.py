@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 accelerate = pytest.importorskip("accelerate")
 
 from lthprune.integrations.transformers import IterativePruning, OneShotPruning  # noqa: E402
-from tests.integrations.tokens import bert, gpt2, gpt2_language, train, trainer  # noqa: E402
+from tests.integrations.tokens import BERT, SIZES, bert, gpt2, gpt2_language, train, trainer  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::lthprune.errors.CoverageWarning"),
@@ -197,6 +197,14 @@ def test_the_best_checkpoint_of_each_level_is_its_ticket_and_loads_strictly(tmp_
         assert all_bits(starts.steps[level][ticket.metrics["step"] - 1]) == all_bits(ticket.trained)
         assert not any(saved.state_dict()[name][~mask].any() for name, mask in ticket.masks.items())
     assert {ticket.metrics["step"] for ticket in pruning.tickets} == {3}
+
+
+def test_a_model_of_which_little_is_pruned_by_default_is_announced_once(tmp_path):
+    config = transformers.BertConfig(**BERT, **SIZES | {"vocab_size": 1000})
+    model = transformers.BertForSequenceClassification(config)
+    with pytest.warns(lthprune.CoverageWarning, match=r"Left out, largest first: '.*word_embeddings\.weight'") as caught:
+        search(IterativePruning(levels=1, rate=0.5), model, tmp_path, max_steps=1)
+    assert sum(issubclass(each.category, lthprune.CoverageWarning) for each in caught) == 1
 
 
 def test_a_model_saved_after_the_search_has_the_names_of_an_unpruned_one(tmp_path):

@@ -164,7 +164,8 @@ def _search(specimen: Specimen, selection: lthprune.Selection) -> tuple[nn.Modul
                         parameter.grad = parameter.grad.to_dense()
                     if parameter.grad.any():
                         reached.add(name)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # batch norms over two samples explode
+            real = [parameter for parameter in model.parameters() if not parameter.is_complex()]
+            torch.nn.utils.clip_grad_value_(real, 1.0)  # batch norms over two samples explode
             optimizer.step()
         for name, parameter in model.named_parameters():
             if name in pruned:
