@@ -70,6 +70,7 @@ class Projection:
         self.places = places
         self._own = [place.kept for place in places if place.module is module]
         self._covered = frozenset(id(place.kept) for place in places)
+        self._traced: list[tuple[nn.Module, str, Tensor]] = []  # stood in for, while torch.compile traces a call
         self._handles = [
             module.register_forward_pre_hook(self, prepend=True),
             module.register_forward_hook(self.leave, always_call=True),
@@ -110,8 +111,13 @@ class Projection:
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Note that the forward pass is over."""
+        if torch.compiler.is_compiling():
+            for owner, attribute, tensor in self._traced:
+                owner._parameters[attribute] = tensor  # type: ignore[assignment]
+            self._traced = []
+            return
         stack = _inside.stack
-        if torch.compiler.is_compiling() or not stack or stack[-1].projection is not self:
+        if not stack or stack[-1].projection is not self:
             return
         if stack[-1].again:
             stack[-1].again -= 1
@@ -140,11 +146,14 @@ class Projection:
 
         It may compile any part of the model, so that every module does this; inductor fuses what is done twice.
         """
-        with torch.no_grad():
-            for place in self.places:
-                current = place.module._parameters[place.attribute]
-                if current is place.parameter:
+        for place in self.places:
+            current = place.module._parameters[place.attribute]
+            if current is place.parameter:
+                with torch.no_grad():
                     current.mul_(place.kept.values)
+            elif current is not None:  # of torch.func.functional_call
+                place.module._parameters[place.attribute] = current * place.kept.values  # type: ignore[assignment]
+                self._traced.append((place.module, place.attribute, current))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

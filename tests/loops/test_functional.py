@@ -141,3 +141,17 @@ def test_a_stacked_ensemble_trains_in_torchs_form_as_its_models_do_alone() -> No
 def test_a_stacked_ensemble_is_refused_in_the_plain_form() -> None:
     with pytest.raises(PruningError, match=r"comes from several models .*stack_module_state.*form=\"torch\""):
         lthprune.imp([net(seed=0), net(seed=1)], ensemble, levels=1, rate=0.5)
+
+
+def test_a_compiled_functional_call_computes_with_the_masks() -> None:
+    model = net()
+    lthprune.prune(model, 0.5, form="plain")
+    dense = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return functional_call(model, parameters, (batch_of(0)[0],)).square().sum()
+
+    torch._dynamo.reset()
+    parameters = dict(model.named_parameters())
+    assert torch.compile(loss, backend="aot_eager")(dense).allclose(loss(dense))
+    assert dict(model.named_parameters()) == parameters
