@@ -168,6 +168,23 @@ def test_writes_to_products_are_refused_in_torchs_form_and_count_in_the_plain_on
         imp(net("dense"), training, levels=1, scope="layerwise", form="torch")
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_pruned_entries_are_zero_right_after_every_step_of_an_optimiser_that_lives_on(optimizer):
+    model = net("dense")
+    stepper, seen = OPTIMIZERS[optimizer](model.parameters()), []
+
+    def training(model):
+        for outputs_of_step in steps(model, stepper, 4):  # which yields after the step, before the next forward pass
+            assert outputs_of_step.isfinite().all()
+            masks = masks_of(model)
+            assert not any(live_state(model)[name][~mask].any() for name, mask in masks.items())
+            momentum = stepper.state[model[1].weight]["momentum_buffer" if optimizer == "sgd" else "exp_avg"]
+            seen.append(bool(momentum[~masks["1.weight"]].any()))
+
+    imp(model, training, levels=2, rate=0.5)
+    assert any(seen)  # so that the step alone would have brought weights back
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 @pytest.mark.parametrize("part", [lambda model: model, lambda model: model[5]])
 def test_copies_of_a_plain_model_are_trained_with_masks_of_their_own(duplicate, part):
