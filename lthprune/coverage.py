@@ -90,8 +90,11 @@ class Coverage:
     def __rich__(self) -> "Table":
         from rich.table import Table
 
-        table = Table("parameter", "kind", "shape", box=None, pad_edge=False, caption=repr(self)[1:-1])
-        table.add_column("weights", justify="right")
+        table = Table(box=None, pad_edge=False, caption=repr(self)[1:-1], caption_justify="left")
+        table.add_column("parameter", overflow="fold")
+        table.add_column("kind", no_wrap=True)
+        table.add_column("shape", no_wrap=True)
+        table.add_column("weights", justify="right", no_wrap=True)
         table.add_column("left out because")
         small: dict[str, list[CoveredParameter]] = {}
         for each in self.parameters:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+import torch
 from torch import nn
 
 from lthprune.arguments import check_module, check_word, described, whole_number
@@ -20,7 +21,17 @@ from lthprune.rewinding import Rewind, Rewinder, rewinder_for
 from lthprune.schedules import Geometric, Schedule
 from lthprune.scores import name_of
 from lthprune.seeds import Seeds
-from lthprune.state import State, check_fit, live_state, refresh, registered_buffers, restore, snapshot
+from lthprune.state import (
+    State,
+    check_fit,
+    first_names,
+    live_state,
+    masks_of,
+    refresh,
+    registered_buffers,
+    restore,
+    snapshot,
+)
 from lthprune.store import Stored
 from lthprune.tickets import Metrics, Ticket, check_metrics
 from lthprune.verification import TrainingCheck, moved_between
@@ -135,6 +146,13 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
     tensors = {id(tensor) for state in states for tensor in state.values()}
     if len(tensors) < sum(len({id(tensor) for tensor in state.values()}) for state in states):
         raise PruningError("models of the population share parameters; each needs parameters of its own.")
+    pools = [search.pruning.pools(model) for model in models]
+    if any(each != pools[0] for each in pools):
+        raise PruningError(
+            "the models of a population are pruned side by side: they need the same prunable tensors with the same "
+            "numbers of remaining weights, and these differ. Prune all alike before the search, or search each by "
+            "itself."
+        )
     return search.pruning.plan(models[0], search.schedule, search.levels)
 
 
@@ -180,6 +198,8 @@ class Descent:
     """
 
     def __init__(self, driver: str, models: Sequence[nn.Module], search: Search, stored: Stored | None = None) -> None:
+        if torch.is_inference_mode_enabled():
+            raise PruningError("a search trains, which torch.inference_mode does not allow. Call it outside.")
         self.models = list(models)
         self.level = 0
         self._driver, self._search = driver, search
@@ -202,6 +222,9 @@ class Descent:
             self._rewinder.captured(model) if captures and self._rewinder else snapshot(model) for model in self.models
         ]
         self._registered = [registered_buffers(model) for model in self.models]
+        self._modes = [(module, module.training) for model in self.models for module in model.modules()]
+        self._trainable = [(each, each.requires_grad) for model in self.models for each in model.parameters()]
+        self._graded = False
         self._masks: list[Masks] = []
         self._checks: list[TrainingCheck] = []
         self._starts: list[State] = []
@@ -217,6 +240,10 @@ class Descent:
         A training that was broken off can be prepared again: it then starts from the same masks and weights.
         """
         forget_interrupted()
+        for module, training in self._modes:
+            module.training = training
+        for parameter, trainable in self._trainable:
+            parameter.requires_grad_(trainable)
         if self._checks and not self._dense:
             self._restart()
         self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
@@ -293,7 +320,7 @@ class Descent:
         """Verify a model's training and return the ticket that came of it."""
         model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
         moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
-        self._checks[trial].finish(start, moved)
+        self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
         refresh(model)
         trained = snapshot(model)
         return Ticket(
@@ -304,6 +331,7 @@ class Descent:
             metrics=metrics,
             provenance=self._search.provenance(self._driver) | {"trial": trial},
             late_buffers=tuple(name for name in trained | start if name not in initial),
+            tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[trial]},
         )
 
 
@@ -315,11 +343,10 @@ def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | N
         check_fit(model, state, what="the stored initial state")
     if rewinder is not None and stored.dense:
         rewinder.check_resumable()
-    registered = [registered_buffers(model) for model in models]
-    for model, ticket in zip(models, stored.dense, strict=False):
-        ticket.apply(model)
-    for model, state, names in zip(models, stored.initial, registered, strict=True):
-        restore(model, state, registered=names)
+    before = stored.masks or tuple({} for _ in models)
+    for model, state, masks in zip(models, stored.initial, before, strict=True):
+        write_masks(model, {name: torch.ones_like(mask) for name, mask in masks_of(model).items()} | masks, "plain")
+        restore(model, state)
 
 
 def _metrics(returned: object, trials: int) -> list[Metrics]:

@@ -113,7 +113,8 @@ def run_in(
     experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
     run = create_run(recipe, folder)
     run.write_environment(describe_environment(find_device(device), data_dir))
-    run.tickets.begin(experiment.provenance(name), [snapshot(model) for model in experiment.models])
+    states = [snapshot(model) for model in experiment.models]
+    run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
     _descend(experiment, run, watcher)
     return run
 

@@ -9,7 +9,7 @@ from torch import nn
 from lthprune.arguments import described
 from lthprune.descent import Search, plan_search
 from lthprune.errors import PruningError
-from lthprune.state import snapshot
+from lthprune.state import masks_of, snapshot
 from lthprune.store import Stored, TicketStore
 from lthprune.tickets import Ticket
 
@@ -76,7 +76,8 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
             stored = None
             plan_search(models, self._search)  # refuses what it refuses before anything is written
             if writes:
-                self._store.begin(self._provenance, [snapshot(model) for model in models])
+                states, masks = [snapshot(model) for model in models], [masks_of(model) for model in models]
+                self._store.begin(self._provenance, states, masks)
         if not writes:
             self._store = None
         return stored

@@ -19,7 +19,7 @@ from lthprune.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.naming import join, named_modules, unwrapped
 from lthprune.projection import is_projection, keep, kept_masks, release
 from lthprune.state import first_names, masks_of, refresh
-from lthprune.torch_form import masked_by_torch
+from lthprune.torch_form import masked_by_torch, plain_name
 
 Form = Literal["plain", "torch"]
 FORMS: tuple[Form, ...] = ("plain", "torch")
@@ -50,6 +50,7 @@ def convert(model: nn.Module, form: Form) -> nn.Module:
     """
     check_module(model)
     check_word("form", form, FORMS)
+    _refuse_both(model)
     first = first_names(model)
     if form == "plain":
         masks = _masks_of_torch(model, first)
@@ -129,18 +130,30 @@ def refuse_unreached(model: nn.Module, names: Iterable[str]) -> None:
 def unreached_by_torch(model: nn.Module) -> dict[str, str]:
     """Return the plain names of the parameters that torch's form cannot prune, and why."""
     reasons = {}
+    projections = {id(each.out_proj) for each in model.modules() if isinstance(each, nn.MultiheadAttention)}
     for prefix, module in named_modules(model):
-        if isinstance(module, nn.MultiheadAttention):
-            for name in module.out_proj._parameters:
-                reasons[f"{join(prefix, 'out_proj')}.{name}"] = "nn.MultiheadAttention reads it without calling it"
-        elif isinstance(module, nn.ParameterList | nn.ParameterDict):
-            for name in module._parameters:
-                reasons[join(prefix, name)] = f"nothing calls an nn.{type(module).__name__}"
+        masked = masked_by_torch(module)
         for name, parameter in module._parameters.items():
-            kept = None if parameter is None else kept_mask(parameter)
-            if kept is not None and kept.uncalled:
-                reasons[join(prefix, name)] = "it was trained without a call of its module"
-    return {name.removesuffix("_orig"): reason for name, reason in reasons.items()}
+            kept, plain = None if parameter is None else kept_mask(parameter), join(prefix, plain_name(name, masked))
+            if id(module) in projections:
+                reasons[plain] = "nn.MultiheadAttention reads it without calling it"
+            elif isinstance(module, nn.ParameterList | nn.ParameterDict):
+                reasons[plain] = f"nothing calls an nn.{type(module).__name__}"
+            elif kept is not None and kept.uncalled:
+                reasons[plain] = "it was trained without a call of its module"
+    return reasons
+
+
+def _refuse_both(model: nn.Module) -> None:
+    """Raise a PruningError if torch's functions have pruned a parameter that is kept in the plain form."""
+    for name, module, attribute in _torch_places(model):
+        parameter = module._parameters[f"{attribute}_orig"]
+        if parameter is not None and kept_mask(parameter) is not None:
+            raise PruningError(
+                f"{name!r} is pruned in the plain form, and torch.nn.utils.prune has pruned it as well. Take that "
+                f"back (prune.remove(module, {attribute!r})), and convert the model before the next call of torch's "
+                'functions: lthprune.convert(model, "torch").'
+            )
 
 
 def _torch_places(model: nn.Module) -> Iterable[tuple[str, nn.Module, str]]:
@@ -175,4 +188,4 @@ def _write_torch(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 def _own(module: nn.Module) -> list[str]:
     """Return the plain names of a module's own parameters."""
     masked = masked_by_torch(module)
-    return [name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name for name in module._parameters]
+    return [plain_name(name, masked) for name in module._parameters]

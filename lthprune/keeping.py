@@ -33,13 +33,14 @@ class KeptMask:
         version: the parameter's version when its pruned entries were last set to zero, or looked at.
         watched: whether a training is under way that will be verified. Then passes without gradients, which are not
             those that count for speed, look for writes through ``.data``, too.
+        released: whether the parameter is not to be masked any more.
     """
 
     def __init__(self, mask: Tensor, parameter: Tensor) -> None:
         self.values = mask.to(parameter.device, parameter.dtype, copy=True)
         self.prunes = not bool(mask.all())
         self.received = self.pending = self.called = self.uncalled = False
-        self.overwritten = self.watched = False
+        self.overwritten = self.watched = self.released = False
         self.version = -1
         self._handle: RemovableHandle | None = None
 
@@ -57,7 +58,8 @@ class KeptMask:
             self._handle = parameter.register_hook(unserializable_hook(hook))  # type: ignore[no-untyped-call]
 
     def detach(self, parameter: Tensor) -> None:
-        """Undo ``attach``."""
+        """Undo ``attach``, also for the projections of other modules that still hold this mask."""
+        self.released = True
         if kept_mask(parameter) is self:
             delattr(parameter, _MARK)
         if self._handle is not None:
@@ -85,6 +87,11 @@ class KeptMask:
         if torch.equal(values, values * mask):
             return False
         return bool(values.isfinite().logical_and_(values != 0).logical_and_(mask == 0).any())
+
+    def spoiled(self, parameter: Tensor) -> bool:
+        """Say whether pruned entries are NaN or infinite though all others are finite."""
+        spoilt = parameter.data.isfinite().logical_not_()
+        return bool(spoilt.any()) and bool((self.follow(parameter)[spoilt] == 0).all())
 
     def look_at(self, parameter: Tensor) -> None:
         """Note whether pruned entries hold weights that were written there, not by a step of training."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from lthprune.naming import join, named_modules
-from lthprune.torch_form import masked_by_torch
+from lthprune.torch_form import masked_by_torch, plain_name
 
 Kind = Literal["conv", "dense", "output", "recurrent", "attention", "bilinear", "embedding", "matrix", "vector"]
 DEFAULT_KINDS: tuple[Kind, ...] = ("conv", "dense", "output", "recurrent", "attention", "bilinear")
@@ -61,8 +61,8 @@ def model_parameters(model: nn.Module) -> Iterator[ModelParameter]:
         own: list[ModelParameter] = []
         for name, parameter in module._parameters.items():
             if parameter is not None and (parameter.is_floating_point() or parameter.is_complex()):
-                plain = name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name
-                is_bias = layer_kind is not None and is_bias_name(plain)
+                plain = plain_name(name, masked)
+                is_bias = is_bias_name(plain) and (layer_kind is not None or "weight" in module._parameters)
                 raw: Kind = "matrix" if parameter.ndim >= 2 else "vector"
                 kind = layer_kind if layer_kind is not None and (is_bias or _is_weight(plain)) else raw
                 own.append(ModelParameter(layer, module, plain, parameter, kind, is_bias))

@@ -40,6 +40,22 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return walk("", model)
 
 
+def further_names(model: nn.Module) -> dict[int, list[str]]:
+    """Return for every module that is registered more than once its further names, by identity.
+
+    Examples:
+        >>> layer = nn.Linear(2, 2)
+        >>> further_names(nn.Sequential(layer, layer)) == {id(layer): ["1"]}
+        True
+    """
+    first = {id(module): name for name, module in named_modules(model)}
+    further: dict[int, list[str]] = {}
+    for name, module in unwrapped(model).named_modules(remove_duplicate=False):
+        if name != first.get(id(module), name):
+            further.setdefault(id(module), []).append(name)
+    return further
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside ``torch.compile`` and data-parallel wrappers."""
     while (name := _wrapped_name(model)) is not None:

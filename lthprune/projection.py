@@ -23,6 +23,8 @@ from lthprune.errors import PruningError
 from lthprune.keeping import SHARDED, KeptMask, kept_mask, project, version_of, watch_optimizers
 from lthprune.naming import join, named_modules, unwrapped
 
+_STAND_IN = "_lthprune_stand_in"  # marks a masked tensor that a forward pass reads in place of another
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -81,21 +83,25 @@ class Projection:
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         """Set pruned entries to zero before a forward pass."""
+        for kept in self._own:
+            kept.called = True
         if torch.compiler.is_compiling():
             self._project_traced()
             return
-        for kept in self._own:
-            kept.called = True
+        if torch._C._get_tracing_state() is not None:  # torch.jit.trace
+            return
         stack, frame = _inside.stack, sys._getframe(1)
         if stack:
             _drop_interrupted(stack, frame)
-        if stack and self._covered <= stack[-1].projection._covered:
+        if stack and self._covered <= stack[-1].projection._covered and not self._changed(module):
             stack[-1].again += stack[-1].projection is self
             return
         entered = _Entered(self, frame, [])
         stack.append(entered)
         here: dict[int, Place] = {}
         for place in self.places:
+            if place.kept.released:
+                continue
             current = place.module._parameters.get(place.attribute)
             if current is place.parameter:
                 here[id(place.kept)] = place
@@ -112,8 +118,8 @@ class Projection:
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Note that the forward pass is over."""
         if torch.compiler.is_compiling():
-            for owner, attribute, tensor in self._traced:
-                owner._parameters[attribute] = tensor  # type: ignore[assignment]
+            for owner, attribute, original in self._traced:
+                owner._parameters[attribute] = original  # type: ignore[assignment]
             self._traced = []
             return
         stack = _inside.stack
@@ -131,6 +137,18 @@ class Projection:
             if place.module is module and module._parameters.get(place.attribute) is place.parameter:
                 place.kept.look_at(place.parameter)
 
+    def _changed(self, module: nn.Module) -> bool:
+        """Say whether a parameter of the module itself was written to, or replaced, since pruned entries were zero."""
+        for place in self.places:
+            if place.module is module and not place.kept.released:
+                current = module._parameters.get(place.attribute)
+                if current is place.parameter:
+                    if place.kept.version != version_of(current):
+                        return True
+                elif not hasattr(current, _STAND_IN):
+                    return True
+        return False
+
     def holds(self, places: tuple[Place, ...]) -> bool:
         """Say whether these are the places that it is for."""
         own, others = ([(id(p.module), p.attribute, id(p.kept)) for p in each] for each in (self.places, places))
@@ -147,6 +165,8 @@ class Projection:
         It may compile any part of the model, so that every module does this; inductor fuses what is done twice.
         """
         for place in self.places:
+            if place.kept.released:
+                continue
             current = place.module._parameters[place.attribute]
             if current is place.parameter:
                 with torch.no_grad():
@@ -159,7 +179,8 @@ class Projection:
         self.__dict__.update(state)
         self._covered = frozenset(id(place.kept) for place in self.places)
         for place in self.places:
-            place.kept.attach(place.parameter)
+            if not place.kept.released:
+                place.kept.attach(place.parameter)
         watch_optimizers()
 
 
@@ -169,6 +190,8 @@ def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     Masks are named by plain name. A parameter that several modules share has one mask, whichever of its names is
     given. Other masks of the model, in plain form, stay.
     """
+    if torch.is_inference_mode_enabled():
+        raise PruningError("masks cannot be written in torch.inference_mode: nothing could be trained with them.")
     model = unwrapped(model)
     parameters = dict(_named_parameters(model))
     for name, mask in masks.items():
@@ -251,7 +274,9 @@ def _stand_in(place: Place, current: Tensor | None) -> Tensor:
             "(torch.func.stack_module_state), each of which has a mask of its own, and a call reads one mask. "
             'Use torch\'s form, in which masks are buffers and are stacked, too: form="torch".'
         )
-    return current * place.kept.for_tensor(current)
+    masked = current * place.kept.for_tensor(current)
+    setattr(masked, _STAND_IN, True)
+    return masked
 
 
 def _is_batched(tensor: Tensor) -> bool:

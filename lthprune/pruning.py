@@ -62,7 +62,7 @@ class Pruning:
         """Return the groups of tensors that compete with one another, with what each has left."""
         groups: dict[tuple[str, ...], list[PrunableTensor]] = {}
         for tensor in self.tensors(model):
-            where = tensor.layer if self.scope == "layerwise" else ""
+            where = f"{tensor.layer} {tensor.kind}" if self.scope == "layerwise" else ""  # kinds have rates
             which = "bias" if tensor.is_bias and self.bias != "together" else ""
             groups.setdefault((where, which), []).append(tensor)
         return [
@@ -134,6 +134,8 @@ def choose_masks(
         if pruning.bias == "together":
             for name in pool.names:
                 weight = weight_of(name)
+                if weight not in scores:  # of attention with keys of another width
+                    weight = weight.replace("in_proj_weight", "q_proj_weight")
                 if weight in scores and weight != name:
                     scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
         chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)

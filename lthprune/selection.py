@@ -1,9 +1,10 @@
 """Which tensors of a model are prunable."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -11,7 +12,7 @@ from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError, suggestion
 from lthprune.keeping import kept_mask
 from lthprune.kinds import ALL_KINDS, DEFAULT_KINDS, Kind, ModelParameter, model_parameters
-from lthprune.naming import named_modules
+from lthprune.naming import further_names, join, named_modules
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ class Selection:
 
     def __post_init__(self) -> None:
         for name in ("kinds", "include", "exclude"):
-            if isinstance(getattr(self, name), str):
-                raise PruningError(
-                    f"{name} = {getattr(self, name)!r}: this must be a tuple, as in ({getattr(self, name)!r},)."
-                )
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(isinstance(each, str) for each in value):
+                example = f"({value!r},)" if isinstance(value, str) else "('conv',)" if name == "kinds" else "('fc*',)"
+                raise PruningError(f"{name} = {value!r}: this must be a tuple of texts, as in {example}.")
+        if self.where is not None and not callable(self.where):
+            raise PruningError(f"where = {self.where!r}: this must be a function of a layer's name and module.")
+        if self.output is not None and not isinstance(self.output, str):
+            raise PruningError(f"output = {self.output!r}: this must be the name of a layer, 'auto' or None.")
         for kind in self.kinds:
             check_word("kind of layer", kind, ALL_KINDS)
 
@@ -136,13 +141,22 @@ def select(model: nn.Module, selection: Selection | None = None, *, bias: bool =
         if choice.places[0].parameter is not None
     ]
     _refuse_computed([choice for choice in chosen if choice.places[0].parameter is None])
-    _refuse_unusable(tensors)
+    _refuse_unusable(model, tensors)
     if not tensors:
         raise PruningError(
             f"the selection leaves nothing to prune in {type(model).__name__}: no layer passes "
-            f"kinds={selection.kinds} and its patterns. {_layers_of(model)}"
+            f"kinds={tuple(selection.kinds)} and its patterns.{_other_kinds(model, selection)} {_layers_of(model)}"
         )
     return tensors
+
+
+def _other_kinds(model: nn.Module, selection: Selection) -> str:
+    """Name the kinds that would have been chosen but for ``kinds``."""
+    everything = replace(selection, kinds=ALL_KINDS)
+    kinds = tuple(
+        dict.fromkeys(each.kind for each in choices(model, everything) if not each.reason and not each.is_bias)
+    )
+    return f" Parameters of other kinds do: Selection(kinds={kinds!r}, ...) prunes them." if kinds else ""
 
 
 def choices(model: nn.Module, selection: Selection, *, bias: bool = False) -> list[Choice]:
@@ -159,9 +173,15 @@ def choices(model: nn.Module, selection: Selection, *, bias: bool = False) -> li
     if not any(each.kind != "vector" and not each.is_bias for each in everything):
         raise PruningError(f"{type(model).__name__} has no parameters of two or more dimensions: nothing to prune.")
     output = _output_layer(everything, selection.output)
-    names = dict.fromkeys(name for each in everything for name in (each.layer, each.name))
+    further = further_names(model)
+    names = dict.fromkeys(
+        name
+        for each in everything
+        for layer in (each.layer, *further.get(id(each.module), ()))
+        for name in (layer, join(layer, each.attribute))
+    )
     for pattern in (*selection.include, *selection.exclude):
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(_fits(name, pattern) for name in names):
             raise PruningError(
                 f"the pattern {pattern!r} matches no layer and no parameter{suggestion(pattern, names)} "
                 f"{_layers_of(model)}"
@@ -173,7 +193,10 @@ def choices(model: nn.Module, selection: Selection, *, bias: bool = False) -> li
     found = []
     for places in tied.values():
         kinds = [_kind(place, output) for place in places]
-        reasons = [_left_out(place, kind, selection, bias=bias) for place, kind in zip(places, kinds, strict=True)]
+        reasons = [
+            _left_out(place, further.get(id(place.module), ()), kind, selection, bias=bias)
+            for place, kind in zip(places, kinds, strict=True)
+        ]
         reason = next((reason for reason in reasons if reason), "")
         if reason and not all(reasons):
             names_left = ", ".join(place.name for place, why in zip(places, reasons, strict=True) if why)
@@ -184,15 +207,24 @@ def choices(model: nn.Module, selection: Selection, *, bias: bool = False) -> li
     return found
 
 
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)  # a name may have brackets, which patterns read otherwise
+
+
 def _kind(place: ModelParameter, output: str | None) -> Kind:
     return "output" if place.layer == output and place.kind in ("dense", "conv") else place.kind
 
 
-def _left_out(place: ModelParameter, kind: Kind, selection: Selection, *, bias: bool) -> str:
-    """Say why a parameter is not prunable, in one of its places; an empty text where it is."""
+def _left_out(place: ModelParameter, further: Sequence[str], kind: Kind, selection: Selection, *, bias: bool) -> str:
+    """Say why a parameter is not prunable in one of its places; an empty text where it is.
+
+    ``further`` are more names of its layer, which any pattern may match.
+    """
 
     def matches(patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in patterns for name in (place.layer, place.name))
+        layers = (place.layer, *further)
+        names = [name for layer in layers for name in (layer, join(layer, place.attribute))]
+        return any(_fits(name, pattern) for pattern in patterns for name in names)
 
     if place.is_bias and not bias:
         return "biases are not pruned"
@@ -247,9 +279,13 @@ def _refuse_computed(computed: Sequence[Choice]) -> None:
         )
 
 
-def _refuse_unusable(tensors: Sequence[PrunableTensor]) -> None:
+def _refuse_unusable(model: nn.Module, tensors: Sequence[PrunableTensor]) -> None:
     """Refuse parameters without values of their own in this process."""
-    memory: dict[tuple[int, object], str] = {}
+    owners: dict[tuple[int, torch.device], dict[int, str]] = {}  # of each piece of memory: its parameters
+    for each in model_parameters(model):
+        if each.parameter is not None and each.parameter.numel() and not each.parameter.is_meta:
+            place = (each.parameter.data_ptr(), each.parameter.device)
+            owners.setdefault(place, {}).setdefault(id(each.parameter), each.name)
     for tensor in tensors:
         parameter = tensor.parameter
         if hasattr(parameter, "device_mesh"):
@@ -263,11 +299,11 @@ def _refuse_unusable(tensors: Sequence[PrunableTensor]) -> None:
                 f"{tensor.name!r} is on the meta device and has no values to prune by. Make the model on a real "
                 "device, or move it: model.to_empty(device='cpu'), and initialise it."
             )
-        if not parameter.numel():
-            continue
-        other = memory.setdefault((parameter.data_ptr(), parameter.device), tensor.name)
-        if other != tensor.name:
+        if parameter.dtype.itemsize < 2:
+            raise PruningError(f"{tensor.name!r} has the type {parameter.dtype}, in which nothing can be ranked.")
+        if parameter.numel() and len(sharing := owners[parameter.data_ptr(), parameter.device]) > 1:
             raise PruningError(
-                f"{other!r} and {tensor.name!r} are two parameters that share memory, and an optimiser would train "
-                "it twice. Tie them as one parameter (a.weight = b.weight), or give each its own memory."
+                f"{' and '.join(map(repr, sharing.values()))} are different parameters that share memory, and an "
+                "optimiser would train it twice. Tie them as one parameter (a.weight = b.weight), or give each its own "
+                "memory."
             )

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
 from lthprune.naming import join, named_modules
 from lthprune.projection import kept_masks, project_model
-from lthprune.torch_form import masked_by_torch, recompute
+from lthprune.torch_form import masked_by_torch, plain_name, recompute
 
 State = dict[str, Tensor]
 
@@ -29,9 +30,7 @@ def live_state(model: nn.Module) -> State:
         masked = masked_by_torch(module)
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                state[join(prefix, name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name)] = (
-                    parameter
-                )
+                state[join(prefix, plain_name(name, masked))] = parameter
         for name, buffer in module._buffers.items():
             if buffer is not None and name.removesuffix("_mask") not in masked:
                 state[join(prefix, name)] = buffer
@@ -111,7 +110,7 @@ def restore(
             if name.removesuffix("_mask") in masked:
                 continue
             if plain in state:
-                if buffer is None or buffer.shape != state[plain].shape:
+                if buffer is None or buffer.shape != state[plain].shape or _is_fixed(buffer):
                     near = buffer if buffer is not None else next(module.parameters(), state[plain])
                     module._buffers[name] = state[plain].to(near.device, copy=True)
             elif buffer is not None:
@@ -145,6 +144,7 @@ def refresh(model: nn.Module) -> None:
         >>> int(model[0].weight.sum())
         8
     """
+    check_module(model)
     recompute(model)
     project_model(model)
 
@@ -187,6 +187,12 @@ def check_fit(
         raise StorageError(f"{what} does not fit this {type(model).__name__}. {shown}{more}")
 
 
+def _is_fixed(buffer: Tensor) -> bool:
+    """Say whether a buffer cannot be written to: an expanded one, or one that was made in inference mode."""
+    expanded = any(stride == 0 and size > 1 for stride, size in zip(buffer.stride(), buffer.shape, strict=True))
+    return expanded or buffer.is_inference()
+
+
 def _unregistered(model: nn.Module, buffers: Collection[str]) -> frozenset[str]:
     """Return the names of those buffers that the model does not have yet, in modules that it has."""
     modules = dict(named_modules(model)) if buffers else {}
@@ -202,4 +208,4 @@ def _parameter_names(model: nn.Module) -> Iterator[str]:
     for prefix, module in named_modules(model):
         masked = masked_by_torch(module)
         for name in module._parameters:
-            yield join(prefix, name.removesuffix("_orig") if name.removesuffix("_orig") in masked else name)
+            yield join(prefix, plain_name(name, masked))

@@ -9,20 +9,23 @@ from typing import Any
 
 from lthprune.errors import StorageError
 from lthprune.files import read_tensors, write_atomically, write_tensors
+from lthprune.masks import Masks, pack, unpack
 from lthprune.state import State
 from lthprune.tickets import Ticket, load_ticket
 
 _FORMAT = 1
+_MASKS = "$mask/"  # before the names of masks in a file of initial weights
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a search goes on from: of every trial the initial weights, the dense ticket and the last one.
+    """What a search goes on from: of every trial the initial weights and masks, the dense ticket and the last one.
 
     The tickets are empty tuples while no level is finished.
     """
 
     initial: tuple[State, ...]
+    masks: tuple[Masks, ...] = ()
     dense: tuple[Ticket, ...] = ()
     last: tuple[Ticket, ...] = ()
 
@@ -80,13 +83,17 @@ class TicketStore:
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{self._manifest_path} is damaged ({error}); the run cannot be resumed.") from error
 
-    def begin(self, search: Mapping[str, Any], initial: Sequence[State]) -> None:
-        """Write the initial weights and an empty manifest; ``search`` is what a later resumption has to match."""
+    def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:
+        """Write the initial weights and masks and an empty manifest.
+
+        ``search`` is what a later resumption has to match; ``masks`` are those that the models had before it.
+        """
         if self.exists:
             raise StorageError(f"{self.folder} already holds a run; resume it, or choose another folder.")
         files = [f"trial-{trial}/initial.safetensors" for trial in range(len(initial))]
-        for file, state in zip(files, initial, strict=True):
-            write_tensors(self.folder / file, state, json.dumps({"format": _FORMAT, "initial": True}))
+        for file, state, held in zip(files, initial, masks, strict=True):
+            packed = {f"{_MASKS}{name}": pack(mask) for name, mask in held.items()}
+            write_tensors(self.folder / file, state | packed, json.dumps({"format": _FORMAT, "initial": True}))
         self._write({"format": _FORMAT, "search": dict(search), "initial": self._hashes(files), "finished": []})
 
     def append(self, tickets: Sequence[Ticket]) -> None:
@@ -149,10 +156,21 @@ class TicketStore:
     def load(self) -> Stored:
         """Return what a search goes on from."""
         manifest = self.manifest()
-        initial = tuple(read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items())
+        files = [read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items()]
+        initial = tuple(
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(_MASKS)} for tensors in files
+        )
+        masks = tuple(
+            {
+                name.removeprefix(_MASKS): unpack(tensor, tuple(state[name.removeprefix(_MASKS)].shape))
+                for name, tensor in tensors.items()
+                if name.startswith(_MASKS)
+            }
+            for tensors, state in zip(files, initial, strict=True)
+        )
         if not manifest["finished"]:
-            return Stored(initial)
-        return Stored(initial, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
+            return Stored(initial, masks)
+        return Stored(initial, masks, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
 
     def _finished(self, level: int) -> dict[str, str]:
         """Return the files of a finished level, trial by trial, and their hashes."""

@@ -35,6 +35,7 @@ class Ticket:
         metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
         provenance: where the ticket comes from: driver, scope, score, schedule, rewind, seed, trial.
         late_buffers: the names of the buffers that the model registered or filled in training, such as caches.
+        tied: for every further name of a tied tensor the one that ``masks`` has it by.
     """
 
     level: int
@@ -44,6 +45,7 @@ class Ticket:
     metrics: Metrics = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     late_buffers: tuple[str, ...] = ()
+    tied: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         metrics = f", metrics: {', '.join(self.metrics)}" if self.metrics else ""
@@ -89,6 +91,10 @@ class Ticket:
             StorageError: names or shapes differ; the model is unchanged then.
         """
         check_module(model)
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise PruningError(
+                "the model is on the meta device and can hold no values. Move it first: model.to_empty(device='cpu')."
+            )
         check_word("weights", weights, ("rewound", "trained"))
         check_word("form", form, FORMS)
         if form == "torch":
@@ -98,11 +104,23 @@ class Ticket:
         state = late | (self.weights if weights == "rewound" else self.trained)
         registered = registered_buffers(model) | set(self.late_buffers)
         check_fit(model, state, what=what, may_bring=self.late_buffers)
-        first = first_names(model)
+        first, masks = first_names(model), self.masks | {name: self.masks[own] for name, own in self.tied.items()}
+        self._refuse_untied(first, masks)
         everything = {first[name]: torch.ones_like(mask) for name, mask in masks_of(model).items()}
-        write_masks(model, everything | {first[name]: mask for name, mask in self.masks.items()}, form)
+        write_masks(model, everything | {first[name]: mask for name, mask in masks.items()}, form)
         restore(model, state, what=what, registered=registered)
         return model
+
+    def _refuse_untied(self, first: Mapping[str, str], masks: Masks) -> None:
+        """Refuse a model that ties parameters of which this ticket has different ones."""
+        for name, own in first.items():
+            weights = all(torch.equal(state[name], state[own]) for state in (self.weights, self.trained))
+            whole = torch.ones_like(self.weights[own], dtype=torch.bool)
+            if name != own and not (weights and torch.equal(masks.get(name, whole), masks.get(own, whole))):
+                raise StorageError(
+                    f"the ticket of level {self.level} does not fit: the model ties {own!r} and {name!r}, which are "
+                    "different tensors in the ticket. Build the model as it was when the ticket was found."
+                )
 
     def save(self, path: str | Path) -> Path:
         """Write the ticket to a safetensors file, masks packed eight to the byte; see ``load_ticket``."""
@@ -115,6 +133,7 @@ class Ticket:
             "metrics": _without_arrays(self.metrics, arrays),
             "provenance": self.provenance,
             "late_buffers": list(self.late_buffers),
+            "tied": self.tied,
         }
         tensors = {f"masks/{name}": pack(mask) for name, mask in self.masks.items()}
         tensors |= {f"weights/{name}": tensor for name, tensor in self.weights.items()}
@@ -154,6 +173,7 @@ def load_ticket(path: str | Path) -> Ticket:
             metrics=_with_arrays(header["metrics"], parts["metrics"]),
             provenance=header["provenance"],
             late_buffers=tuple(header.get("late_buffers", ())),
+            tied=header.get("tied", {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is not a ticket: its header cannot be read ({error!r}).") from error

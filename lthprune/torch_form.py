@@ -5,6 +5,7 @@ on the module computes ``weight``, their product, before each of its forward pas
 an optimiser holds ``weight`` or somebody writes to it, ``weight_orig`` never learns of it, and torch does not say so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,21 @@ def masked_by_torch(module: nn.Module) -> list[str]:
     return [
         name.removesuffix("_orig")
         for name in module._parameters
-        if name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in module._buffers
+        if name.endswith("_orig")
+        and f"{name.removesuffix('_orig')}_mask" in module._buffers
+        and any(getattr(h, "_tensor_name", "") == name[:-5] for h in module._forward_pre_hooks.values())
     ]
+
+
+def plain_name(name: str, masked: Sequence[str]) -> str:
+    """Return what a parameter is called without pruning, given the names of ``masked_by_torch``.
+
+    Examples:
+        >>> plain_name("weight_orig", ["weight"]), plain_name("scale_orig", ["weight"])
+        ('weight', 'scale_orig')
+    """
+    plain = name.removesuffix("_orig")
+    return plain if plain in masked else name
 
 
 def recompute(model: nn.Module) -> None:

@@ -27,6 +27,7 @@ class TrainingCheck:
     def __init__(self, model: nn.Module, tensors: list[PrunableTensor], masks: Masks) -> None:
         self._model, self._tensors, self._masks = model, tensors, masks
         self._dtypes = {name: tensor.dtype for name, tensor in live_state(model).items()}
+        self._parameters = {name: each for name, each in live_state(model).items() if isinstance(each, nn.Parameter)}
         self._received: set[str] = set()
         self._handles: list[RemovableHandle] = []
         for tensor in tensors:
@@ -37,12 +38,16 @@ class TrainingCheck:
                 handle = tensor.parameter.register_hook(_Noting(self._received, tensor.name))  # type: ignore[no-untyped-call]
                 self._handles.append(handle)
 
-    def finish(self, start: State, moved: frozenset[str]) -> None:
+    def finish(self, start: State, moved: frozenset[str], *, graded: bool = False) -> bool:
         """Verify the training that has ended.
 
         Args:
             start: the weights that it started from, by plain name.
             moved: the names of the tensors that the dense training moved.
+            graded: whether the dense training computed gradients of these parameters.
+
+        Returns:
+            Whether this training computed gradients of them.
 
         Raises:
             PruningError: parameters or types were changed, masks are not those of the search, a pruned weight is not
@@ -59,10 +64,20 @@ class TrainingCheck:
         self._refuse_other_parameters()
         self._refuse_other_masks()
         self._refuse_regrown()
-        self._name_unmoved(start, moved)
+        self._refuse_spoiled()
+        self._name_unmoved(start, moved, graded=graded)
+        return bool(self._received)
 
     def _refuse_other_parameters(self) -> None:
         live = live_state(self._model)
+        added = sorted(self._dtypes.keys() ^ live.keys())
+        added = [name for name in added if isinstance(live.get(name, self._parameters.get(name)), nn.Parameter)]
+        if added:
+            raise PruningError(
+                f"train() added or removed parameters: {', '.join(added[:5])}{', ...' if len(added) > 5 else ''}. A "
+                "search rewinds the model to its initial weights, so its architecture stays as it is. Build the whole "
+                "model before the search."
+            )
         replaced = [
             tensor.name
             for tensor in self._tensors
@@ -124,7 +139,20 @@ class TrainingCheck:
                 "are to be masked and no more, end train() with lthprune.refresh(model)."
             )
 
-    def _name_unmoved(self, start: State, moved: frozenset[str]) -> None:
+    def _refuse_spoiled(self) -> None:
+        spoiled = [
+            tensor.name
+            for tensor in self._tensors
+            if (kept := kept_mask(tensor.parameter)) is not None and kept.prunes and kept.spoiled(tensor.parameter)
+        ]
+        if spoiled:
+            raise PruningError(
+                f"after train(), the pruned weights of {', '.join(map(repr, spoiled))} are NaN or infinite, and all "
+                "others are finite: the gradient of the loss does not exist where a weight is zero, as with "
+                "weight.abs().sqrt() or a norm of single weights. Add a small constant, (weight.abs() + 1e-8).sqrt()."
+            )
+
+    def _name_unmoved(self, start: State, moved: frozenset[str], *, graded: bool) -> None:
         unmoved = [
             tensor.name
             for tensor in self._tensors
@@ -134,7 +162,7 @@ class TrainingCheck:
             and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
         ]
         cut_off = [name for name in unmoved if name not in self._received]
-        if cut_off and self._received:
+        if cut_off and (self._received or graded):
             raise PruningError(
                 f"{', '.join(cut_off)}: moved in the dense training, and now no gradient has come and no weight has "
                 "changed. Something in train() works with other tensors than the model's parameters: a copy of the "

@@ -268,6 +268,5 @@ def test_any_kind_of_parameter_can_be_pruned_and_kinds_have_rates_of_their_own()
         "attend.in_proj_weight": 0.75,
         "attend.out_proj.weight": 0.75,
         "norm.weight": 1,
-        "norm.bias": 1,
         "head.weight": 1,
     }

@@ -137,7 +137,7 @@ def adapted():
         (weight_normed, r"'1\.weight': computed from other parameters.*exclude=\('1\.weight',\)"),
         (spectrally_normed, r"'1\.weight': computed from other parameters"),
         (adapted, r"'0\.base_layer\.weight', '0\.lora_A\.weight', '0\.lora_B\.weight': computed from other"),
-        (shares_memory, r"'0\.weight' and '1\.weight' are two parameters that share memory"),
+        (shares_memory, r"'0\.weight' and '1\.weight' are different parameters that share memory"),
     ],
 )
 def test_what_has_no_values_of_its_own_is_refused(build, complaint):

@@ -253,10 +253,10 @@ def test_a_store_is_begun_once_and_read_up_to_where_it_is_finished(tmp_path):
     assert (store.exists, store.finished) == (False, 0)
     with pytest.raises(StorageError, match="holds no run"):
         store.manifest()
-    store.begin({"driver": "imp"}, [snapshot(net("dense"))])
+    store.begin({"driver": "imp"}, [snapshot(net("dense"))], [{}])
     assert (store.exists, store.finished, store.load().last) == (True, 0, ())
     with pytest.raises(StorageError, match="already holds a run"):
-        store.begin({"driver": "imp"}, [])
+        store.begin({"driver": "imp"}, [], [])
     with pytest.raises(StorageError, match=f"{tmp_path} holds no run.*inside it: {tmp_path}/store"):
         TicketStore(tmp_path).manifest()
     with pytest.raises(StorageError, match="0 finished levels; there is no level 0"):

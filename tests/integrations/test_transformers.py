@@ -202,7 +202,9 @@ def test_the_best_checkpoint_of_each_level_is_its_ticket_and_loads_strictly(tmp_
 def test_a_model_of_which_little_is_pruned_by_default_is_announced_once(tmp_path):
     config = transformers.BertConfig(**BERT, **SIZES | {"vocab_size": 1000})
     model = transformers.BertForSequenceClassification(config)
-    with pytest.warns(lthprune.CoverageWarning, match=r"Left out, largest first: '.*word_embeddings\.weight'") as caught:
+    with pytest.warns(
+        lthprune.CoverageWarning, match=r"Left out, largest first: '.*word_embeddings\.weight'"
+    ) as caught:
         search(IterativePruning(levels=1, rate=0.5), model, tmp_path, max_steps=1)
     assert sum(issubclass(each.category, lthprune.CoverageWarning) for each in caught) == 1
 
