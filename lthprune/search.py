@@ -63,7 +63,7 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         **words: what to search for:
 
             - ``levels``: the number of pruning rounds after the dense training.
-            - ``rate`` (0.2 where nothing is said), ``target`` or ``schedule``: the fraction of the remaining weights
+            - ``rate`` (0.2 by default), ``target`` or ``schedule``: the fraction of the remaining weights
               that every level prunes (a number, or by layer kind or name); or what the last level leaves (a density
               as a float, a number of weights as an int); or a schedule, or a list of what each level leaves.
             - ``scope``: ``"global"`` (the default) or ``"layerwise"``.

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lthprune import Run, compact, measure_latency, to_csr
 from lthprune.data import shape_of_data
-from lthprune.methods import without_pruning
+from lthprune.forms import without_pruning
 
 
 def main() -> None:
