@@ -64,14 +64,14 @@ class Stepper:
         self._model = build().to(device).train()
         dense = build()
         reached = Selection(where=lambda name, _: not name.endswith("out_proj"))  # by torch's hooks
-        prune(dense, 0.5, form="plain", selection=reached)
+        prune(dense, 0.5, scope="layerwise", form="plain", selection=reached)
         masks = masks_of(dense) if way != "none" else {}
         if way == "torch":
             for name, mask in masks.items():
                 layer, _, attribute = name.rpartition(".")
                 torch_prune.custom_from_mask(self._model.get_submodule(layer), attribute, mask.to(device))
         elif way != "none":
-            prune(self._model, 0.5, form="plain", selection=reached)
+            prune(self._model, 0.5, scope="layerwise", form="plain", selection=reached)
             convert(self._model, "plain" if way == "lthprune, plain" else "torch")
         self._optimizer = torch.optim.SGD(self._model.parameters(), 0.01, momentum=0.9)
         self._x, self._y = torch.randn(shape, device=device), torch.randint(10, shape[:1], device=device)
