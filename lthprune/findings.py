@@ -37,8 +37,8 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
     ) -> None:
         if on_level is not None and not callable(on_level):
             raise PruningError(f"on_level is a function that takes each level's ticket; this is {described(on_level)}.")
-        if store == "":
-            raise PruningError('store = "": name a folder, as in store="search-1", or leave store out.')
+        if store is not None and (not isinstance(store, str | Path) or store == ""):
+            raise PruningError(f'store = {store!r}: name a folder, as in store="search-1", or leave store out.')
         self._search, self._on_level = search, on_level
         self._provenance = search.provenance(driver)
         self._store = None if store is None else TicketStore(store)

@@ -193,7 +193,7 @@ class TicketStore:
         if _sha256(path) != digest:
             raise StorageError(
                 f"{path} is damaged: its contents are not those that were written ({path.stat().st_size:,} bytes are "
-                "there). Restore it from a copy, or run the recipe again."
+                "there). Restore it from a copy, or search again in another folder."
             )
         return path
 

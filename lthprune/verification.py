@@ -117,7 +117,7 @@ class TrainingCheck:
         if changed:
             raise PruningError(
                 f"train() changed the masks of {', '.join(dict.fromkeys(changed))}. It may not load weights with other "
-                "masks (those of an earlier level), call prune.remove or prune by itself."
+                "masks (those of an earlier level), take pruning off (strip, prune.remove) or prune."
             )
 
     def _refuse_regrown(self) -> None:
@@ -170,9 +170,10 @@ class TrainingCheck:
                 'form (form="torch"), layer.weight itself is such a copy.'
             )
         if unmoved:
+            others = f" and {len(unmoved) - 5} others" if len(unmoved) > 5 else ""
             warnings.warn(
-                f"{', '.join(unmoved)}: moved in the dense training, and now no weight has changed. Either the "
-                "remaining weights are cut off from the outputs, so that their gradients are zero, or the optimizer "
+                f"{', '.join(unmoved[:5])}{others}: moved in the dense training, and now no weight has changed. Either "
+                "the remaining weights are cut off from the outputs, so that their gradients are zero, or the optimizer "
                 "does not hold these tensors.",
                 UnmovedWarning,
                 stacklevel=2,

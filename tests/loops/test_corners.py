@@ -65,9 +65,7 @@ def test_a_loss_without_a_gradient_at_zero_is_named() -> None:
         (model[1].weight.abs().sqrt().sum() + outputs_of.detach().sum()).backward()
         torch.optim.SGD(model.parameters(), 0.01).step()
 
-    with pytest.raises(
-        PruningError, match=r"weights of '1\.weight' are NaN.*gradient of the loss does not exist"
-    ):
+    with pytest.raises(PruningError, match=r"weights of '1\.weight' are NaN.*gradient of the loss does not exist"):
         lthprune.imp(net("dense"), training, levels=1)
 
 
