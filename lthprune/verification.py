@@ -170,9 +170,9 @@ class TrainingCheck:
                 'form (form="torch"), layer.weight itself is such a copy.'
             )
         if unmoved:
-            others = f" and {len(unmoved) - 5} others" if len(unmoved) > 5 else ""
+            named = ", ".join(unmoved[:5]) + (f" and {len(unmoved) - 5} others" if len(unmoved) > 5 else "")
             warnings.warn(
-                f"{', '.join(unmoved[:5])}{others}: moved in the dense training, and now no weight has changed. Either "
+                f"{named}: moved in the dense training, and now no weight has changed. Either "
                 "the remaining weights are cut off from the outputs, so that their gradients are zero, or the optimizer "
                 "does not hold these tensors.",
                 UnmovedWarning,
