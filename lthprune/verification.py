@@ -172,9 +172,8 @@ class TrainingCheck:
         if unmoved:
             named = ", ".join(unmoved[:5]) + (f" and {len(unmoved) - 5} others" if len(unmoved) > 5 else "")
             warnings.warn(
-                f"{named}: moved in the dense training, and now no weight has changed. Either "
-                "the remaining weights are cut off from the outputs, so that their gradients are zero, or the optimizer "
-                "does not hold these tensors.",
+                f"{named}: moved in the dense training, and now no weight has changed. Either the remaining weights "
+                "are cut off from the outputs, so that their gradients are zero, or the optimizer does not hold them.",
                 UnmovedWarning,
                 stacklevel=2,
             )

@@ -124,3 +124,12 @@ def test_the_examples_for_training_frameworks_run_one_after_the_other(page, pack
         for program in blocks(PAGES[f"docs/how-to/{page}.md"], "python"):
             exec(program, names)
     assert {name: len(names[name].tickets) for name in searches} == searches
+
+
+def test_the_recipe_of_the_page_on_torchvision_and_timm_runs_as_it_stands(tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = blocks(PAGES["docs/how-to/torchvision-timm.md"], "toml")
+    Path("resnet10t.toml").write_text(recipe, "utf-8")
+    run = lthprune.run_recipe(lthprune.load_recipe("resnet10t.toml"), "resnet10t")
+    assert run.tickets.finished == 3
