@@ -134,8 +134,15 @@ class Projection:
     def loaded(self, module: nn.Module, incompatible_keys: Any) -> None:
         """Look at what ``load_state_dict`` has written to the parameters of the module itself."""
         for place in self.places:
-            if place.module is module and module._parameters.get(place.attribute) is place.parameter:
-                place.kept.look_at(place.parameter)
+            if place.module is not module or place.kept.released:
+                continue
+            if module._parameters.get(place.attribute) is not place.parameter:
+                raise PruningError(
+                    f"load_state_dict(assign=True) replaced the masked parameter {place.attribute!r} of a "
+                    f"{type(module).__name__}, and its mask with it. Load without assign, or strip the model first: "
+                    "lthprune.strip(model)."
+                )
+            place.kept.look_at(place.parameter)
 
     def _changed(self, module: nn.Module) -> bool:
         """Say whether a parameter of the module itself was written to, or replaced, since pruned entries were zero."""

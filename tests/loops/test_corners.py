@@ -257,3 +257,13 @@ def test_a_search_in_inference_mode_and_a_ticket_onto_a_meta_model_are_refused()
     ticket = lthprune.imp(net("dense"), train, levels=0)[0]
     with pytest.raises(PruningError, match="on the meta device"):
         ticket.apply(net("dense").to("meta"))
+
+
+def test_a_state_that_is_assigned_rather_than_copied_is_refused() -> None:
+    model = net("dense")
+    prune(model, 0.5, form="plain")
+    state = net("dense", seed=1).state_dict()
+    with pytest.raises(PruningError, match=r"load_state_dict\(assign=True\) replaced the masked parameter 'weight'"):
+        model.load_state_dict(state, assign=True)
+    strip(model := net("dense")).load_state_dict(state, assign=True)
+    assert outputs(model).equal(outputs(net("dense", seed=1)))
