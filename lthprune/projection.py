@@ -70,7 +70,7 @@ class Projection:
 
     def __init__(self, module: nn.Module, places: tuple[Place, ...]) -> None:
         self.places = places
-        self._own = [place.kept for place in places if place.module is module]
+        self._own = [place for place in places if place.module is module]
         self._covered = frozenset(id(place.kept) for place in places)
         self._traced: list[tuple[nn.Module, str, Tensor]] = []  # stood in for, while torch.compile traces a call
         self._handles = [
@@ -83,8 +83,8 @@ class Projection:
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         """Set pruned entries to zero before a forward pass."""
-        for kept in self._own:
-            kept.called = True
+        for place in self._own:
+            place.kept.called = True
         if torch.compiler.is_compiling():
             self._project_traced()
             return
@@ -93,7 +93,7 @@ class Projection:
         stack, frame = _inside.stack, sys._getframe(1)
         if stack:
             _drop_interrupted(stack, frame)
-        if stack and self._covered <= stack[-1].projection._covered and not self._changed(module):
+        if stack and self._covered <= stack[-1].projection._covered and not self._changed():
             stack[-1].again += stack[-1].projection is self
             return
         entered = _Entered(self, frame, [])
@@ -133,8 +133,8 @@ class Projection:
 
     def loaded(self, module: nn.Module, incompatible_keys: Any) -> None:
         """Look at what ``load_state_dict`` has written to the parameters of the module itself."""
-        for place in self.places:
-            if place.module is not module or place.kept.released:
+        for place in self._own:
+            if place.kept.released:
                 continue
             if module._parameters.get(place.attribute) is not place.parameter:
                 raise PruningError(
@@ -144,11 +144,11 @@ class Projection:
                 )
             place.kept.look_at(place.parameter)
 
-    def _changed(self, module: nn.Module) -> bool:
+    def _changed(self) -> bool:
         """Say whether a parameter of the module itself was written to, or replaced, since pruned entries were zero."""
-        for place in self.places:
-            if place.module is module and not place.kept.released:
-                current = module._parameters.get(place.attribute)
+        for place in self._own:
+            if not place.kept.released:
+                current = place.module._parameters.get(place.attribute)
                 if current is place.parameter:
                     if place.kept.version != version_of(current):
                         return True

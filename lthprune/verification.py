@@ -26,8 +26,9 @@ class TrainingCheck:
 
     def __init__(self, model: nn.Module, tensors: list[PrunableTensor], masks: Masks) -> None:
         self._model, self._tensors, self._masks = model, tensors, masks
-        self._dtypes = {name: tensor.dtype for name, tensor in live_state(model).items()}
-        self._parameters = {name: each for name, each in live_state(model).items() if isinstance(each, nn.Parameter)}
+        before = live_state(model)
+        self._dtypes = {name: tensor.dtype for name, tensor in before.items()}
+        self._parameters = _parameter_names(before)
         self._received: set[str] = set()
         self._handles: list[RemovableHandle] = []
         for tensor in tensors:
@@ -70,8 +71,7 @@ class TrainingCheck:
 
     def _refuse_other_parameters(self) -> None:
         live = live_state(self._model)
-        added = sorted(self._dtypes.keys() ^ live.keys())
-        added = [name for name in added if isinstance(live.get(name, self._parameters.get(name)), nn.Parameter)]
+        added = sorted(self._parameters ^ _parameter_names(live))
         if added:
             raise PruningError(
                 f"train() added or removed parameters: {', '.join(added[:5])}{', ...' if len(added) > 5 else ''}. A "
@@ -110,9 +110,8 @@ class TrainingCheck:
         changed = [
             tensor.name
             for tensor in self._tensors
-            for nothing_pruned in [torch.ones_like(self._masks[tensor.name])]
             for layer, _, attribute in tensor.places
-            if not _same(live.get(join(layer, attribute), nothing_pruned), self._masks[tensor.name])
+            if not _same_mask(live.get(join(layer, attribute)), self._masks[tensor.name])
         ]
         if changed:
             raise PruningError(
@@ -194,6 +193,14 @@ class _Noting:
 def moved_between(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> frozenset[str]:
     """Return the names of the tensors that differ in some bit."""
     return frozenset(name for name, tensor in after.items() if name in before and not _same(before[name], tensor))
+
+
+def _parameter_names(state: State) -> set[str]:
+    return {name for name, tensor in state.items() if isinstance(tensor, nn.Parameter)}
+
+
+def _same_mask(live: Tensor | None, mask: Tensor) -> bool:
+    return bool(mask.all()) if live is None else _same(live, mask)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -119,7 +119,7 @@ def _prune(specimen: Specimen, selection: lthprune.Selection, form: str) -> None
     model = _built(specimen)
     counts = lthprune.prune(model, 0.5, selection=selection, form=form)  # type: ignore[arg-type]
     total, left = (sum(getattr(count, part) for count in counts.values()) for part in ("total", "left"))
-    assert left == total - (total + 1) // 2 or left == total // 2, "not half of the weights"
+    assert left == total // 2, "not half of the weights"
     loss = _run(specimen, model)
     loss.backward()
     masks = lthprune.state.masks_of(model)
