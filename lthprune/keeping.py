@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from lthprune.errors import PruningError
+from lthprune.steps import after_every_step
 
 SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
 _MARK = "_lthprune_kept"  # the attribute of a parameter that leads to its mask
@@ -166,13 +166,9 @@ def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
             torch._foreach_mul_(values, masks)
 
 
-_watching: list[RemovableHandle] = []
-
-
 def watch_optimizers() -> None:
     """See to it that pruned entries are set to zero after every step of every optimiser."""
-    if not _watching:
-        _watching.append(register_optimizer_step_post_hook(_after_step))
+    after_every_step(_after_step)
 
 
 def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

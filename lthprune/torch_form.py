@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.hooks import RemovableHandle
 
 from lthprune.errors import PruningError
 from lthprune.naming import join, named_modules
+from lthprune.steps import after_every_step
 
 _CLOSELY = 4  # products that are compared: a loop that writes to weights does so from its first steps on
 _NAME, _STAMP = "_lthprune_product_of", "_lthprune_stamp"  # attributes of a product
@@ -125,7 +124,7 @@ def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
         pruned.requires_grad_()
         pruned.register_hook(_Refusal(name))  # type: ignore[no-untyped-call]
     setattr(pruned, _NAME, name)
-    _watch_optimizers()
+    after_every_step(_refuse_products)
     return _stamp(pruned, _CLOSELY)
 
 
@@ -142,14 +141,6 @@ class _Refusal:
             f"a gradient reached {self._name!r} of a model in torch's pruned form, and would train nothing: something "
             f"read {self._name!r} without calling its module, and only '{self._name}_orig' is a parameter. {_PLAIN}"
         )
-
-
-_watching: list[RemovableHandle] = []
-
-
-def _watch_optimizers() -> None:
-    if not _watching:
-        _watching.append(register_optimizer_step_post_hook(_refuse_products))
 
 
 def _refuse_products(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

@@ -21,7 +21,7 @@ ROOMS = """
     seeds
     section
     progress
-    naming
+    naming steps
     torch_form keeping
     projection
     kinds
