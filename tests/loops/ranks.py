@@ -1,5 +1,6 @@
 """What the processes of a distributed search run; a file of its own, which spawned processes can import."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,17 @@ from tests.nets import net
 
 @contextmanager
 def group(rank: int, size: int, folder: Path) -> Iterator[None]:
+    """A process group of ``size`` processes; the process ends with it.
+
+    It ends without Python's own end: a thread of gloo that then still drops a Python object aborts the process.
+    """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     try:
         yield
     finally:
         dist.destroy_process_group()
+    os._exit(0)
 
 
 def half(model: Callable[..., Any], step: int, rank: int, size: int) -> torch.Tensor:
