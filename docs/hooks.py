@@ -2,7 +2,7 @@
 
 import re
 
-from lthprune.recipe import Recipe
+from lthprune.experiments import Recipe
 from lthprune.section import Section
 
 

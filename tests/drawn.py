@@ -7,7 +7,9 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from lthprune import LayerCollapseWarning, Tickets, imp, osp, refresh
+from lthprune import Tickets, imp, osp
+from lthprune.errors import LayerCollapseWarning
+from lthprune.pruning import refresh
 from tests.nets import FORMS, batch, net
 
 INPUTS = batch(net())[0][:1]

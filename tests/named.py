@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lthprune.recipe import Recipe, parse_recipe
+from lthprune.experiments.recipe import Recipe, parse_recipe
 from tests.tiny import write_npz
 
 QUIET = "shufflenet_v2_x0_5"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lthprune.errors import LthpruneError
-from lthprune.masks import Masks
-from lthprune.rewinding import Rewinder
-from lthprune.selection import PrunableTensor, select
-from lthprune.state import State
+from lthprune.pruning.masks import Masks
+from lthprune.pruning.selection import PrunableTensor, select
+from lthprune.pruning.state import State
+from lthprune.search.rewinding import Rewinder
 
 CLASSES = 3
 

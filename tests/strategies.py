@@ -3,9 +3,9 @@
 import torch
 from hypothesis import strategies as st
 
-from lthprune.masks import Masks
-from lthprune.schedules import Explicit, Geometric, Pool, Schedule, Target
-from lthprune.state import State
+from lthprune.pruning.masks import Masks
+from lthprune.pruning.schedules import Explicit, Geometric, Pool, Schedule, Target
+from lthprune.pruning.state import State
 from tests.nets import FORMS, Architecture
 
 seeds = st.integers(0, 2**31)

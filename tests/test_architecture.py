@@ -14,51 +14,53 @@ from tests.tiny import environment
 
 LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lthprune_cli))
 
-# A file imports only from lines above its own.
+# A file imports only from lines above its own; of another wing, only that wing's face (its ``__init__``).
 ROOMS = """
     errors
-    arguments
-    seeds
-    section
-    progress
-    naming steps
-    torch_form keeping
-    projection
-    kinds
-    selection
-    coverage
-    files
-    state
-    masks
-    scores
-    schedules
-    trajectories
-    methods
-    forms
+    arguments files
+    seeds section
+    recipes
+    pruning.naming pruning.steps
+    pruning.torch_form pruning.keeping
+    pruning.projection
+    pruning.kinds
+    pruning.selection
+    pruning.coverage
+    pruning.state
+    pruning.masks
+    pruning.scores
+    pruning.schedules
+    pruning.trajectories
+    pruning.methods
+    pruning.forms
+    pruning.pruner
     pruning
-    rewinding
-    tickets
-    store
-    verification
-    descent
-    findings
+    search.rewinding search.metrics search.progress
+    search.tickets
+    search.store
+    search.settings
+    search.spec
+    search.verification
+    search.descent
+    search.findings
+    search.drivers
     search
     data.dataset
-    data.npz data.toys data.joining data.shrinking
+    data.npz data.toys data.joining data.reducing
     data.sources
     data.spec
     data
-    models.plan
+    models.spec
     models.named
     models.build
     models.blueprint
     models
     training.plan training.stopping training.losses training.noise
-    training.record training.batches training.engine training.optimizer training.graphs
-    training.loop training.lowering
+    training.record training.batches training.engine training.optimizer training.cuda_graph
+    training.histories training.loop training.lowering
     training.stacked training.sparse
     training.perceptrons training.unhooked
-    training.choice
+    training.dispatch
     training.population
     training
     analysis.graph analysis.operations
@@ -70,46 +72,68 @@ ROOMS = """
     analysis.lifetimes analysis.biases
     analysis
     compaction.survivors compaction.latency compaction.report compaction.csr
-    compaction.shrinking
-    compaction.compact
+    compaction.cutting
+    compaction.compacting
     compaction
-    recipes
-    overrides faults
-    recipe
-    layers histories
-    runs
-    experiment
-    sweep
-    structure
-    summary export
     plots.curves plots.palette
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
-    plots.figures
     plots
+    experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
+    experiments.recipe
+    experiments.preview
+    experiments.run
+    experiments.execution
+    experiments.sweep
+    experiments.structure
+    experiments.summary experiments.export experiments.figures
+    experiments
     integrations.repeated
     integrations.lightning integrations.transformers
     integrations
 """
-ABOVE = {f"lthprune.{room}": line for line, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}
+CLI_ROOMS = """
+    options progress
+    recipes
+    sweeping
+    results
+    running analysing exporting
+    main
+"""
 FILES = {
     ".".join([root.name, *path.relative_to(root).with_suffix("").parts]).removesuffix(".__init__"): path
     for root in (LIBRARY, CLI)
     for path in sorted(root.rglob("*.py"))
 }
-ROOMED = sorted(ABOVE)
+PLACES = [
+    (f"{package}.{room}", line)
+    for package, plan in (("lthprune", ROOMS), ("lthprune_cli", CLI_ROOMS))
+    for line, rooms in enumerate(plan.split("\n"))
+    for room in rooms.split()
+]
+ABOVE = dict(PLACES)
+WINGS = {name for name in FILES if name.count(".") == 1 and FILES[name].name == "__init__.py"}
+GROUND = {name for name in ABOVE if name.startswith("lthprune.") and name.count(".") == 1} - WINGS
 NEUTRAL = ("lthprune_cli", "lthprune")  # __init__ files that stand over all rooms
 
 
-def nodes(module: str) -> Iterator[ast.Import | ast.ImportFrom]:
-    for node in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+def wing(module: str) -> str:
+    """Return the wing that a file is in, ``lthprune`` for the ground floor."""
+    package, _, rest = module.partition(".")
+    return package if package == "lthprune_cli" or f"{package}.{rest}" in GROUND else ".".join(module.split(".")[:2])
+
+
+def nodes(module: str, *, at_once: bool = False) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements of a file, or only those that run when it is imported."""
+    tree = ast.parse(FILES[module].read_text("utf-8"))
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
 
 
-def imports(module: str) -> set[str]:
+def imports(module: str, *, at_once: bool = False) -> set[str]:
     """The modules that a file imports, a name from a package being a module where there is one."""
     found = set()
-    for node in nodes(module):
+    for node in nodes(module, at_once=at_once):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         else:
@@ -118,24 +142,47 @@ def imports(module: str) -> set[str]:
     return found
 
 
-def test_every_file_of_the_library_has_its_room_and_every_room_its_file() -> None:
-    assert {name for name in FILES if name.startswith("lthprune.")} == set(ABOVE)
+def test_every_file_has_its_room_and_every_room_its_file() -> None:
+    assert set(FILES) - set(NEUTRAL) == set(ABOVE)
+    assert len(PLACES) == len(ABOVE)
 
 
-@pytest.mark.parametrize("room", ROOMED)
+def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
+    assert {name.removeprefix("lthprune.") for name in GROUND} == {"errors", "arguments", "files", "seeds", "section"}
+
+
+@pytest.mark.parametrize("room", sorted(ABOVE))
 def test_a_file_imports_only_from_lines_above_its_own(room: str) -> None:
-    own = {name for name in imports(room) if name.startswith("lthprune")}
-    assert own <= set(ABOVE), f"{room} imports from the package's face or the command line: {own - set(ABOVE)}"
-    package = f"{room}."
-    upwards = {name for name in own if ABOVE[name] >= ABOVE[room] and not name.startswith(package)}
+    package, own = room.partition(".")[0], imports(room)
+    same = {name for name in own if name.partition(".")[0] == package}
+    assert same <= set(ABOVE), f"{room} imports from the package's face: {same - set(ABOVE)}"
+    upwards = {name for name in same if ABOVE[name] >= ABOVE[room] and not name.startswith(f"{room}.")}
     assert not upwards, f"{room} imports {upwards}, which stand beside or below it"
 
 
+@pytest.mark.parametrize("room", sorted(ABOVE))
+def test_a_file_imports_from_another_wing_only_by_its_face(room: str) -> None:
+    inside = {
+        name
+        for name in imports(room)
+        if name.startswith("lthprune.") and wing(name) != wing(room) and name not in WINGS | GROUND
+    }
+    assert not inside, f"{room} looks into another wing: {inside}"
+
+
+def test_pruning_needs_nothing_but_torch_and_numpy() -> None:
+    used = {name for name in FILES if wing(name) == "lthprune.pruning"}
+    used |= {ground for name in used for ground in imports(name) & GROUND}
+    outside = {name.partition(".")[0] for module in used for name in imports(module, at_once=True)}
+    assert outside - set(sys.stdlib_module_names) <= {"lthprune", "torch", "numpy"}
+
+
 def test_the_rules_would_notice_an_import_against_the_grain() -> None:
-    assert "lthprune.recipe" in imports("lthprune.runs")
-    assert ABOVE["lthprune.recipe"] < ABOVE["lthprune.runs"]
+    assert "lthprune.experiments.recipe" in imports("lthprune.experiments.run")
+    assert ABOVE["lthprune.experiments.recipe"] < ABOVE["lthprune.experiments.run"]
     assert "lthprune.data" in imports("lthprune.training.loop")
-    assert "lthprune.experiment" in imports("lthprune_cli.running")
+    assert wing("lthprune.data.spec") == "lthprune.data" != wing("lthprune.training.loop")
+    assert "lthprune.experiments" in imports("lthprune_cli.running")
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -144,7 +191,7 @@ def test_imports_are_absolute_and_only_the_methods_touch_torchs_pruning(module: 
     touches = "torch.nn.utils" in FILES[module].read_text("utf-8") and any(
         name.startswith("torch.nn.utils") for name in imports(module)
     )
-    assert touches == (module == "lthprune.methods")
+    assert touches == (module == "lthprune.pruning.methods")
 
 
 def test_there_is_no_drawer_for_everything() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lthprune
-from lthprune.recipe import bundled
+from lthprune.experiments.recipe import bundled
 from lthprune_cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def test_the_examples_for_a_model_of_your_own_run_one_after_the_other(tmp_path, 
     names: dict[str, object] = {}
     exec(program, names)
     names["train"] = lambda model: {"val_acc": 0.95}  # the others show words of imp, not training
-    warnings.simplefilter("ignore", lthprune.LayerCollapseWarning)  # which untrained networks run into
+    warnings.simplefilter("ignore", lthprune.errors.LayerCollapseWarning)  # which untrained networks run into
     complete = [block for block in others if "..." not in block.replace("left=..., total=...", "")]
     for block in complete:
         exec(block, names)

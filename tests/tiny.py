@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lthprune.data import Dataset, Task
-from lthprune.recipe import Recipe, load_recipe
+from lthprune.data.dataset import Dataset, Task
+from lthprune.experiments.recipe import Recipe, load_recipe
 from tests.nets import all_bits
 
 SETTINGS = (

@@ -7,7 +7,7 @@ from itertools import pairwise
 import networkx as nx
 from torch import Tensor
 
-from lthprune import NeuronState
+from lthprune.analysis import NeuronState
 
 Node = tuple[str, int]
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lthprune.methods import write_mask
+from lthprune.pruning.methods import write_mask
 from tests.walk import Wiring
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.results import RunArgument
+from lthprune_cli.options import RunArgument
 
 if TYPE_CHECKING:
     from lthprune.analysis import NeuronState
-    from lthprune.structure import LevelSplitting, LevelStructure, Structure
+    from lthprune.experiments import LevelSplitting, LevelStructure, Structure
 
 _MOST_COMPONENTS = 10  # rows of a table
 
@@ -32,8 +32,7 @@ def analyze(
     ] = None,
 ) -> None:
     """Show what became of the neurons and parameters of one trial, level by level or at one of them."""
-    from lthprune.runs import Run
-    from lthprune.structure import analyse, analyse_level
+    from lthprune.experiments import Run, analyse, analyse_level
 
     if level is None:
         structure = analyse(Run(run), trial, functional=functional)

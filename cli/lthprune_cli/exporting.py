@@ -9,11 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.results import RunArgument
+from lthprune_cli.options import RunArgument
 
 if TYPE_CHECKING:
     from lthprune.compaction import Compacted, CompactionReport, Size
-    from lthprune.export import Export
+    from lthprune.experiments import Export
 
 _BATCHES = (1, 1000)  # of which latency is measured
 
@@ -40,8 +40,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a ticket's network as safetensors with a description, smaller or as ONNX on request."""
-    from lthprune.export import export_ticket
-    from lthprune.runs import Run
+    from lthprune.experiments import Run, export_ticket
 
     done = export_ticket(
         Run(run),

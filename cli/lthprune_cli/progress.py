@@ -6,10 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lthprune.experiment import Watcher
-from lthprune.recipe import Recipe
-from lthprune.runs import Run
-from lthprune.tickets import Ticket
+from lthprune.experiments import Recipe, Run, Watcher
+from lthprune.search import Ticket
 from lthprune.training import Evaluation
 
 

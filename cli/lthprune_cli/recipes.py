@@ -8,20 +8,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from lthprune.layers import Extension, LayerRow
-    from lthprune.recipe import Recipe
-    from lthprune.trajectories import Trajectory
+from lthprune_cli.options import Settings
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Replace a setting, as in train.lr=3e-4. Repeatable."),
-]
+if TYPE_CHECKING:
+    from lthprune.experiments import Extension, LayerRow, Recipe
+    from lthprune.pruning import Trajectory
 
 
 def ls() -> None:
     """List the bundled recipes."""
-    from lthprune.recipe import bundled
+    from lthprune.experiments import bundled
 
     table = Table(title="Bundled recipes", title_justify="left")
     table.add_column("recipe", no_wrap=True)
@@ -36,8 +32,7 @@ def show(
     settings: Settings = None,
 ) -> None:
     """Show a recipe: its settings, layers, trajectory, and what every level leaves. Nothing is run."""
-    from lthprune.layers import extensions_of, tabulate_layers, trajectory_of
-    from lthprune.recipe import load_recipe
+    from lthprune.experiments import extensions_of, load_recipe, tabulate_layers, trajectory_of
 
     loaded = load_recipe(recipe, settings or [])
     layers = tabulate_layers(loaded)

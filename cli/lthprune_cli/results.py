@@ -8,20 +8,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.options import RunArgument
+
 if TYPE_CHECKING:
-    from lthprune.runs import Run
-    from lthprune.summary import LevelSummary, Spread
+    from lthprune.experiments import LevelSummary, Run, Spread
 
 _RUNS = Path("runs")  # where runs are kept unless something else is said; nobody has to have made it
 _MOST_TASKS = 3  # that have a column each: more would not fit 80 columns
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
 def runs(
     folder: Annotated[Path, typer.Option("--out", help="The folder that run directories are in.")] = _RUNS,
 ) -> None:
     """List the runs, and how far each got."""
-    from lthprune.runs import find_runs
+    from lthprune.experiments import find_runs
 
     found = find_runs(folder) if folder != _RUNS or folder.exists() else []
     console = Console()
@@ -40,8 +40,7 @@ def summary(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the folder of a sweep.")],
 ) -> None:
     """Show what came of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
-    from lthprune.runs import Run
-    from lthprune.sweep import Sweep
+    from lthprune.experiments import Run, Sweep
     from lthprune_cli.sweeping import print_sweep
 
     if Sweep(run).exists:
@@ -52,8 +51,7 @@ def summary(
 
 def plot(run: RunArgument) -> None:
     """Draw a run as PNG and SVG: accuracies of all trials, and the structure of the first one."""
-    from lthprune.plots import save_figures
-    from lthprune.runs import Run
+    from lthprune.experiments import Run, save_figures
 
     for path in save_figures(Run(run)):
         Console().print(str(path), highlight=False, soft_wrap=True)
@@ -61,7 +59,7 @@ def plot(run: RunArgument) -> None:
 
 def print_summary(run: "Run") -> None:
     """Print a run's levels as a table and name its smallest winning ticket."""
-    from lthprune.summary import smallest_winning, summarise
+    from lthprune.experiments import smallest_winning, summarise
 
     settings, levels, console = run.settings, summarise(run), Console()
     if not levels:

@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lthprune_cli.recipes import Settings
+from lthprune_cli.options import DataDir, Settings
 
 if TYPE_CHECKING:
-    from lthprune.experiment import Watcher
-    from lthprune.recipe import Recipe
-    from lthprune.runs import Run
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="The data root: where data sets are, or are downloaded to. Else LTHPRUNE_DATA, else ~/.cache/lthprune."
-    ),
-]
+    from lthprune.experiments import Recipe, Run, Watcher
 
 
 def run(
@@ -34,8 +25,7 @@ def run(
     settings: Settings = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level; kept in a run directory."""
-    from lthprune.experiment import run_recipe
-    from lthprune.recipe import load_recipe
+    from lthprune.experiments import load_recipe, run_recipe
 
     options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
@@ -52,9 +42,7 @@ def resume(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; else the run's own.")] = None,
 ) -> None:
     """Go on with a run or a sweep that was broken off, after its last finished level."""
-    from lthprune.experiment import resume_run
-    from lthprune.runs import Run
-    from lthprune.sweep import Sweep
+    from lthprune.experiments import Run, Sweep, resume_run
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:

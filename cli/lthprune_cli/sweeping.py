@@ -10,13 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.recipes import Settings
-from lthprune_cli.running import DataDir
+from lthprune_cli.options import DataDir, Settings
 
 if TYPE_CHECKING:
-    from lthprune.experiment import Watcher
-    from lthprune.summary import CellSummary, Spread
-    from lthprune.sweep import Cell, Sweep
+    from lthprune.experiments import Cell, CellSummary, Spread, Sweep, Watcher
 
 _OUTCOME_WIDTH = 62  # columns that a row takes beside its axes
 
@@ -36,7 +33,7 @@ def sweep(
     settings: Settings = None,
 ) -> None:
     """Run a recipe over a grid of settings, cell by cell; kept in one folder, with a run directory for each."""
-    from lthprune.sweep import begin_sweep, parse_axes
+    from lthprune.experiments import begin_sweep, parse_axes
 
     try:
         begun = begin_sweep(recipe, parse_axes(over), settings or [], data_dir=data_dir, out=out, device=device)
@@ -48,7 +45,7 @@ def sweep(
 
 def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None) -> None:
     """Run what is left of a sweep with progress shown, then print its table; an interruption says how to go on."""
-    from lthprune.sweep import run_sweep
+    from lthprune.experiments import run_sweep
     from lthprune_cli.progress import RunProgress
 
     console = Console()
@@ -73,7 +70,7 @@ def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | N
 
 def print_sweep(sweep: "Sweep") -> None:
     """Print a row for every cell of a sweep: what it is, what is left of its weights, how accurate it is."""
-    from lthprune.summary import summarise_sweep
+    from lthprune.experiments import summarise_sweep
 
     rows, console = summarise_sweep(sweep), Console()
     table = Table(title=sweep.folder.resolve().name, title_justify="left", box=box.SIMPLE, padding=0)

@@ -8,15 +8,16 @@ from lthprune.analysis.biases import (
     comatose_biases,
     zombie_lives,
 )
-from lthprune.analysis.graph import Graph, Layer
+from lthprune.analysis.graph import WEIGHTED, Graph, Layer
 from lthprune.analysis.levels import BiasStates, TicketStates, pruning_horizon, ticket_states
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
-from lthprune.analysis.tracing import trace_graph
+from lthprune.analysis.tracing import example_inputs, trace_graph
 
 __all__ = [
     "PARAMETER_STATES",
+    "WEIGHTED",
     "BiasStates",
     "BiasStatistics",
     "ComatoseBiases",
@@ -35,6 +36,7 @@ __all__ = [
     "ZombieLives",
     "bias_statistics",
     "comatose_biases",
+    "example_inputs",
     "find_splitting",
     "neuron_lifetimes",
     "neuron_states",

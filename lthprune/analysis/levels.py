@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from lthprune.analysis.graph import Graph
 from lthprune.analysis.neurons import NetworkStates, neuron_states
 from lthprune.errors import PruningError
-from lthprune.forms import without_pruning
-from lthprune.state import State
-from lthprune.tickets import Ticket
+from lthprune.pruning import State, without_pruning
+from lthprune.search import Ticket
 
 
 @dataclass(frozen=True, eq=False)

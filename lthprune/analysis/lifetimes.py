@@ -43,7 +43,8 @@ def parameter_lifetimes(levels: Sequence[TicketStates]) -> Lifetimes:
 
     Examples:
         >>> from torch import nn
-        >>> from lthprune import imp, ticket_states
+        >>> from lthprune import imp
+        >>> from lthprune.analysis import ticket_states
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
         >>> tickets = imp(model, lambda model: None, levels=3, rate=0.2)
         >>> lifetimes = parameter_lifetimes(list(ticket_states(model, tickets)))

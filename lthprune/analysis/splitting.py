@@ -87,7 +87,7 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
         PruningError: there are fewer than two tasks, or the network has other inputs or outputs than they say.
 
     Examples:
-        >>> from lthprune.analysis.neurons import neuron_states
+        >>> from lthprune.analysis import neuron_states
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
         >>> apart = {"0.weight": torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]), "2.weight": torch.eye(2)}
         >>> tasks = [Task("moons", range(0, 2), range(0, 1)), Task("circles", range(2, 4), range(1, 2))]

@@ -11,9 +11,7 @@ from lthprune.analysis.graph import Graph
 from lthprune.analysis.interpreter import NeuronInterpreter
 from lthprune.arguments import check_module, described
 from lthprune.errors import PruningError, suggestion
-from lthprune.forms import without_pruning
-from lthprune.kinds import model_parameters
-from lthprune.state import first_names, masks_of
+from lthprune.pruning import first_names, masks_of, model_parameters, without_pruning
 
 
 def trace_graph(

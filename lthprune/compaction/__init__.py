@@ -1,6 +1,6 @@
 """Pruned networks made smaller and faster, with the same outputs."""
 
-from lthprune.compaction.compact import Compacted, compact
+from lthprune.compaction.compacting import Compacted, compact
 from lthprune.compaction.csr import SparseLinear, to_csr
 from lthprune.compaction.latency import measure_latency
 from lthprune.compaction.report import CompactionReport, LayerChange, Size

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module
 from lthprune.errors import PruningError
-from lthprune.forms import without_pruning
+from lthprune.pruning import without_pruning
 
 
 class SparseLinear(nn.Module):

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from lthprune.analysis.graph import WEIGHTED, Graph, Layer
-from lthprune.analysis.neurons import NetworkStates, NeuronState
+from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
 
 
 def survivors(model: nn.Module, states: NetworkStates, *, inputs: bool, whole: Collection[str]) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from lthprune.data.dataset import Dataset, Raw, Task, split_and_normalise
 from lthprune.data.joining import join, pair_at_random, side_by_side
 from lthprune.data.npz import load_npz
-from lthprune.data.shrinking import keep_classes, resize_images
+from lthprune.data.reducing import keep_classes, resize_images
 from lthprune.data.sources import SOURCES, data_root
 from lthprune.data.toys import TOYS, draw_toy
 from lthprune.errors import suggestion

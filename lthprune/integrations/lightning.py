@@ -12,8 +12,7 @@ except ModuleNotFoundError as error:
 
 from lthprune.errors import PruningError
 from lthprune.integrations.repeated import RepeatedTraining
-from lthprune.rewinding import Rewinder
-from lthprune.search import SearchOptions
+from lthprune.search import Rewinder, SearchOptions
 
 __all__ = ["IterativePruning", "OneShotPruning"]
 

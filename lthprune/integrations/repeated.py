@@ -6,13 +6,9 @@ from typing import Any, ClassVar, Unpack
 
 from torch import nn
 
-from lthprune.coverage import warn_of_gaps
-from lthprune.descent import Descent
 from lthprune.errors import PruningError
-from lthprune.findings import FoundTickets
-from lthprune.rewinding import Rewinder
-from lthprune.search import SearchOptions, check_words, search_from
-from lthprune.tickets import Tickets
+from lthprune.pruning import warn_of_gaps
+from lthprune.search import Descent, FoundTickets, Rewinder, SearchOptions, Tickets, check_words, search_from
 
 
 class RepeatedTraining:

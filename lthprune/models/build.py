@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from lthprune.errors import RecipeError
 from lthprune.models.named import build_named
-from lthprune.models.plan import LIBRARIES, ModelSpec, parse_item
-from lthprune.selection import select
-from lthprune.state import refresh
+from lthprune.models.spec import LIBRARIES, ModelSpec, parse_item
+from lthprune.pruning import refresh, select
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import RecipeError, suggestion
-from lthprune.models.plan import ModelSpec
+from lthprune.models.spec import ModelSpec
 from lthprune.seeds import seeded_by
 
 

@@ -2,18 +2,16 @@
 
 from lthprune.plots.biases import plot_biases
 from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
-from lthprune.plots.figures import FIGURES, Subject, save_figures
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
-from lthprune.plots.network import plot_network
+from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
 from lthprune.plots.palette import COLOURS
 from lthprune.plots.splitting import plot_coverage, plot_decidedness
 from lthprune.plots.states import plot_states
 
 __all__ = [
     "COLOURS",
-    "FIGURES",
-    "Subject",
+    "MOST_NEURONS",
     "plot_accuracy_at_early_stop",
     "plot_accuracy_over_steps",
     "plot_biases",
@@ -24,5 +22,5 @@ __all__ = [
     "plot_lifetimes",
     "plot_network",
     "plot_states",
-    "save_figures",
+    "shown_layers",
 ]

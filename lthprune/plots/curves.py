@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from lthprune.histories import Histories
+from lthprune.training import Histories
 
 _MOST_CURVES = 8  # more levels than a reader can tell apart by colour are thinned out
 _LABELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_acc": "validation accuracy"}

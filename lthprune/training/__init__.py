@@ -1,7 +1,8 @@
 """Training: the plan, early stopping, the readable loop, and the engines that are faster."""
 
 from lthprune.training.batches import check_batches
-from lthprune.training.choice import check_engine
+from lthprune.training.dispatch import check_engine
+from lthprune.training.histories import Histories
 from lthprune.training.loop import evaluate, train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
@@ -12,6 +13,7 @@ __all__ = [
     "HISTORIES",
     "TASK_HISTORIES",
     "Evaluation",
+    "Histories",
     "Training",
     "TrainingPlan",
     "check_batches",

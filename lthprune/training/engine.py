@@ -5,15 +5,15 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from lthprune.training.losses import Score
+from lthprune.training.losses import LossAndAccuracy
 
 
 class Measured(NamedTuple):
     """What an engine measures of one trial; see ``Evaluation`` for the units."""
 
     train_loss: float
-    val: Score
-    test: Score
+    val: LossAndAccuracy
+    test: LossAndAccuracy
 
 
 class Engine(Protocol):

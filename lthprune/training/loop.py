@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset, Task
-from lthprune.state import State, snapshot
+from lthprune.pruning import State, snapshot
 from lthprune.training.batches import Batches
-from lthprune.training.losses import Score, count_right, cross_entropy
+from lthprune.training.losses import LossAndAccuracy, count_right, cross_entropy
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
 
@@ -85,7 +85,7 @@ def train(
     return record.close(kept)
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> Score:
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> LossAndAccuracy:
     """Return loss and accuracies over all samples, in evaluation mode; the model's mode is as before."""
     training = model.training
     model.eval()
@@ -96,4 +96,4 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> S
             loss += cross_entropy(outputs, labels, tasks, reduction="sum")
             right += count_right(outputs, labels, tasks)
     model.train(training)
-    return Score.of(float(loss) / len(x), [count / len(x) for count in right.tolist()])
+    return LossAndAccuracy.of(float(loss) / len(x), [count / len(x) for count in right.tolist()])

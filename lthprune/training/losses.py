@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lthprune.data import Task
 
 
-class Score(NamedTuple):
+class LossAndAccuracy(NamedTuple):
     """How well outputs answer labels: the loss (nats), the accuracy, and each task's where there are several."""
 
     loss: float
@@ -25,7 +25,7 @@ class Score(NamedTuple):
     task_acc: tuple[float, ...]
 
     @classmethod
-    def of(cls, loss: float, task_acc: Sequence[float]) -> "Score":
+    def of(cls, loss: float, task_acc: Sequence[float]) -> "LossAndAccuracy":
         """Return the score of a loss and of the fractions that every task gets right."""
         several = len(task_acc) > 1
         return cls(loss, sum(task_acc) / len(task_acc), tuple(task_acc) if several else ())

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthprune.forms import has_other_hooks
-from lthprune.state import live_state, masks_of, refresh
+from lthprune.pruning import has_other_hooks, live_state, masks_of, refresh
 
 _aten = torch.ops.aten
 

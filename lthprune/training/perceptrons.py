@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
+from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
-from lthprune.training.graphs import recorded
-from lthprune.training.losses import Heads, Score
+from lthprune.training.losses import Heads, LossAndAccuracy
 from lthprune.training.lowering import Lowered, lift
 from lthprune.training.optimizer import RowOptimizer
 from lthprune.training.plan import TrainingPlan
@@ -143,7 +143,7 @@ class Perceptrons:
         """Return inputs as the first layer reads them: a sparse one in rows of samples, a dense one as they lie."""
         return x.contiguous() if isinstance(self._layers[0], SparseLayer) else x
 
-    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> list[Score]:
+    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> list[LossAndAccuracy]:
         """Return every trial's loss and accuracies."""
         loss = self._values.new_zeros(len(self._models))
         right = self._losses.new_zeros(self._losses.shape[:2])  # (trials, tasks)
@@ -158,7 +158,7 @@ class Perceptrons:
             right += answered
         samples = sum(y.shape[1] for _, y in chunks)
         rows = torch.cat([loss[:, None], right], dim=1).div_(samples).tolist()
-        return [Score.of(of_loss, task_acc) for of_loss, *task_acc in rows]
+        return [LossAndAccuracy.of(of_loss, task_acc) for of_loss, *task_acc in rows]
 
 
 def _by_task(labels: Tensor) -> Tensor:

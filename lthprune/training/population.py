@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset
+from lthprune.pruning import State, snapshot
 from lthprune.seeds import seeded_by
-from lthprune.state import State, snapshot
 from lthprune.training.batches import Batches
-from lthprune.training.choice import choose_engine
+from lthprune.training.dispatch import choose_engine
 from lthprune.training.loop import train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lthprune.state import State
-from lthprune.training.losses import Score
+from lthprune.pruning import State
+from lthprune.training.losses import LossAndAccuracy
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.stopping import early_stopping_index, should_stop
 
@@ -30,7 +30,7 @@ class Evaluation:
     task_test_acc: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, step: int, train_loss: float, val: Score, test: Score) -> "Evaluation":
+    def of(cls, step: int, train_loss: float, val: LossAndAccuracy, test: LossAndAccuracy) -> "Evaluation":
         """Put an evaluation together of the scores on validation and test data."""
         return cls(step, train_loss, val.loss, val.acc, test.acc, val.task_acc, test.task_acc)
 

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from lthprune.state import State
+from lthprune.pruning import State
 from lthprune.training.lowering import DenseLayer
 
 

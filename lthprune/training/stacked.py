@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lthprune.state import State
+from lthprune.pruning import State
 from lthprune.training.lowering import DenseLayer
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
-from lthprune.forms import without_pruning
-from lthprune.state import live_state, masks_of
+from lthprune.pruning import live_state, masks_of, without_pruning
+from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
-from lthprune.training.graphs import recorded
 from lthprune.training.loop import evaluate
 from lthprune.training.losses import cross_entropy
 from lthprune.training.lowering import lift

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lthprune import (
+from lthprune.analysis import (
     BiasStates,
     ComatoseBiases,
     NeuronState,
@@ -17,7 +17,7 @@ from lthprune import (
     ticket_states,
     zombie_lives,
 )
-from lthprune.analysis import TicketStates
+from lthprune.analysis.levels import TicketStates
 from tests.drawn import INPUTS, search, searches
 
 ALIVE, ZOMBIE, COMATOSE, PRUNED = NeuronState.ALIVE, NeuronState.ZOMBIE, NeuronState.COMATOSE, NeuronState.PRUNED

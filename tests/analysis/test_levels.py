@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from lthprune import NeuronState, StorageError, Ticket, neuron_states, pruning_horizon, ticket_states
+from lthprune import StorageError, Ticket, neuron_states
+from lthprune.analysis import NeuronState, pruning_horizon, ticket_states
 from tests.drawn import INPUTS, search, searches
 from tests.nets import anatomy, net
 

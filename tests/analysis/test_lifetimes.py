@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lthprune import Lifetimes, NeuronState, PruningError, neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.analysis import PARAMETER_STATES, TicketStates
+from lthprune import PruningError
+from lthprune.analysis import Lifetimes, NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
+from lthprune.analysis.levels import TicketStates
+from lthprune.analysis.lifetimes import PARAMETER_STATES
 from tests.drawn import INPUTS, search, searches
 
 

@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from lthprune import NeuronState, PruningError, neuron_states
-from lthprune.methods import write_mask
-from lthprune.state import live_state, masks_of, refresh
+from lthprune import PruningError, neuron_states
+from lthprune.analysis import NeuronState
+from lthprune.pruning.methods import write_mask
+from lthprune.pruning.state import live_state, masks_of, refresh
 from tests.walk import parameter_states
 from tests.wired import Wired, recipes
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lthprune import NeuronState, PruningError, neuron_states
-from lthprune.analysis import find_splitting, outcome
-from lthprune.data import Task
+from lthprune import PruningError, neuron_states
+from lthprune.analysis import NeuronState
+from lthprune.analysis.splitting import find_splitting, outcome
+from lthprune.data.dataset import Task
 from tests.walk import Wiring
 
 TASKS = (Task("left", range(0, 2), range(0, 1)), Task("right", range(2, 4), range(1, 3)))

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
 from lthprune import Selection, convert, prune
-from lthprune.state import masks_of
+from lthprune.pruning.state import masks_of
 
 WAYS = ("none", "torch", "lthprune, torch's form", "lthprune, plain")
 

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from lthprune.pruning import prune
+from lthprune.pruning.pruner import prune
 
 AMOUNT = 0.2
 LAYERS = 10

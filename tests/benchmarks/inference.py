@@ -17,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lthprune import Run, compact, measure_latency, to_csr
-from lthprune.data import shape_of_data
-from lthprune.forms import without_pruning
+from lthprune import Run, compact
+from lthprune.compaction import measure_latency, to_csr
+from lthprune.data.spec import shape_of_data
+from lthprune.pruning.forms import without_pruning
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune import neuron_states
-from lthprune.methods import write_mask
+from lthprune.pruning.methods import write_mask
 from tests.walk import Node, Wiring, parameter_states, weight_state
 
 

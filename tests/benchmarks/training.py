@@ -36,12 +36,13 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader, TensorDataset
 
-from lthprune.data import Dataset
-from lthprune.data.dataset import Raw, split_and_normalise
-from lthprune.models import ModelSpec, build_model
-from lthprune.training import TrainingPlan, train_population
+from lthprune.data.dataset import Dataset, Raw, split_and_normalise
+from lthprune.models.build import build_model
+from lthprune.models.spec import ModelSpec
 from lthprune.training.batches import Batches
-from lthprune.training.choice import choose_engine
+from lthprune.training.dispatch import choose_engine
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.population import train_population
 
 
 class Figure(NamedTuple):

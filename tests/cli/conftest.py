@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from lthprune.experiment import run_recipe
-from lthprune.runs import Run
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.run import Run
 from lthprune_cli.main import main
 from tests.tiny import tiny
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiment import run_recipe
-from lthprune.runs import Run
-from lthprune.structure import analyse, analyse_level
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.run import Run
+from lthprune.experiments.structure import analyse, analyse_level
 from tests.cli.conftest import Cli, Result
 from tests.tiny import tiny
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiment import run_recipe
-from lthprune.export import load_export
-from lthprune.runs import Run
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.export import load_export
+from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.tiny import tiny
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.runs import Run
+from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
@@ -165,7 +165,7 @@ def test_exit_codes_and_messages_are_those_of_the_process(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["lthprune.recipe.load_recipe", "lthprune.experiment.load_data"])
+@pytest.mark.parametrize("where", ["lthprune.experiments.load_recipe", "lthprune.experiments.execution.load_data"])
 def test_an_interruption_before_anything_is_written_says_so(
     where: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +176,7 @@ def test_an_interruption_before_anything_is_written_says_so(
     result = cli("run", "lenet-digits", *TINY)
     assert result.code == 130
     assert "Traceback" not in result.err
-    assert "topped" in result.err or where == "lthprune.recipe.load_recipe"
+    assert "topped" in result.err or where == "lthprune.experiments.load_recipe"
     assert list(Path().iterdir()) == []
 
 
@@ -184,7 +184,7 @@ def test_a_fault_of_lthprunes_own_is_called_one(cli: Cli, monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by [zero]")
 
-    monkeypatch.setattr("lthprune.recipe.load_recipe", broken)
+    monkeypatch.setattr("lthprune.experiments.load_recipe", broken)
     result = cli("show", "lenet-digits")
     assert result.code == 1
     assert "ZeroDivisionError: by [zero]" in result.err

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiment import run_recipe
-from lthprune.runs import Run
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.named import UNTRACEABLE, colours, recipe
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lthprune.experiment import run_recipe
+from lthprune.experiments.execution import run_recipe
 from lthprune_cli import progress
 from tests.tiny import tiny
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.layers import tabulate_layers
-from lthprune.recipe import Recipe, bundled, load_recipe
+from lthprune.experiments.preview import tabulate_layers
+from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from tests.cli.conftest import Cli
 
 

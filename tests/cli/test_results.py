@@ -6,10 +6,10 @@ import pytest
 from torch import nn
 
 import lthprune
-from lthprune.experiment import run_recipe
-from lthprune.plots import FIGURES
-from lthprune.runs import Run
-from lthprune.summary import LevelSummary, Spread, smallest_winning, summarise
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.figures import Subject, figures_of
+from lthprune.experiments.run import Run
+from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning, summarise
 from tests.cli.conftest import Cli
 from tests.tiny import joined, tiny, toys
 
@@ -91,7 +91,7 @@ def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_in
 ) -> None:
     perfect = Spread(1.0, 1.0, 1.0)
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1)) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.summary.summarise", lambda run: levels)
+    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     assert "10 *" in result.out
@@ -120,7 +120,7 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     result = cli("plot", folder)
     assert (result.code, result.err) == (0, "")
     paths = [Path(line) for line in result.out.splitlines()]
-    applying = set(FIGURES) - {"coverage", "decidedness"}  # there is one task
+    applying = set(figures_of(Subject(finished))) - {"coverage", "decidedness"}  # there is one task
     assert {path.name for path in paths} == {f"{name}.{end}" for name in applying for end in ("png", "svg")}
     assert all(path.is_file() for path in paths)
 
@@ -156,7 +156,7 @@ def test_summary_of_many_tasks_fits_into_80_columns_and_shows_the_lowest_where_t
     perfect = Spread(1.0, 1.0, 1.0)
     by_task = {f"fashion-mnist{place}": perfect for place in range(1, tasks)} | {"moons": Spread(0.25, 0.25, 0.25)}
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1), by_task) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.summary.summarise", lambda run: levels)
+    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     header = result.out.partition("─")[0]

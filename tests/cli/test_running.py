@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiment import run_recipe
-from lthprune.runs import Run, find_runs
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.run import Run, find_runs
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lthprune.summary import summarise_sweep
-from lthprune.sweep import Sweep, begin_sweep, run_sweep
+from lthprune.experiments.summary import summarise_sweep
+from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, contents
 
@@ -74,7 +74,7 @@ def test_summary_of_a_sweep_of_many_axes_fits_into_80_columns(cli: Cli, tmp_path
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
     cli: Cli, finished: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = "lthprune.experiment.train_population"
+    train = "lthprune.experiments.execution.train_population"
     begun = []
 
     def interrupted(*arguments: Any, **words: Any) -> Any:
@@ -83,7 +83,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
         return original(*arguments, **words)
 
-    from lthprune.experiment import train_population as original
+    from lthprune.experiments.execution import train_population as original
 
     with monkeypatch.context() as patch:
         patch.setattr(train, interrupted)
@@ -108,7 +108,7 @@ def test_an_interruption_while_the_cells_are_checked_leaves_nothing(cli: Cli, mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lthprune.sweep.prepare", interrupted)
+    monkeypatch.setattr("lthprune.experiments.sweep.prepare", interrupted)
     result = cli("sweep", "lenet-digits", *SET, *GRID)
     assert (result.code, result.err) == (130, "Stopped before anything was written.\n")
     assert list(Path().iterdir()) == []

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from torch import nn
 
-from lthprune import compact, prune, to_csr
-from lthprune.compaction import SparseLinear
+from lthprune import compact, prune
+from lthprune.compaction import to_csr
+from lthprune.compaction.csr import SparseLinear
 from tests.nets import anatomy, refused
 from tests.wired import recipes
 

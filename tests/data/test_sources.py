@@ -7,8 +7,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lthprune.data import SOURCES, Dataset, DataSpec, load_data, shape_of_data
-from lthprune.data.sources import data_root
+from lthprune.data.dataset import Dataset
+from lthprune.data.sources import SOURCES, data_root
+from lthprune.data.spec import DataSpec, load_data, shape_of_data
 from lthprune.errors import DataError
 from tests.nets import bits
 from tests.tiny import OFFLINE, write_npz

@@ -11,7 +11,7 @@ import torch
 
 import lthprune
 from lthprune.errors import PruningError, StorageError
-from lthprune.state import live_state, masks_of, snapshot
+from lthprune.pruning.state import live_state, masks_of, snapshot
 from tests.nets import all_bits
 
 L = pytest.importorskip("lightning.pytorch")

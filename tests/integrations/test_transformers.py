@@ -11,8 +11,8 @@ import torch
 
 import lthprune
 from lthprune.errors import PruningError, StorageError
-from lthprune.selection import select
-from lthprune.state import live_state, masks_of, snapshot
+from lthprune.pruning.selection import select
+from lthprune.pruning.state import live_state, masks_of, snapshot
 from tests.nets import all_bits
 
 transformers = pytest.importorskip("transformers")
@@ -203,10 +203,10 @@ def test_a_model_of_which_little_is_pruned_by_default_is_announced_once(tmp_path
     config = transformers.BertConfig(**BERT, **SIZES | {"vocab_size": 1000})
     model = transformers.BertForSequenceClassification(config)
     with pytest.warns(
-        lthprune.CoverageWarning, match=r"Left out, largest first: '.*word_embeddings\.weight'"
+        lthprune.errors.CoverageWarning, match=r"Left out, largest first: '.*word_embeddings\.weight'"
     ) as caught:
         search(IterativePruning(levels=1, rate=0.5), model, tmp_path, max_steps=1)
-    assert sum(issubclass(each.category, lthprune.CoverageWarning) for each in caught) == 1
+    assert sum(issubclass(each.category, lthprune.errors.CoverageWarning) for each in caught) == 1
 
 
 def test_a_model_saved_after_the_search_has_the_names_of_an_unpruned_one(tmp_path):

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune as torch_prune
 
 import lthprune
-from lthprune.state import live_state, masks_of, snapshot
-from lthprune.tickets import Ticket, Tickets
+from lthprune.pruning.state import live_state, masks_of, snapshot
+from lthprune.search.tickets import Ticket, Tickets
 from tests.nets import CLASSES
 
 Train = Callable[[Any], Any]
@@ -100,7 +100,7 @@ class _Spy:
 
 def computed_with(model: nn.Module) -> dict[str, Tensor]:
     """What each layer would compute with, in torch's form: the product."""
-    lthprune.refresh(model)
+    lthprune.pruning.refresh(model)
     return {
         f"{name}.{attribute}".strip("."): getattr(module, attribute).detach()
         for name, module in model.named_modules()

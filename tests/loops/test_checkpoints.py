@@ -10,7 +10,7 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, up
 
 import lthprune
 from lthprune.errors import PruningError
-from lthprune.state import masks_of
+from lthprune.pruning.state import masks_of
 from tests.loops.checked import FORMS, batch_of, loss_of, search
 from tests.nets import net, outputs
 
@@ -165,7 +165,7 @@ def test_files_of_weights_are_read_as_before_pruning(what: str) -> None:
         file = io.BytesIO()
         torch.save(kept, file)
         file.seek(0)
-        assert b"lthprune.projection" not in file.getvalue()
+        assert b"lthprune.pruning.projection" not in file.getvalue()
         torch.testing.assert_close(torch.load(file, weights_only=True), kept)
 
     search(net(), train)
@@ -175,7 +175,7 @@ def test_dense_weights_may_be_masked_at_the_end_by_a_word() -> None:
     def train(model: nn.Module) -> None:
         fit(model)
         model.load_state_dict(net(seed=3).state_dict())
-        lthprune.refresh(model)
+        lthprune.pruning.refresh(model)
         with torch.no_grad():
             loss_of(model, 0)
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import lthprune
 from lthprune.errors import PruningError
-from lthprune.state import masks_of
+from lthprune.pruning.state import masks_of
 from tests.loops.checked import FORMS, batch_of, replay, same, search
 from tests.nets import net
 

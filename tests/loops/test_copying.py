@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import lthprune
-from lthprune.state import masks_of
+from lthprune.pruning.state import masks_of
 from tests.loops.checked import batch_of, loss_of, replay, search
 from tests.nets import net, outputs
 

@@ -12,10 +12,10 @@ from torch.nn.utils import prune as torch_prune
 
 import lthprune
 from lthprune.errors import PruningError, StorageError
-from lthprune.forms import convert, strip
-from lthprune.pruning import prune
-from lthprune.selection import Selection, select
-from lthprune.state import masks_of, snapshot
+from lthprune.pruning.forms import convert, strip
+from lthprune.pruning.pruner import prune
+from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.state import masks_of, snapshot
 from tests.nets import all_bits, net, outputs, train
 
 

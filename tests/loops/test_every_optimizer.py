@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import lthprune
-from lthprune.state import masks_of
+from lthprune.pruning.state import masks_of
 from tests.loops.checked import loss_of
 from tests.nets import net
 

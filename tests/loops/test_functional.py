@@ -49,7 +49,7 @@ def test_steps_by_torch_func_find_the_tickets_of_an_ordinary_loop(form: str) -> 
 
 def test_functional_parameters_that_are_dense_are_masked_where_they_are_read() -> None:
     def train(model: nn.Module) -> None:
-        masks = lthprune.state.masks_of(model)
+        masks = lthprune.pruning.state.masks_of(model)
         inputs, labels = batch_of(0)
         dense = {name: torch.ones_like(parameter) for name, parameter in model.named_parameters()}
         masked = {name: tensor * masks.get(name, 1) for name, tensor in dense.items()}

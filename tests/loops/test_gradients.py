@@ -81,7 +81,7 @@ def test_the_clipped_norm_is_that_of_masks_multiplied_by_hand() -> None:
     norms: list[tuple[float, float]] = []
 
     def train(model: nn.Module) -> None:
-        masks = lthprune.state.masks_of(model)
+        masks = lthprune.pruning.state.masks_of(model)
         loss_of(model, 0).backward()
         dense = {name: tensor.detach().requires_grad_() for name, tensor in model.named_parameters()}
         products = {name: tensor * masks.get(name, 1) for name, tensor in dense.items()}

@@ -148,7 +148,7 @@ def test_layers_frozen_before_the_search_and_unfrozen_in_it_are_masked_too() -> 
         for step in range(4):
             optimizer.zero_grad()
             loss_of(model, step).backward()
-            for name, mask in lthprune.state.masks_of(model).items():
+            for name, mask in lthprune.pruning.state.masks_of(model).items():
                 assert not model.get_parameter(name).grad[~mask].any(), name
             optimizer.step()
         model[1].requires_grad_(False)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 import lthprune
-from lthprune.state import live_state
+from lthprune.pruning.state import live_state
 from tests.loops.checked import FORMS, batch_of, loss_of, same, search
 from tests.nets import all_bits, net
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import lthprune
-from lthprune.coverage import COMPUTED
-from lthprune.selection import select
-from lthprune.state import live_state, snapshot
+from lthprune.pruning.coverage import COMPUTED
+from lthprune.pruning.selection import select
+from lthprune.pruning.state import live_state, snapshot
 from tests.zoo.specimen import Specimen, leaves
 
 YES = "yes"
@@ -122,7 +122,7 @@ def _prune(specimen: Specimen, selection: lthprune.Selection, form: str) -> None
     assert left == total // 2, "not half of the weights"
     loss = _run(specimen, model)
     loss.backward()
-    masks = lthprune.state.masks_of(model)
+    masks = lthprune.pruning.state.masks_of(model)
     for name, parameter in live_state(model).items():
         if name in masks and parameter.grad is not None:
             gradient = parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
@@ -149,7 +149,7 @@ def _search(specimen: Specimen, selection: lthprune.Selection) -> tuple[nn.Modul
     def train(model: nn.Module) -> None:
         number, start = next(level), snapshot(model)
         assert [name for name, _ in model.named_parameters()] == names, "parameters were renamed"
-        pruned = {name: ~mask for name, mask in lthprune.state.masks_of(model).items()}
+        pruned = {name: ~mask for name, mask in lthprune.pruning.state.masks_of(model).items()}
         for name, tensor in start.items():
             wanted = before[name].masked_fill(pruned[name], 0) if name in pruned else before[name]
             assert torch.equal(tensor, wanted), f"{name} is not the initial one at level {number}"
@@ -204,7 +204,7 @@ def _grows_buffers(specimen: Specimen) -> bool:
 
 
 def _export(specimen: Specimen, model: nn.Module) -> None:
-    plain = lthprune.forms.without_pruning(model)
+    plain = lthprune.pruning.forms.without_pruning(model)
     fresh = _built(specimen, seed=1)
     if _grows_buffers(specimen):
         _run(specimen, fresh)

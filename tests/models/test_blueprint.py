@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthprune.errors import StorageError
-from lthprune.models import ModelSpec, build_from, build_model, describe
-from lthprune.models.build import ACTIVATIONS
+from lthprune.models.blueprint import build_from, describe
+from lthprune.models.build import ACTIVATIONS, build_model
+from lthprune.models.spec import ModelSpec
 from tests.nets import refused
 
 items = st.sampled_from([4, "4B", "M", "A"])

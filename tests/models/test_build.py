@@ -8,9 +8,9 @@ from torch import nn
 
 import lthprune
 from lthprune.errors import RecipeError
-from lthprune.models import ModelSpec, build_model, initialise
-from lthprune.models.build import ACTIVATIONS
-from lthprune.state import live_state, snapshot
+from lthprune.models.build import ACTIVATIONS, build_model, initialise
+from lthprune.models.spec import ModelSpec
+from lthprune.pruning.state import live_state, snapshot
 from tests.nets import all_bits, outputs
 from tests.strategies import seeds
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from lthprune.errors import RecipeError
-from lthprune.models import ModelSpec, build_model, initialise
-from lthprune.state import live_state, snapshot
+from lthprune.models.build import build_model, initialise
+from lthprune.models.spec import ModelSpec
+from lthprune.pruning.state import live_state, snapshot
 from tests.nets import all_bits
 
 IMAGE = (3, 32, 32)

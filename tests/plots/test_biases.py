@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.colors import to_rgba
 
-from lthprune import NeuronState, bias_statistics, ticket_states
-from lthprune.plots import COLOURS, plot_biases
+from lthprune.analysis import NeuronState, bias_statistics, ticket_states
+from lthprune.plots.biases import plot_biases
+from lthprune.plots.palette import COLOURS
 from tests.drawn import INPUTS, search
 
 

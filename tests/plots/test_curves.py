@@ -6,8 +6,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lthprune.histories import Histories
 from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
+from lthprune.training.histories import Histories
 
 STEPS = [10, 20, 30, 40]
 

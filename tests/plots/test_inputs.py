@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lthprune import PruningError, ticket_states
-from lthprune.analysis import TicketStates
-from lthprune.plots import plot_inputs
+from lthprune import PruningError
+from lthprune.analysis import ticket_states
+from lthprune.analysis.levels import TicketStates
+from lthprune.plots.inputs import plot_inputs
 from tests.drawn import INPUTS, search
 
 

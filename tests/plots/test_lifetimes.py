@@ -1,7 +1,8 @@
 import numpy as np
 
-from lthprune import neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.plots import COLOURS, plot_lifetimes
+from lthprune.analysis import neuron_lifetimes, parameter_lifetimes, ticket_states
+from lthprune.plots.lifetimes import plot_lifetimes
+from lthprune.plots.palette import COLOURS
 from tests.drawn import INPUTS, search
 
 

@@ -6,9 +6,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from torch import nn
 
-from lthprune import NeuronState, PruningError, neuron_states, prune
-from lthprune.plots import COLOURS, plot_network
-from lthprune.state import snapshot
+from lthprune import PruningError, neuron_states, prune
+from lthprune.analysis import NeuronState
+from lthprune.plots.network import plot_network
+from lthprune.plots.palette import COLOURS
+from lthprune.pruning.state import snapshot
 from tests.drawn import INPUTS
 from tests.nets import FORMS, net
 

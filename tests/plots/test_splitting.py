@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from lthprune import neuron_states
-from lthprune.analysis import find_splitting
-from lthprune.data import Task
+from lthprune.analysis.splitting import find_splitting
+from lthprune.data.dataset import Task
 from lthprune.plots.splitting import plot_coverage, plot_decidedness
 
 TASKS = (Task("moons", range(0, 2), range(0, 1)), Task("circles", range(2, 4), range(1, 2)))

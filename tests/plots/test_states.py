@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
-from lthprune import NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.plots import COLOURS, plot_states
+from lthprune.analysis import NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
+from lthprune.plots.palette import COLOURS
+from lthprune.plots.states import plot_states
 from tests.drawn import INPUTS, search
 
 

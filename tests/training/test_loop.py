@@ -8,9 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import lthprune
-from lthprune.state import masks_of, snapshot
-from lthprune.training import HISTORIES, Evaluation, TrainingPlan, evaluate, train
+from lthprune.pruning.state import masks_of, snapshot
 from lthprune.training.batches import Batches
+from lthprune.training.loop import evaluate, train
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.record import HISTORIES, Evaluation
 from tests.nets import all_bits, net
 from tests.strategies import seeds
 from tests.tiny import noise

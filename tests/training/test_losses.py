@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from lthprune.training.losses import Heads, Score, count_right, cross_entropy
+from lthprune.training.losses import Heads, LossAndAccuracy, count_right, cross_entropy
 from tests.strategies import seeds
 from tests.tiny import several
 
@@ -83,5 +83,5 @@ def test_logits_of_any_size_give_finite_losses_and_gradients(outputs: list[int])
 
 
 def test_the_accuracy_over_tasks_is_their_mean_and_a_single_tasks_is_its_own() -> None:
-    assert Score.of(1.5, [1.0, 0.5]) == (1.5, 0.75, (1.0, 0.5))
-    assert Score.of(1.5, [0.5]) == (1.5, 0.5, ())
+    assert LossAndAccuracy.of(1.5, [1.0, 0.5]) == (1.5, 0.75, (1.0, 0.5))
+    assert LossAndAccuracy.of(1.5, [0.5]) == (1.5, 0.5, ())

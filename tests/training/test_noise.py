@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthprune.errors import RecipeError
-from lthprune.state import snapshot
-from lthprune.training import TrainingPlan, check_engine, train_population
+from lthprune.pruning.state import snapshot
+from lthprune.training.dispatch import check_engine
 from lthprune.training.noise import draws_at_random
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.population import train_population
 from tests.nets import all_bits, anatomy, net
 from tests.tiny import noise
 

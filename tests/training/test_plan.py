@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from lthprune.training import TrainingPlan
+from lthprune.training.plan import TrainingPlan
 
 LEAST: dict[str, object] = {"optimizer": "adam", "lr": 0.1, "batch_size": 4, "steps": 10}
 

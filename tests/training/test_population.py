@@ -14,23 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lthprune.data import Dataset
+from lthprune.data.dataset import Dataset
 from lthprune.errors import RecipeError
-from lthprune.methods import write_mask
-from lthprune.state import live_state, masks_of, snapshot
-from lthprune.training import (
-    HISTORIES,
-    Evaluation,
-    Training,
-    TrainingPlan,
-    check_engine,
-    choice,
-    perceptrons,
-    train,
-    train_population,
-)
-from lthprune.training.choice import choose_engine
+from lthprune.pruning.methods import write_mask
+from lthprune.pruning.state import live_state, masks_of, snapshot
+from lthprune.training import dispatch as choice
+from lthprune.training import perceptrons
+from lthprune.training.dispatch import check_engine, choose_engine
+from lthprune.training.loop import train
 from lthprune.training.perceptrons import Perceptrons
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.population import train_population
+from lthprune.training.record import HISTORIES, Evaluation, Training
 from tests.nets import FORMS, Architecture, all_bits
 from tests.strategies import seeds
 from tests.tiny import environment, noise, several
@@ -455,7 +450,7 @@ print(peak() - before)
 
 STATED = """
 import gc
-from lthprune.methods import write_mask
+from lthprune.pruning.methods import write_mask
 
 def lenet(seed, density):
     torch.manual_seed(seed)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.training import early_stopping_index, should_stop
+from lthprune.training.stopping import early_stopping_index, should_stop
 
 losses = st.sampled_from([0.1, 0.2, 0.25, 0.3, 0.5, 1.0, math.inf, math.nan])
 curves = st.lists(losses, min_size=1, max_size=12)

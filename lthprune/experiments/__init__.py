@@ -1,0 +1,48 @@
+"""Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
+
+from lthprune.experiments.axes import parse_axes
+from lthprune.experiments.execution import Watcher, resume_run, run_recipe
+from lthprune.experiments.export import Export, export_ticket, load_export
+from lthprune.experiments.figures import save_figures
+from lthprune.experiments.preview import Extension, LayerRow, extensions_of, tabulate_layers, trajectory_of
+from lthprune.experiments.recipe import Recipe, bundled, load_recipe
+from lthprune.experiments.run import Run, find_runs
+from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure, analyse, analyse_level
+from lthprune.experiments.summary import CellSummary, LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
+from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, run_sweep
+
+__all__ = [
+    "Cell",
+    "CellSummary",
+    "Export",
+    "Extension",
+    "LayerRow",
+    "LevelSplitting",
+    "LevelStructure",
+    "LevelSummary",
+    "Recipe",
+    "Run",
+    "Spread",
+    "Structure",
+    "Sweep",
+    "Watcher",
+    "analyse",
+    "analyse_level",
+    "begin_sweep",
+    "bundled",
+    "export_ticket",
+    "extensions_of",
+    "find_runs",
+    "load_export",
+    "load_recipe",
+    "parse_axes",
+    "resume_run",
+    "run_recipe",
+    "run_sweep",
+    "save_figures",
+    "smallest_winning",
+    "summarise",
+    "summarise_sweep",
+    "tabulate_layers",
+    "trajectory_of",
+]

@@ -1,0 +1,91 @@
+"""Where a run runs: devices, versions, the machine, memory."""
+
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthprune.data import data_root
+from lthprune.errors import LthpruneError
+
+
+def warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn where a run goes on with another device, number of threads or torch than it began with."""
+    differing = [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in ("device", "device_name", "threads")
+        if name in before and before[name] != now[name]
+    ]
+    torch_before = before.get("packages", {}).get("torch", now["packages"]["torch"])
+    if torch_before != now["packages"]["torch"]:
+        differing.append(f"torch was {torch_before} and is {now['packages']['torch']}")
+    if differing:
+        warnings.warn(
+            f"{'; '.join(differing)}: the levels to come may differ in their last bits from those of a run that was "
+            "never broken off.",
+            stacklevel=3,
+        )
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name, or say that it is not there."""
+    if name not in ("cpu", "cuda"):
+        raise LthpruneError(f"unknown device {name!r}. Known: cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LthpruneError("there is no CUDA device that torch can use here. Run with --device cpu.")
+    return torch.device(name)
+
+
+def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
+    """Return the versions, the machine and the caller's git state, for ``environment.json``."""
+    packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
+    packages += ["timm"] if find_spec("timm") is not None else []
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in packages},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "data_dir": str(data_root(data_dir).resolve()),
+        "git": _git_state(),
+        "seconds_per_level": {},
+        "peak_memory_mb": None,
+    }
+
+
+def peak_memory_mb(device: torch.device) -> int | None:
+    """Return the most memory that this process, or on a GPU torch's tensors, have taken so far; None on Windows."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return commit and cleanness of the repository that the caller stands in, if it stands in one."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}

@@ -1,0 +1,251 @@
+"""From a recipe to a finished run: objects, tickets, store."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lthprune.analysis import find_splitting, neuron_states
+from lthprune.data import Dataset, Task, load_data
+from lthprune.errors import StorageError
+from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
+from lthprune.experiments.preview import tabulate_layers
+from lthprune.experiments.recipe import Recipe
+from lthprune.experiments.run import Run, create_run, new_folder
+from lthprune.files import remove_leftovers
+from lthprune.pruning import snapshot
+from lthprune.search import Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
+from lthprune.training import Evaluation, Training, check_batches, check_engine, train_population
+
+LoadData = Callable[..., Dataset]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who looks on while a recipe runs; each is called with what has just happened.
+
+    Attributes:
+        on_begin: with the run, once its directory is there.
+        on_evaluation: with the level, the trial and the evaluation.
+        on_level: with the tickets of a finished level, one for each trial.
+    """
+
+    on_begin: Callable[[Run], object] = lambda run: None
+    on_evaluation: Callable[[int, int, Evaluation], object] = lambda level, trial, evaluation: None
+    on_level: Callable[[Sequence[Ticket]], object] = lambda tickets: None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe made into objects: the data, a model for every trial, the search."""
+
+    recipe: Recipe
+    data: Dataset
+    models: list[nn.Module]
+    search: Search
+
+    def provenance(self, recipe_name: str) -> dict[str, Any]:
+        """Return what a resumption has to match: the settings, and the very data."""
+        return {
+            "recipe": recipe_name,
+            "settings": self.recipe.model_dump(mode="json"),
+            "data": self.data.fingerprint,
+        }
+
+
+def prepare(
+    recipe: Recipe, *, data_dir: str | Path | None = None, device: str = "cpu", load: LoadData | None = None
+) -> Experiment:
+    """Load the data and build the models of a recipe; ``load`` stands in for ``load_data`` where data are shared.
+
+    Raises:
+        LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
+    """
+    place = find_device(device)
+    tabulate_layers(recipe)  # refuses a model or a pruning that does not fit, before data are fetched
+    data = (load or load_data)(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed)
+    check_batches(len(data.x_train), recipe.train.batch_size)
+    models: list[nn.Module] = [
+        recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
+    ]
+    check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
+    search = recipe.prune.search(recipe.run.first_seed)
+    return Experiment(recipe, data.to(place), models, search)
+
+
+def run_recipe(
+    recipe: Recipe,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    out: str | Path = "runs",
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> Run:
+    """Run a recipe from the beginning, in a new directory in ``out``.
+
+    Raises:
+        LthpruneError: something about the recipe, the data or the folder, found before a directory is made.
+    """
+    return run_in(new_folder(out, name), recipe, name, data_dir=data_dir, device=device, watcher=watcher)
+
+
+def run_in(
+    folder: Path,
+    recipe: Recipe,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+    load: LoadData | None = None,
+) -> Run:
+    """Run a recipe from the beginning, in a run directory of this very name; ``load`` is as for ``prepare``."""
+    watcher = watcher or Watcher()
+    experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
+    run = create_run(recipe, folder)
+    run.write_environment(describe_environment(find_device(device), data_dir))
+    states = [snapshot(model) for model in experiment.models]
+    run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
+    _descend(experiment, run, watcher)
+    return run
+
+
+def resume_run(
+    run: Run, *, data_dir: str | Path | None = None, device: str | None = None, watcher: Watcher | None = None
+) -> Run:
+    """Go on with a run after its last finished level, to the same bits as if it had never been broken off.
+
+    Data and device are those of the run where nothing else is said; another device, or another number of threads,
+    gives other roundings.
+
+    Raises:
+        StorageError: the folder is no run, or a file in it is damaged or was changed.
+    """
+    watcher = watcher or Watcher()
+    try:
+        before = run.environment()
+    except StorageError:
+        before = {}  # it is an account, and nothing that the run depends on
+    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
+    experiment = prepare(run.recipe(), data_dir=data_dir, device=device)
+    run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
+    now = describe_environment(find_device(device), data_dir)
+    warn_of_other_roundings(before, now)
+    run.write_environment(before or now)
+    remove_leftovers(run.folder)
+    _descend(experiment, run, watcher)
+    return run
+
+
+def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
+    watcher.on_begin(run)
+    histories = run.gather_histories()
+    levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
+    stored = run.tickets.load()
+    if not _ended(experiment, run, stored.last):
+        with _deterministic_convolutions():
+            started = time.perf_counter()
+            for tickets in levels(
+                experiment.models,
+                lambda models: _train_level(experiment, models, run.tickets.finished, watcher),
+                experiment.search,
+                stored,
+            ):
+                histories.record(tickets)
+                run.append(tickets, histories)
+                _account_for_level(run, experiment.data.x_train.device, time.perf_counter() - started)
+                watcher.on_level(tickets)
+                if _ended(experiment, run, tickets):
+                    break
+                started = time.perf_counter()
+    histories.save(run.folder / "histories.npz")
+
+
+def _account_for_level(run: Run, device: torch.device, seconds: float) -> None:
+    """Enter how long the last level took, and the most memory so far, into the run's account of its environment."""
+    environment = run.environment()
+    environment.setdefault("seconds_per_level", {})[str(run.tickets.finished - 1)] = round(seconds, 3)
+    peaks = (environment.get("peak_memory_mb"), peak_memory_mb(device))
+    environment["peak_memory_mb"] = max((peak for peak in peaks if peak is not None), default=None)
+    run.write_environment(environment)
+
+
+def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
+    """Say whether the tickets of a level are what the recipe waits for, and enter that into the manifest."""
+    condition = experiment.recipe.run.stop_when
+    if condition is None or not tickets:
+        return False
+    model, data, coverage = experiment.models[0], experiment.data, experiment.recipe.run.coverage
+    statuses = [
+        find_splitting(neuron_states(model, data.x_train[:1], masks=each.masks), data.tasks, coverage=coverage).status
+        for each in tickets
+    ]
+    fulfilled = all(status in (condition, "degraded") for status in statuses)
+    if fulfilled and run.tickets.ended is None:
+        words = "separated or degraded" if "separated" in statuses else "degraded"
+        run.tickets.end(f"the networks of all trials are {words}")
+    return fulfilled
+
+
+def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
+    """Train the trials of one level side by side, and return what was measured."""
+    recipe, rewind = experiment.recipe, experiment.search.rewind
+    late = rewind if isinstance(rewind, Rewinder) else None
+    trained = train_population(
+        models,
+        experiment.data,
+        recipe.train,
+        [recipe.run.generator("order", trial) for trial in range(len(models))],  # as at every level
+        noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
+        start=late.start if late is not None else 0,
+        least=late.at if late is not None else 0,
+        fine_tune=rewind == "none" and level > 0,
+        keep_early_stop=recipe.run.keep_early_stop,
+        on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
+        on_evaluation=partial(watcher.on_evaluation, level),
+    )
+    return [
+        {
+            "engine": done.engine,
+            "early_stop_step": done.early_stop,
+            "val_loss": done.at_early_stop("val_loss"),
+            "val_acc": done.at_early_stop("val_acc"),
+            "test_acc": done.at_early_stop("test_acc"),
+            "history": done.history,
+        }
+        | _of_each_task(experiment.data.tasks, done)
+        | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
+        for done in trained
+    ]
+
+
+def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:
+    """Return every task's accuracies at the early-stopping step; nothing where there is one task alone."""
+    if len(tasks) == 1:
+        return {}
+    measured = {"val_acc": "task_val_acc", "test_acc": "task_test_acc"}
+    return {
+        "tasks": {
+            task.name: {name: done.at_early_stop(history, place) for name, history in measured.items()}
+            for place, task in enumerate(tasks)
+        }
+    }
+
+
+@contextmanager
+def _deterministic_convolutions() -> Iterator[None]:
+    """Have cuDNN choose the same algorithms every time, and put back what the caller had."""
+    cudnn = torch.backends.cudnn
+    before = (cudnn.benchmark, cudnn.deterministic)
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before

@@ -1,0 +1,159 @@
+"""Recipes: an experiment declared in TOML, checked as a whole before anything runs."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError, model_validator
+from torch import nn
+
+from lthprune.data import DataSpec, shape_of_data
+from lthprune.errors import RecipeError, suggestion
+from lthprune.experiments.faults import describe_faults
+from lthprune.experiments.overrides import override
+from lthprune.experiments.spec import RunSpec
+from lthprune.models import ModelSpec, build_model
+from lthprune.pruning import (
+    Target,
+    Trajectory,
+    plan_counts,
+)
+from lthprune.search import PruneSpec
+from lthprune.section import Section
+from lthprune.training import TrainingPlan
+
+
+class Recipe(Section):
+    """An experiment: model, data, training, pruning, trials."""
+
+    model: ModelSpec
+    data: DataSpec
+    train: TrainingPlan
+    prune: PruneSpec
+    run: RunSpec = RunSpec()
+
+    @model_validator(mode="after")
+    def _rewinds_within_training(self) -> "Recipe":
+        if isinstance(self.prune.rewind, int) and self.prune.rewind >= self.train.steps:
+            raise ValueError(
+                f"prune.rewind = {self.prune.rewind} is not before the end, train.steps = {self.train.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _several_tasks_to_split_into(self) -> "Recipe":
+        if self.run.stop_when is not None and len(self.data.parts) < 2:
+            raise ValueError(
+                f"run.stop_when = {self.run.stop_when!r} is about several tasks, and data.name = {self.data.name!r} "
+                "sets one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _levels_follow(self) -> "Recipe":
+        """Put the levels that a rate takes to a target in the target's place: the recipe then says what is run."""
+        rate, target = self.prune.rate, self.prune.target
+        if rate is not None and target is not None and not isinstance(rate, dict):
+            pools = self.prune.pruning().pools(self.build_model(*shape_of_data(self.data)))
+            weights, left = map(sum, plan_counts(Target(target), pools, 1))
+            levels = Trajectory.through(weights=weights, rate=rate, target=left).levels
+            object.__setattr__(self, "prune", self.prune.model_copy(update={"levels": levels, "target": None}))
+        return self
+
+    def build_model(self, input_shape: tuple[int, ...], classes: int, trial: int = 0) -> nn.Module:
+        """Return the network of a trial with its initial weights, on the CPU."""
+        generator, samples = self.run.generator("init", trial), min(2, self.train.batch_size)
+        return build_model(self.model, input_shape, classes, generator, samples=samples)
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, every setting written out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+_TABLES: dict[str, type[Section]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "train": TrainingPlan,
+    "prune": PruneSpec,
+    "run": RunSpec,
+}
+
+
+def bundled() -> dict[str, str]:
+    """Return the bundled recipes: their names and TOML texts.
+
+    Examples:
+        >>> "lenet-mnist" in bundled()
+        True
+    """
+    files = sorted(resources.files("lthprune.recipes").iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in files if file.name.endswith(".toml")}
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a bundled recipe by name or one of your own by path, with settings replaced on top.
+
+    Args:
+        name: ``lenet-mnist``, or the path of a ``.toml`` file.
+        overrides: ``table.key=value``, the value in TOML (a bare word is taken as a string), as in
+            ``train.lr=3e-4`` or ``prune.rate.dense=0.3``.
+
+    Raises:
+        RecipeError: the recipe is unknown, is no TOML, or has faults; all of them are named.
+
+    Examples:
+        >>> load_recipe("lenet-mnist", ["train.lr=3e-4"]).train.lr
+        0.0003
+    """
+    tables, where = read_recipe(name)
+    override(tables, overrides)
+    return parse_recipe(tables, where)
+
+
+def read_recipe(name: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a recipe, unchecked, and what to call it in error messages."""
+    text, where = _read(name)
+    try:
+        return tomllib.loads(text), where
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {error}.") from error
+
+
+def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
+    """Check a recipe's tables and return the recipe; ``where`` names it in error messages."""
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
+    except ValidationError as error:
+        raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
+    name = absolute_name(recipe.data.name)  # wherever the run is resumed, it finds the file
+    if name != recipe.data.name:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
+    return recipe
+
+
+def absolute_name(name: str) -> str:
+    """Return the name of a data set, the path of an ``.npz`` file made absolute."""
+    return str(Path(name).expanduser().resolve()) if name.endswith(".npz") else name
+
+
+def _read(name: str | Path) -> tuple[str, str]:
+    recipes = bundled()
+    if str(name) in recipes:
+        return recipes[str(name)], f"the recipe {name}"
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" and not path.exists():
+        raise RecipeError(f"there is no file {path}.")
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            return path.read_text("utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RecipeError(f"cannot read the recipe {path}: {reason}.") from error
+    raise RecipeError(
+        f"unknown recipe {str(name)!r}{suggestion(str(name), recipes)} Bundled: {', '.join(recipes)}; "
+        "or give the path of a .toml file."
+    )

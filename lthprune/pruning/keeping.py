@@ -1,0 +1,186 @@
+"""Masks of parameters that stay parameters: what each mask knows, and setting pruned entries to zero."""
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle, unserializable_hook
+
+from lthprune.errors import PruningError
+from lthprune.pruning.steps import after_every_step
+
+SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
+_MARK = "_lthprune_kept"  # the attribute of a parameter that leads to its mask
+
+
+class KeptMask:
+    """The mask of one parameter: ones and zeros in the parameter's type, edited in place from level to level.
+
+    Attributes:
+        values: the mask, of the parameter's shape, type and device: multiplying by booleans takes several times as
+            long.
+        prunes: whether the mask holds a zero.
+        received: whether a gradient has come since ``received`` was last set to False.
+        pending: whether a gradient has come since pruned entries were last set to zero.
+        called: whether a module that owns the parameter has been called.
+        uncalled: whether a gradient has come before any such call: the model reads the parameter by itself.
+        overwritten: whether pruned entries were not zero when somebody last wrote to the parameter (loaded a
+            checkpoint), and no gradient has come since.
+        version: the parameter's version when its pruned entries were last set to zero, or looked at.
+        watched: whether a training is under way that will be verified. Then passes without gradients, which are not
+            those that count for speed, look for writes through ``.data``, too.
+        released: whether the parameter is not to be masked any more.
+    """
+
+    def __init__(self, mask: Tensor, parameter: Tensor) -> None:
+        self.values = mask.to(parameter.device, parameter.dtype, copy=True)
+        self.prunes = not bool(mask.all())
+        self.received = self.pending = self.called = self.uncalled = False
+        self.overwritten = self.watched = self.released = False
+        self.version = -1
+        self._handle: RemovableHandle | None = None
+
+    def write(self, mask: Tensor) -> None:
+        """Make this the mask, in place: a captured or compiled step reads the same memory."""
+        self.values.copy_(mask)
+        self.prunes = not bool(mask.all())
+
+    def attach(self, parameter: Tensor) -> None:
+        """Mark a parameter as masked, and mask its gradients."""
+        if kept_mask(parameter) is not self:
+            setattr(parameter, _MARK, _Mark(self))
+        if self._handle is None and parameter.requires_grad:
+            hook = partial(self._masked, weakref.ref(parameter))
+            self._handle = parameter.register_hook(unserializable_hook(hook))  # type: ignore[no-untyped-call]
+
+    def detach(self, parameter: Tensor) -> None:
+        """Undo ``attach``, also for the projections of other modules that still hold this mask."""
+        self.released = True
+        if kept_mask(parameter) is self:
+            delattr(parameter, _MARK)
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def for_tensor(self, tensor: Tensor) -> Tensor:
+        """Return the mask in the type and on the device of a tensor."""
+        return self.values.to(tensor.device, tensor.dtype)
+
+    def follow(self, parameter: Tensor) -> Tensor:
+        """Return the mask, moved to where the parameter is now."""
+        if self.values.shape != parameter.shape:
+            raise PruningError(
+                f"a masked parameter of the shape {tuple(self.values.shape)} has the shape {tuple(parameter.shape)} "
+                f"now: {SHARDED}"
+            )
+        if self.values.device != parameter.device or self.values.dtype != parameter.dtype:
+            self.values = self.for_tensor(parameter)
+        return self.values
+
+    def regrown(self, parameter: Tensor) -> bool:
+        """Say whether a pruned entry is neither zero nor, after a diverged training, NaN."""
+        values, mask = parameter.data, self.follow(parameter)
+        if torch.equal(values, values * mask):
+            return False
+        return bool(values.isfinite().logical_and_(values != 0).logical_and_(mask == 0).any())
+
+    def spoiled(self, parameter: Tensor) -> bool:
+        """Say whether pruned entries are NaN or infinite though all others are finite."""
+        spoilt = parameter.data.isfinite().logical_not_()
+        return bool(spoilt.any()) and bool((self.follow(parameter)[spoilt] == 0).all())
+
+    def look_at(self, parameter: Tensor) -> None:
+        """Note whether pruned entries hold weights that were written there, not by a step of training."""
+        before = self.overwritten and self.version == version_of(parameter)
+        self.overwritten = before or self.regrown(parameter)
+        self.version = version_of(parameter)
+
+    def _masked(self, parameter: "weakref.ref[Tensor]", gradient: Tensor) -> Tensor:
+        if self.pending and not torch.compiler.is_compiling():
+            self._refuse_regrown(parameter())
+        self.received = self.pending = True
+        self.uncalled |= not self.called
+        self.overwritten = False
+        if not self.prunes:
+            return gradient
+        mask = self.for_tensor(gradient)
+        if gradient.is_sparse:  # of an embedding: rows of it
+            rows = gradient._indices()
+            values = gradient._values() * mask[tuple(rows)]
+            return torch.sparse_coo_tensor(rows, values, gradient.shape, check_invariants=False)  # unsaid, torch warns
+        return gradient * mask
+
+    def _refuse_regrown(self, parameter: Tensor | None) -> None:
+        """Raise a PruningError if a gradient comes of pruned entries that are not zero.
+
+        Two gradients without a forward pass of the model between them are rare, and usually rightly so.
+        """
+        if parameter is not None and parameter.shape == self.values.shape and self.prunes and self.regrown(parameter):
+            raise PruningError(
+                f"pruned weights of a parameter of the shape {tuple(parameter.shape)} were not zero in a forward pass "
+                "that no hook of the model noticed, after a step that was not that of an optimizer of torch.optim. If "
+                "the model was compiled and called before the search, call torch._dynamo.reset() before it. If the "
+                "loop reads parameters without calling modules, let a torch.optim optimizer make the steps."
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_handle": None}
+
+
+class _Mark:
+    """What a masked parameter carries: pickled, it is nothing, so that ``torch.load`` reads parameters as ever."""
+
+    def __init__(self, kept: KeptMask) -> None:
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return OrderedDict, ()
+
+
+def kept_mask(parameter: Tensor) -> KeptMask | None:
+    """Return the mask of a parameter in plain form, if it has one."""
+    mark = getattr(parameter, _MARK, None)
+    return mark.kept if isinstance(mark, _Mark) else None
+
+
+def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
+    """Set the pruned entries of parameters to zero.
+
+    The version counters of the parameters stay as they are: between the forward pass and the backward pass of a loop
+    that calls the model twice, autograd would otherwise refuse zeros written over zeros.
+    """
+    values, masks = [], []
+    for parameter, kept in masked:
+        if kept.prunes:
+            values.append(parameter.data)
+            masks.append(kept.follow(parameter))
+        kept.pending = False
+        if not torch.compiler.is_compiling():
+            kept.version = version_of(parameter)
+    if values:
+        with torch.no_grad():
+            torch._foreach_mul_(values, masks)
+
+
+def watch_optimizers() -> None:
+    """See to it that pruned entries are set to zero after every step of every optimiser."""
+    after_every_step(_after_step)
+
+
+def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    masked = []
+    for group in optimizer.param_groups:  # plain loops: torch.compile fails on generators with conditions
+        for parameter in group["params"]:
+            kept = kept_mask(parameter)
+            if kept is not None:
+                masked.append((parameter, kept))
+    project(masked)
+
+
+def version_of(parameter: Tensor) -> int:
+    """Return a number that changes when somebody writes to a parameter, except through ``.data``."""
+    return -1 if parameter.is_inference() else parameter._version

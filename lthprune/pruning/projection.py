@@ -1,0 +1,328 @@
+"""The plain form of a pruned model: its parameters stay what they are, and pruned entries are kept at zero.
+
+A parameter keeps its name, its identity and its place in the module. Its mask acts in three places:
+
+- on its gradient, by a tensor hook, so that gradient norms and optimisers see surviving weights only;
+- after every step of any ``torch.optim`` optimiser, by one global hook;
+- before every forward pass of a module that holds it, however deep, for whatever else writes to parameters.
+
+Wherever the module's code reads the parameter, it reads zeros; no forward pass multiplies by a mask.
+"""
+
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.errors import PruningError
+from lthprune.pruning.keeping import SHARDED, KeptMask, kept_mask, project, version_of, watch_optimizers
+from lthprune.pruning.naming import join, named_modules, unwrapped
+
+_STAND_IN = "_lthprune_stand_in"  # marks a masked tensor that a forward pass reads in place of another
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A masked parameter where a module holds it."""
+
+    module: nn.Module
+    attribute: str
+    parameter: nn.Parameter
+    kept: KeptMask
+
+
+@dataclass(eq=False)
+class _Entered:
+    """A module in whose forward pass we are.
+
+    Attributes:
+        projection: its own.
+        frame: the call's stack frame: after a call that Ctrl-C broke off, it is on no stack any more.
+        swapped: the tensors that its parameters stand in for until it ends.
+        again: how often it has been entered since, by itself.
+    """
+
+    projection: "Projection"
+    frame: FrameType
+    swapped: list[tuple[nn.Module, str, Tensor | None]]
+    again: int = 0
+
+
+class _Inside(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[_Entered] = []
+
+
+_inside = _Inside()
+
+
+class Projection:
+    """The hooks of one module, before and after its forward pass, that keep pruned entries below it at zero.
+
+    Modules inside one that has just been entered have nothing to do. Copies of the module, pickled ones too, bring
+    their own projection along.
+    """
+
+    def __init__(self, module: nn.Module, places: tuple[Place, ...]) -> None:
+        self.places = places
+        self._own = [place for place in places if place.module is module]
+        self._covered = frozenset(id(place.kept) for place in places)
+        self._traced: list[tuple[nn.Module, str, Tensor]] = []  # stood in for, while torch.compile traces a call
+        self._handles = [
+            module.register_forward_pre_hook(self, prepend=True),
+            module.register_forward_hook(self.leave, always_call=True),
+        ]
+        if self._own:
+            handle = module.register_load_state_dict_post_hook(self.loaded)  # type: ignore[no-untyped-call]
+            self._handles.append(handle)
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        """Set pruned entries to zero before a forward pass."""
+        for place in self._own:
+            place.kept.called = True
+        if torch.compiler.is_compiling():
+            self._project_traced()
+            return
+        if torch._C._get_tracing_state() is not None:  # torch.jit.trace
+            return
+        stack, frame = _inside.stack, sys._getframe(1)
+        if stack:
+            _drop_interrupted(stack, frame)
+        if stack and self._covered <= stack[-1].projection._covered and not self._changed():
+            stack[-1].again += stack[-1].projection is self
+            return
+        entered = _Entered(self, frame, [])
+        stack.append(entered)
+        here: dict[int, Place] = {}
+        for place in self.places:
+            if place.kept.released:
+                continue
+            current = place.module._parameters.get(place.attribute)
+            if current is place.parameter:
+                here[id(place.kept)] = place
+            else:
+                place.module._parameters[place.attribute] = _stand_in(place, current)  # type: ignore[assignment]
+                entered.swapped.append((place.module, place.attribute, current))
+        for place in here.values():
+            place.kept.attach(place.parameter)
+            written = place.kept.version != version_of(place.parameter)
+            if not place.kept.pending and (written or (place.kept.watched and not torch.is_grad_enabled())):
+                place.kept.look_at(place.parameter)
+        project((place.parameter, place.kept) for place in here.values())
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Note that the forward pass is over."""
+        if torch.compiler.is_compiling():
+            for owner, attribute, original in self._traced:
+                owner._parameters[attribute] = original  # type: ignore[assignment]
+            self._traced = []
+            return
+        stack = _inside.stack
+        if not stack or stack[-1].projection is not self:
+            return
+        if stack[-1].again:
+            stack[-1].again -= 1
+            return
+        for owner, attribute, tensor in stack.pop().swapped:
+            owner._parameters[attribute] = tensor  # type: ignore[assignment]
+
+    def loaded(self, module: nn.Module, incompatible_keys: Any) -> None:
+        """Look at what ``load_state_dict`` has written to the parameters of the module itself."""
+        for place in self._own:
+            if place.kept.released:
+                continue
+            if module._parameters.get(place.attribute) is not place.parameter:
+                raise PruningError(
+                    f"load_state_dict(assign=True) replaced the masked parameter {place.attribute!r} of a "
+                    f"{type(module).__name__}, and its mask with it. Load without assign, or strip the model first: "
+                    "lthprune.strip(model)."
+                )
+            place.kept.look_at(place.parameter)
+
+    def _changed(self) -> bool:
+        """Say whether a parameter of the module itself was written to, or replaced, since pruned entries were zero."""
+        for place in self._own:
+            if not place.kept.released:
+                current = place.module._parameters.get(place.attribute)
+                if current is place.parameter:
+                    if place.kept.version != version_of(current):
+                        return True
+                elif not hasattr(current, _STAND_IN):
+                    return True
+        return False
+
+    def holds(self, places: tuple[Place, ...]) -> bool:
+        """Say whether these are the places that it is for."""
+        own, others = ([(id(p.module), p.attribute, id(p.kept)) for p in each] for each in (self.places, places))
+        return own == others
+
+    def remove(self) -> None:
+        """Take the hooks off the module."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _project_traced(self) -> None:
+        """Do as ``project`` does, in operations that ``torch.compile`` can trace.
+
+        It may compile any part of the model, so that every module does this; inductor fuses what is done twice.
+        """
+        for place in self.places:
+            if place.kept.released:
+                continue
+            current = place.module._parameters[place.attribute]
+            if current is place.parameter:
+                with torch.no_grad():
+                    current.mul_(place.kept.values)
+            elif current is not None:  # of torch.func.functional_call
+                place.module._parameters[place.attribute] = current * place.kept.values  # type: ignore[assignment]
+                self._traced.append((place.module, place.attribute, current))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._covered = frozenset(id(place.kept) for place in self.places)
+        for place in self.places:
+            if not place.kept.released:
+                place.kept.attach(place.parameter)
+        watch_optimizers()
+
+
+def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Make these the masks of a model in plain form, and set what they prune to zero.
+
+    Masks are named by plain name. A parameter that several modules share has one mask, whichever of its names is
+    given. Other masks of the model, in plain form, stay.
+    """
+    if torch.is_inference_mode_enabled():
+        raise PruningError("masks cannot be written in torch.inference_mode: nothing could be trained with them.")
+    model = unwrapped(model)
+    parameters = dict(_named_parameters(model))
+    for name, mask in masks.items():
+        parameter = parameters[name]
+        kept = kept_mask(parameter)
+        if kept is None:
+            kept = KeptMask(mask, parameter)
+        else:
+            kept.follow(parameter)
+            kept.write(mask)
+        kept.attach(parameter)
+    _install(model)
+    project_model(model)
+
+
+def release(model: nn.Module, names: Iterable[str] | None = None) -> None:
+    """Stop keeping these parameters of a model at zero, by default all of them; their values stay."""
+    model = unwrapped(model)
+    parameters = dict(_named_parameters(model))
+    for name in parameters if names is None else names:
+        kept = kept_mask(parameters[name])
+        if kept is not None:
+            kept.detach(parameters[name])
+    _install(model)
+
+
+def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
+    """Return the masks of a model in plain form by all plain names of their parameters."""
+    named = ((name, kept_mask(parameter)) for name, parameter in _named_parameters(model))
+    return {name: kept for name, kept in named if kept is not None}
+
+
+def project_model(model: nn.Module) -> None:
+    """Set the pruned entries of all parameters of a model to zero, whatever was written there."""
+    masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
+    project(masked)
+    for parameter, kept in masked:
+        kept.overwritten = False
+        if kept.prunes:
+            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets to the bit
+
+
+def is_projection(hook: object) -> bool:
+    """Say whether a hook of a module is one that keeps pruned entries at zero."""
+    return isinstance(getattr(hook, "__self__", hook), Projection)
+
+
+def forget_interrupted() -> None:
+    """Forget forward passes that were broken off by Ctrl-C; the drivers call this before every training."""
+    _inside.stack.clear()
+
+
+def _drop_interrupted(stack: list[_Entered], frame: FrameType) -> None:
+    """Forget forward passes that are not under way any more; whoever swapped parameters there has put them back."""
+    while stack:
+        caller: FrameType | None = frame
+        while caller is not None and caller is not stack[-1].frame:
+            caller = caller.f_back
+        if caller is not None:
+            return
+        stack.pop()
+
+
+def _stand_in(place: Place, current: Tensor | None) -> Tensor:
+    """Return what a forward pass reads where something else than the masked parameter is in its place."""
+    if current is None:
+        raise PruningError(
+            f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} is gone: it was deleted, "
+            "replaced or pruned by torch.nn.utils.prune while lthprune kept its mask. To prune by torch's functions, "
+            f"convert the model first: lthprune.convert(model, 'torch'). If the loop sharded it: {SHARDED}"
+        )
+    if hasattr(current, "device_mesh"):
+        raise PruningError(
+            f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} was replaced by a part of "
+            f"it: {SHARDED}"
+        )
+    if _is_batched(current):
+        raise PruningError(
+            f"the parameter {place.attribute!r} of a {type(place.module).__name__} comes from several models "
+            "(torch.func.stack_module_state), each of which has a mask of its own, and a call reads one mask. "
+            'Use torch\'s form, in which masks are buffers and are stacked, too: form="torch".'
+        )
+    masked = current * place.kept.for_tensor(current)
+    setattr(masked, _STAND_IN, True)
+    return masked
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Say whether ``torch.vmap`` runs over this tensor."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def _install(model: nn.Module) -> None:
+    """Give every module that holds masked parameters, directly or below it, its projection, and no other module."""
+    for module in model.modules():
+        places = _places(module)
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, Projection):
+                if hook.holds(places):  # a compiled model may have it built in
+                    break
+                hook.remove()
+        else:
+            if places:
+                Projection(module, places)
+    watch_optimizers()
+
+
+def _places(module: nn.Module) -> tuple[Place, ...]:
+    return tuple(
+        Place(owner, attribute, parameter, kept)
+        for owner in module.modules()
+        for attribute, parameter in owner._parameters.items()
+        if parameter is not None and (kept := kept_mask(parameter)) is not None
+    )
+
+
+def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    """Yield a model's parameters by plain name, a shared one under each of its names."""
+    for prefix, module in named_modules(model):
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None:
+                yield join(prefix, attribute), parameter

@@ -1,0 +1,277 @@
+"""The search for tickets: iterative magnitude pruning (IMP) and one-shot pruning (OSP), level by level.
+
+Both are one descent. They differ in the ticket that the next masks are chosen from: IMP takes the one before, OSP
+always the dense network, which it prunes to the very counts that IMP reaches.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import torch
+from torch import nn
+
+from lthprune.arguments import described
+from lthprune.errors import PruningError, StorageError
+from lthprune.pruning import (
+    Masks,
+    State,
+    check_fit,
+    choose_masks,
+    convert,
+    current_masks,
+    first_names,
+    forget_interrupted,
+    masks_of,
+    refresh,
+    registered_buffers,
+    restore,
+    snapshot,
+    write_masks,
+)
+from lthprune.search.metrics import Metrics, check_metrics
+from lthprune.search.rewinding import Rewinder, rewinder_for
+from lthprune.search.settings import Search, Train, models_of, plan_search
+from lthprune.search.store import Stored
+from lthprune.search.tickets import Ticket
+from lthprune.search.verification import TrainingCheck, moved_between
+from lthprune.seeds import Seeds
+
+
+@overload
+def imp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
+@overload
+def imp_levels(
+    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[tuple[Ticket, ...]]: ...
+def imp_levels(
+    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
+    """Search by iterative magnitude pruning and yield each level's ticket as it is found.
+
+    Args:
+        model: the dense model, or a list of models of one architecture (a population).
+        train: trains the model, or the list, in place; may return metrics, for a list one dict for each.
+        search: levels, schedule, pruning, rewinding.
+        stored: where to go on, of a search that was broken off.
+
+    Yields:
+        The ticket of level 0, 1, ...; for a population a tuple of tickets, one for each model.
+    """
+    return _levels("imp", model, train, search, stored)
+
+
+@overload
+def osp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
+@overload
+def osp_levels(
+    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[tuple[Ticket, ...]]: ...
+def osp_levels(
+    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
+    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
+    return _levels("osp", model, train, search, stored)
+
+
+def _levels(
+    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
+) -> Iterator[Any]:
+    descent = Descent(driver, models_of(model, train), search, stored)
+    for level in range(descent.level, search.levels + 1):
+        descent.prepare()
+        if isinstance(model, nn.Module):
+            (ticket,) = descent.finish([train(model)])
+            yield ticket
+        else:
+            yield descent.finish(train(descent.models))
+        if level == search.levels:
+            descent.end()
+
+
+class Descent:
+    """A search level by level, for whoever calls the training: ``prepare``, a training, ``finish``, and again.
+
+    Args:
+        driver: ``"imp"`` or ``"osp"``.
+        models: one model, or a population.
+        search: levels, schedule, pruning, rewinding.
+        stored: where to go on, of a search that was broken off.
+
+    Raises:
+        PruningError: the models or the search are refused; nothing is changed then.
+
+    Attributes:
+        level: the level that is trained next.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> descent = Descent("imp", [model], Search(levels=2))
+        >>> while not descent.finished:
+        ...     descent.prepare()
+        ...     # the training of level descent.level
+        ...     (ticket,) = descent.finish([None])
+        >>> ticket.left
+        102
+    """
+
+    def __init__(self, driver: str, models: Sequence[nn.Module], search: Search, stored: Stored | None = None) -> None:
+        if torch.is_inference_mode_enabled():
+            raise PruningError("a search trains, which torch.inference_mode does not allow. Call it outside.")
+        self.models = list(models)
+        self.level = 0
+        self._driver, self._search = driver, search
+        self._rewinder = rewinder_for(search.rewind)
+        self._dense: tuple[Ticket, ...] = ()
+        self._last: tuple[Ticket, ...] = ()
+        if stored is not None:
+            _take_up(self.models, stored, self._rewinder)
+            self._dense, self._last = stored.dense, stored.last
+            self.level = self._last[0].level + 1 if self._last else 0
+        self._plan = plan_search(self.models, search)
+        for model in self.models:
+            convert(model, search.form)
+        if self._rewinder is not None:
+            self._rewinder.watch(*self.models)
+            for model, ticket in zip(self.models, self._dense, strict=False):
+                self._rewinder.adopt(model, ticket.weights)
+        captures = self._rewinder is not None and self._rewinder.at == 0  # the very state: one copy serves both
+        self._initial = [
+            self._rewinder.captured(model) if captures and self._rewinder else snapshot(model) for model in self.models
+        ]
+        self._registered = [registered_buffers(model) for model in self.models]
+        self._modes = [(module, module.training) for model in self.models for module in model.modules()]
+        self._trainable = [(each, each.requires_grad) for model in self.models for each in model.parameters()]
+        self._graded = False
+        self._masks: list[Masks] = []
+        self._checks: list[TrainingCheck] = []
+        self._starts: list[State] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether all levels are trained."""
+        return self.level > self._search.levels
+
+    def prepare(self) -> None:
+        """Give the models the masks and the weights that the training of this level starts from.
+
+        A training that was broken off can be prepared again: it then starts from the same masks and weights.
+        """
+        forget_interrupted()
+        for module, training in self._modes:
+            module.training = training
+        for parameter, trainable in self._trainable:
+            parameter.requires_grad_(trainable)
+        if self._checks and not self._dense:
+            self._restart()
+        self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
+        if self._dense and self._last:
+            sources = self._last if self._driver == "imp" else self._dense
+            self._masks = [
+                self._chosen(trial, model, source)
+                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
+            ]
+            for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
+                registered = self._registered[trial] | source.trained.keys()
+                restore(
+                    model, source.trained, registered=registered
+                )  # the state that a resumed search starts from, too
+        if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
+            for model, masks in zip(self.models, self._masks, strict=True):
+                write_masks(model, masks, self._search.form)
+        if self._dense:
+            for model in self.models:
+                if self._rewinder is not None:
+                    self._rewinder.rewind(model)
+                model.zero_grad(set_to_none=True)
+        rewinds = self._rewinder is not None and self._rewinder.weights
+        self._starts = [] if rewinds else [snapshot(model) for model in self.models]
+        self._checks = [
+            TrainingCheck(model, self._search.pruning.tensors(model), masks)
+            for model, masks in zip(self.models, self._masks, strict=True)
+        ]
+
+    def finish(self, metrics: object) -> tuple[Ticket, ...]:
+        """Verify the training of this level and return its tickets, one for each model.
+
+        Args:
+            metrics: a list of what each model's training is to be remembered by, a dict or None; or None.
+
+        Raises:
+            PruningError: the metrics cannot be kept, or the training was not one of these models with these masks.
+        """
+        checked = _metrics(metrics, len(self.models))
+        tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
+        self._dense, self._last = self._dense or tickets, tickets
+        self.level += 1
+        return tickets
+
+    def end(self) -> None:
+        """Leave the models in the form in which the search is to end."""
+        for model in self.models:
+            convert(model, self._search.final_form)
+
+    def _restart(self) -> None:
+        """Go back to before the dense training, which was broken off."""
+        for model, state, registered in zip(self.models, self._initial, self._registered, strict=True):
+            restore(model, state, registered=registered)
+            model.zero_grad(set_to_none=True)
+        if self._rewinder is not None:
+            self._rewinder.watch(*self.models)
+
+    def _chosen(self, trial: int, model: nn.Module, source: Ticket) -> Masks:
+        return choose_masks(
+            self._search.pruning,
+            self._search.pruning.pools(model),
+            self._plan[self.level],
+            masks=source.masks,
+            final=source.trained,
+            initial=self._initial[trial],
+            generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
+        )
+
+    def _start(self, trial: int) -> State:
+        """Return the weights that this training started from."""
+        return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
+
+    def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
+        """Verify a model's training and return the ticket that came of it."""
+        model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
+        moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
+        self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
+        refresh(model)
+        trained = snapshot(model)
+        return Ticket(
+            level=self.level,
+            masks=self._masks[trial],
+            weights=start,
+            trained=trained,
+            metrics=metrics,
+            provenance=self._search.provenance(self._driver) | {"trial": trial},
+            late_buffers=tuple(name for name in trained | start if name not in initial),
+            tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[trial]},
+        )
+
+
+def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
+    """Bring models to where the stored search began, pruned further since or not; refuse before any is changed."""
+    if len(stored.initial) != len(models):
+        raise StorageError(f"the stored search has {len(stored.initial)} models; this one is given {len(models)}.")
+    for model, state in zip(models, stored.initial, strict=True):
+        check_fit(model, state, what="the stored initial state")
+    if rewinder is not None and stored.dense:
+        rewinder.check_resumable()
+    before = stored.masks or tuple({} for _ in models)
+    for model, state, masks in zip(models, stored.initial, before, strict=True):
+        write_masks(model, {name: torch.ones_like(mask) for name, mask in masks_of(model).items()} | masks, "plain")
+        restore(model, state)
+
+
+def _metrics(returned: object, trials: int) -> list[Metrics]:
+    if returned is None:
+        return [{} for _ in range(trials)]
+    if not isinstance(returned, Sequence) or len(returned) != trials:
+        raise PruningError(
+            f"train() was given a list of {trials} models and returned {described(returned)}; "
+            "return one dict of metrics for each model, or None."
+        )
+    return [check_metrics(metrics) for metrics in returned]

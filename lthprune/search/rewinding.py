@@ -1,0 +1,223 @@
+"""The rewind manager: what is captured, when, and what goes back."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lthprune.arguments import whole_number
+from lthprune.errors import PruningError
+from lthprune.pruning import State, live_state, registered_buffers, restore, snapshot
+
+Rewind = Literal["init", "lr", "none"]
+
+
+class Rewinder:
+    """Captures a model at a step of its first training, and takes it back there before every later one.
+
+    Weights, biases and buffers (batch-norm statistics) go back bit for bit, in place: parameters keep their
+    identity, so optimisers that hold them stay valid. Nothing captured shares memory with the model.
+
+    Args:
+        at: the step to go back to; 0 is the initialisation. For a later step (Frankle et al. 2020) the training
+            loop calls ``step`` after every optimiser step.
+        weights: whether the model goes back at all. Without (learning-rate rewinding, Renda et al. 2020) only the
+            optimiser, scheduler and generators do, and training goes on from the trained weights.
+        optimizer: an optimiser that lives on over the levels; its state and learning rates go back too.
+        scheduler: a learning-rate scheduler that lives on over the levels; it brings its optimiser along.
+        generators: random generators whose state goes back, such as ``torch.default_generator``.
+
+    The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune) that the drivers take stand for ``Rewinder()``,
+    ``Rewinder(weights=False)`` and no rewinder. With an optimiser made anew in ``train`` the last two come to the
+    same: the weights stay. They differ in recipes, which restart the learning rate's schedule or keep its last value.
+
+    Examples:
+        >>> model = nn.Linear(2, 1)
+        >>> rewinder = Rewinder(at=1)
+        >>> rewinder.watch(model)
+        >>> _ = nn.init.ones_(model.weight)
+        >>> rewinder.step()
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> rewinder.rewind(model)
+        >>> model.weight.tolist()
+        [[1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        at: int = 0,
+        *,
+        weights: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        generators: Iterable[torch.Generator] = (),
+    ) -> None:
+        self.at = whole_number("at", at)
+        self.weights = weights
+        self._optimizer = optimizer or (scheduler.optimizer if scheduler is not None else None)
+        self._scheduler = scheduler
+        self._generators = tuple(generators)
+        self._models: list[nn.Module] = []
+        self._steps: list[int] = []
+        self._states: list[State | None] = []
+        self._registered: list[frozenset[str]] = []
+        self._extras: dict[str, Any] | None = None
+
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether an optimiser, scheduler or generator goes back with the model."""
+        return bool(self._optimizer or self._scheduler or self._generators)
+
+    def __repr__(self) -> str:
+        return f"Rewinder(at={self.at})" if self.weights else f"Rewinder(at={self.at}, weights=False)"
+
+    def __str__(self) -> str:
+        return f"step {self.at}" if self.weights else f"step {self.at}, not the weights"
+
+    def watch(self, *models: nn.Module) -> None:
+        """Begin with these models as they are now; the drivers call this before the first training."""
+        self._models = list(models)
+        self._steps = [0] * len(models)
+        self._states = [None] * len(models)
+        self._registered = [registered_buffers(model) for model in models]
+        self._extras = None
+        if len(models) > 1 and self.at > 0 and self.keeps_extras:
+            raise PruningError(
+                "an optimizer, scheduler or generator of a population cannot go back to a later step: its models come "
+                "there one after the other. Make these anew in train(), or search for each model's tickets by itself."
+            )
+        if self._optimizer is not None:
+            names = self._names()
+            if any(id(parameter) not in names for parameter in _parameters(self._optimizer)):
+                raise PruningError(
+                    "the rewinder's optimizer holds parameters of another model. Give it the one that trains this."
+                )
+        if self.at == 0:
+            for model in models:
+                self._capture(model)
+
+    def step(self, model: nn.Module | None = None, steps: int = 1) -> None:
+        """Count optimiser steps of one model, or of all where none is named; captures when the step is reached.
+
+        Steps after that one, and those of later levels, change nothing. A loop that calls this less often than at
+        every step says how many ``steps`` it has made since, and has to call it at the step to go back to.
+
+        Raises:
+            PruningError: the step to go back to was passed over.
+        """
+        for index, watched in enumerate(self._models):
+            if model is None or watched is model:
+                before, self._steps[index] = self._steps[index], self._steps[index] + steps
+                if self._states[index] is None and self._steps[index] >= self.at:
+                    if self._steps[index] > self.at:
+                        raise PruningError(
+                            f"the rewind point at step {self.at} was passed over: from {before} steps the count went "
+                            f"to {self._steps[index]}. Call rewinder.step() at that very step."
+                        )
+                    self._capture(watched)
+
+    def captured(self, model: nn.Module) -> State:
+        """Return the captured weights and buffers of a model, by plain name; not a copy, so not to be changed.
+
+        Raises:
+            PruningError: the step was never reached.
+        """
+        state = self._states[self._index(model)]
+        if state is None:
+            raise PruningError(
+                f"the rewind point at step {self.at} was never reached: the training loop made "
+                f"{self._steps[self._index(model)]} steps. Call rewinder.step() after every optimiser step, "
+                "and train longer than to the rewind point."
+            )
+        return state
+
+    def adopt(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Take a stored state for what was captured of a model, when a search is resumed."""
+        self._states[self._index(model)] = dict(state)
+
+    def check_resumable(self) -> None:
+        """Refuse to resume where something goes back that is not stored."""
+        if self.at > 0 and self.keeps_extras:
+            raise PruningError(
+                "a search that rewinds an optimiser, scheduler or generator to a later step cannot be resumed: "
+                "their state at that step is not stored. Start it again."
+            )
+
+    @property
+    def start(self) -> int:
+        """The step that training starts from: 0 in the first training, ``at`` after it."""
+        return self.at if self._states and all(state is not None for state in self._states) else 0
+
+    def rewind(self, model: nn.Module) -> None:
+        """Take a model, and whatever else was captured, back."""
+        state = self.captured(model)
+        if self.weights:
+            registered = self._registered[self._index(model)] | state.keys()
+            restore(model, state, what="the captured state", registered=registered)
+        if self._extras is not None:
+            self._restore_extras(self._extras)
+
+    def _index(self, model: nn.Module) -> int:
+        for index, watched in enumerate(self._models):
+            if watched is model:
+                return index
+        raise PruningError("this rewinder does not watch that model. Call rewinder.watch(model) before training.")
+
+    def _capture(self, model: nn.Module) -> None:
+        self._states[self._index(model)] = snapshot(model)
+        if self.keeps_extras:
+            self._extras = self._copy_extras()
+
+    def _copy_extras(self) -> dict[str, Any]:
+        extras: dict[str, Any] = {"generators": [generator.get_state().clone() for generator in self._generators]}
+        if self._optimizer is not None:
+            # By name, not by position: pruning moves parameters to the end of model.parameters().
+            names = self._names()
+            extras["optimizer"] = {
+                names[id(parameter)]: copy.deepcopy(dict(state)) for parameter, state in self._optimizer.state.items()
+            }
+            extras["groups"] = [
+                copy.deepcopy({key: value for key, value in group.items() if key != "params"})
+                for group in self._optimizer.param_groups
+            ]
+        if self._scheduler is not None:
+            extras["scheduler"] = copy.deepcopy(self._scheduler.state_dict())
+        return extras
+
+    def _restore_extras(self, extras: dict[str, Any]) -> None:
+        if self._optimizer is not None:
+            names = self._names()
+            self._optimizer.state.clear()
+            for parameter in _parameters(self._optimizer):
+                if names[id(parameter)] in extras["optimizer"]:
+                    self._optimizer.state[parameter] = copy.deepcopy(extras["optimizer"][names[id(parameter)]])
+            for group, saved in zip(self._optimizer.param_groups, extras["groups"], strict=True):
+                group.update(copy.deepcopy(saved))
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(copy.deepcopy(extras["scheduler"]))
+        for generator, state in zip(self._generators, extras["generators"], strict=True):
+            generator.set_state(state)
+
+    def _names(self) -> dict[int, str]:
+        return {
+            id(tensor): f"{index}/{name}"
+            for index, model in enumerate(self._models)
+            for name, tensor in live_state(model).items()
+        }
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def rewinder_for(rewind: Rewind | Rewinder) -> Rewinder | None:
+    """Return what a driver's ``rewind`` stands for; None rewinds nothing."""
+    if isinstance(rewind, Rewinder):
+        return rewind
+    if rewind not in ("init", "lr", "none"):
+        raise PruningError(
+            f"unknown rewind {rewind!r}. Known: 'init', 'lr', 'none', or a Rewinder, as in Rewinder(at=1000)."
+        )
+    return None if rewind == "none" else Rewinder(weights=rewind == "init")

@@ -1,0 +1,205 @@
+"""A folder of tickets that a search fills level by level and can be resumed from."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lthprune.errors import StorageError
+from lthprune.files import read_tensors, write_atomically, write_tensors
+from lthprune.pruning import Masks, State, pack, unpack
+from lthprune.search.tickets import Ticket, load_ticket
+
+_FORMAT = 1
+_MASKS = "$mask/"  # before the names of masks in a file of initial weights
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a search goes on from: of every trial the initial weights and masks, the dense ticket and the last one.
+
+    The tickets are empty tuples while no level is finished.
+    """
+
+    initial: tuple[State, ...]
+    masks: tuple[Masks, ...] = ()
+    dense: tuple[Ticket, ...] = ()
+    last: tuple[Ticket, ...] = ()
+
+
+class TicketStore:
+    """Tickets on disk: ``trial-0/initial.safetensors``, ``trial-0/level-03.safetensors``, ``manifest.json``.
+
+    The manifest names every file of every finished level with its SHA-256 and is written last: a file that it
+    does not name is not there, and one that differs from it is refused.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a search has begun here."""
+        return self._manifest_path.is_file()
+
+    @property
+    def finished(self) -> int:
+        """How many levels are finished, the dense one included."""
+        return len(self.manifest()["finished"]) if self.exists else 0
+
+    @property
+    def ended(self) -> str | None:
+        """Why the search ended before its last level; None where it did not."""
+        reason: str | None = self.manifest()["ended"] if self.exists else None
+        return reason
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest.
+
+        Raises:
+            StorageError: there is none, or it is damaged.
+        """
+        if not self.folder.is_dir():
+            where = "a file" if self.folder.exists() else "not there"
+            raise StorageError(f"{self.folder} is {where}, and holds no run. Name the folder of one.")
+        if not self.exists:
+            inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
+            mend = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""
+            raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{mend}")
+        try:
+            manifest = json.loads(self._manifest_path.read_bytes())
+            if manifest["format"] != _FORMAT:
+                raise StorageError(f"{self._manifest_path} has the format {manifest['format']}, not {_FORMAT}.")
+            return {
+                "format": _FORMAT,
+                "search": dict(manifest["search"]),
+                "initial": dict(manifest["initial"]),
+                "finished": [dict(files) for files in manifest["finished"]],
+                "ended": manifest.get("ended"),
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{self._manifest_path} is damaged ({error}); the run cannot be resumed.") from error
+
+    def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:
+        """Write the initial weights and masks and an empty manifest.
+
+        ``search`` is what a later resumption has to match; ``masks`` are those that the models had before it.
+        """
+        if self.exists:
+            raise StorageError(f"{self.folder} already holds a run; resume it, or choose another folder.")
+        files = [f"trial-{trial}/initial.safetensors" for trial in range(len(initial))]
+        for file, state, held in zip(files, initial, masks, strict=True):
+            packed = {f"{_MASKS}{name}": pack(mask) for name, mask in held.items()}
+            write_tensors(self.folder / file, state | packed, json.dumps({"format": _FORMAT, "initial": True}))
+        self._write({"format": _FORMAT, "search": dict(search), "initial": self._hashes(files), "finished": []})
+
+    def append(self, tickets: Sequence[Ticket]) -> None:
+        """Add a finished level: the ticket of every trial."""
+        manifest = self.manifest()
+        level = len(manifest["finished"])
+        if any(ticket.level != level for ticket in tickets):
+            raise StorageError(
+                f"{self.folder} has {level} finished levels, and this is level {tickets[0].level}: another process "
+                "seems to be writing there. Let one finish."
+            )
+        files = [f"trial-{trial}/level-{level:02d}.safetensors" for trial in range(len(tickets))]
+        for file, ticket in zip(files, tickets, strict=True):
+            ticket.save(self.folder / file)
+        manifest["finished"].append(self._hashes(files))
+        self._write(manifest)
+
+    def end(self, reason: str) -> None:
+        """Let the search be over, with the levels that are finished."""
+        self._write(self.manifest() | {"ended": reason})
+
+    def level(self, level: int) -> tuple[Ticket, ...]:
+        """Read the tickets of one finished level.
+
+        Raises:
+            StorageError: the level is not finished, or a file is missing or damaged.
+        """
+        return tuple(load_ticket(self._verified(file, digest)) for file, digest in self._finished(level).items())
+
+    def ticket(self, level: int, trial: int = 0) -> Ticket:
+        """Read one trial's ticket of a finished level, and no other file than its own.
+
+        Raises:
+            StorageError: the level is not finished, there is no such trial, or the file is missing or damaged.
+        """
+        files = list(self._finished(level).items())
+        if not 0 <= trial < len(files):
+            trials = f"trials 0 to {len(files) - 1}" if len(files) > 1 else "trial 0 alone"
+            raise StorageError(f"{self.folder} has {trials}; there is no trial {trial}.")
+        return load_ticket(self._verified(*files[trial]))
+
+    def check(self, search: Mapping[str, Any]) -> None:
+        """Refuse to resume another search than the one that began here.
+
+        Raises:
+            StorageError: says what differs.
+        """
+        stored = self.manifest()["search"]
+        wanted = json.loads(json.dumps(dict(search)))
+        differing = [
+            f"{key} was {stored.get(key)!r} and is now {wanted.get(key)!r}"
+            for key in {**stored, **wanted}
+            if stored.get(key) != wanted.get(key)
+        ]
+        if differing:
+            raise StorageError(
+                f"{self.folder} holds another search: {'; '.join(differing)}. Choose another folder for this one."
+            )
+
+    def load(self) -> Stored:
+        """Return what a search goes on from."""
+        manifest = self.manifest()
+        files = [read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items()]
+        initial = tuple(
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(_MASKS)} for tensors in files
+        )
+        masks = tuple(
+            {
+                name.removeprefix(_MASKS): unpack(tensor, tuple(state[name.removeprefix(_MASKS)].shape))
+                for name, tensor in tensors.items()
+                if name.startswith(_MASKS)
+            }
+            for tensors, state in zip(files, initial, strict=True)
+        )
+        if not manifest["finished"]:
+            return Stored(initial, masks)
+        return Stored(initial, masks, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
+
+    def _finished(self, level: int) -> dict[str, str]:
+        """Return the files of a finished level, trial by trial, and their hashes."""
+        finished: list[dict[str, str]] = self.manifest()["finished"]
+        if not 0 <= level < len(finished):
+            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level} yet.")
+        return finished[level]
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def _hashes(self, files: Sequence[str]) -> dict[str, str]:
+        return {file: _sha256(self.folder / file) for file in files}
+
+    def _verified(self, file: str, digest: str) -> Path:
+        path = self.folder / file
+        if not path.is_file():
+            raise StorageError(f"{path} is missing, though the manifest names it. Restore it from a copy.")
+        if _sha256(path) != digest:
+            raise StorageError(
+                f"{path} is damaged: its contents are not those that were written ({path.stat().st_size:,} bytes are "
+                "there). Restore it from a copy, or search again in another folder."
+            )
+        return path
+
+    def _write(self, manifest: Mapping[str, Any]) -> None:
+        write_atomically(self._manifest_path, json.dumps(manifest, indent=1).encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

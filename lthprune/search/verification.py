@@ -1,0 +1,208 @@
+"""What a training must have left behind: checked by the drivers after every training, never trusted."""
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lthprune.errors import PruningError, UnmovedWarning
+from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_state, masks_of, project
+
+
+class TrainingCheck:
+    """One training of one model: made before it, asked after it.
+
+    Args:
+        model: with its masks, at the start of the training.
+        tensors: its prunable tensors.
+        masks: what may be left of them.
+    """
+
+    def __init__(self, model: nn.Module, tensors: list[PrunableTensor], masks: Masks) -> None:
+        self._model, self._tensors, self._masks = model, tensors, masks
+        before = live_state(model)
+        self._dtypes = {name: tensor.dtype for name, tensor in before.items()}
+        self._parameters = _parameter_names(before)
+        self._received: set[str] = set()
+        self._handles: list[RemovableHandle] = []
+        for tensor in tensors:
+            kept = kept_mask(tensor.parameter)
+            if kept is not None:
+                kept.received, kept.watched = False, True
+            elif tensor.parameter.requires_grad:
+                handle = tensor.parameter.register_hook(_Noting(self._received, tensor.name))  # type: ignore[no-untyped-call]
+                self._handles.append(handle)
+
+    def finish(self, start: State, moved: frozenset[str], *, graded: bool = False) -> bool:
+        """Verify the training that has ended.
+
+        Args:
+            start: the weights that it started from, by plain name.
+            moved: the names of the tensors that the dense training moved.
+            graded: whether the dense training computed gradients of these parameters.
+
+        Returns:
+            Whether this training computed gradients of them.
+
+        Raises:
+            PruningError: parameters or types were changed, masks are not those of the search, a pruned weight is not
+                zero, or a tensor that the dense training moved has not received a gradient where others have.
+        """
+        for handle in self._handles:
+            handle.remove()
+        for tensor in self._tensors:
+            kept = kept_mask(tensor.parameter)
+            if kept is not None:
+                kept.watched = False
+                if kept.received:
+                    self._received.add(tensor.name)
+        self._refuse_other_parameters()
+        self._refuse_other_masks()
+        self._refuse_regrown()
+        self._refuse_spoiled()
+        self._name_unmoved(start, moved, graded=graded)
+        return bool(self._received)
+
+    def _refuse_other_parameters(self) -> None:
+        live = live_state(self._model)
+        added = sorted(self._parameters ^ _parameter_names(live))
+        if added:
+            raise PruningError(
+                f"train() added or removed parameters: {', '.join(added[:5])}{', ...' if len(added) > 5 else ''}. A "
+                "search rewinds the model to its initial weights, so its architecture stays as it is. Build the whole "
+                "model before the search."
+            )
+        replaced = [
+            tensor.name
+            for tensor in self._tensors
+            for layer, _, attribute in tensor.places
+            if live.get(join(layer, attribute)) is not tensor.parameter
+            or tensor.parameter.shape != self._masks[tensor.name].shape
+        ]
+        if replaced:
+            raise PruningError(
+                f"train() replaced or removed {', '.join(dict.fromkeys(replaced))}. The parameters of a model in a "
+                "search stay the same objects: write new values into them (with torch.no_grad(): "
+                "parameter.copy_(...)), wrap the model (DistributedDataParallel) rather than shard it (FSDP), and "
+                "replace layers, if at all, before the search."
+            )
+        converted = {
+            name: (before, live[name].dtype)
+            for name, before in self._dtypes.items()
+            if name in live and live[name].dtype != before
+        }
+        if converted:
+            name, (before, after) = next(iter(converted.items()))
+            raise PruningError(
+                f"train() converted {len(converted)} tensors ({name!r} and others) from {before} to {after}, so that a "
+                "rewind could not restore them bit for bit. Convert the model before the search, as in "
+                "imp(model.bfloat16(), ...), or compute in the other type by torch.autocast."
+            )
+
+    def _refuse_other_masks(self) -> None:
+        live = masks_of(self._model)
+        changed = [
+            tensor.name
+            for tensor in self._tensors
+            for layer, _, attribute in tensor.places
+            if not _same_mask(live.get(join(layer, attribute)), self._masks[tensor.name])
+        ]
+        if changed:
+            raise PruningError(
+                f"train() changed the masks of {', '.join(dict.fromkeys(changed))}. It may not load weights with other "
+                "masks (those of an earlier level), take pruning off (strip, prune.remove) or prune."
+            )
+
+    def _refuse_regrown(self) -> None:
+        regrown = []
+        for tensor in self._tensors:
+            kept, parameter = kept_mask(tensor.parameter), tensor.parameter
+            if kept is not None and kept.prunes:
+                overwritten = kept.overwritten and kept.version == parameter._version
+                if kept.pending:  # the last step of an optimiser that calls no hooks
+                    project([(parameter, kept)])
+                if overwritten or kept.regrown(parameter):
+                    regrown.append(tensor.name)
+        if regrown:
+            raise PruningError(
+                f"after train(), pruned weights are not zero in {', '.join(map(repr, regrown))}. They were written "
+                "after the last backward pass and not by a step of training: a checkpoint of an earlier level (a best "
+                "model so far that was kept over levels), or weights that another model or another copy was trained "
+                "to without masks. Keep such state per call of train(), and train the model that it is given. If they "
+                "are to be masked and no more, end train() with lthprune.pruning.refresh(model)."
+            )
+
+    def _refuse_spoiled(self) -> None:
+        spoiled = [
+            tensor.name
+            for tensor in self._tensors
+            if (kept := kept_mask(tensor.parameter)) is not None and kept.prunes and kept.spoiled(tensor.parameter)
+        ]
+        if spoiled:
+            raise PruningError(
+                f"after train(), the pruned weights of {', '.join(map(repr, spoiled))} are NaN or infinite, and all "
+                "others are finite: the gradient of the loss does not exist where a weight is zero, as with "
+                "weight.abs().sqrt() or a norm of single weights. Add a small constant, (weight.abs() + 1e-8).sqrt()."
+            )
+
+    def _name_unmoved(self, start: State, moved: frozenset[str], *, graded: bool) -> None:
+        unmoved = [
+            tensor.name
+            for tensor in self._tensors
+            if tensor.name in moved
+            and tensor.parameter.requires_grad
+            and bool(self._masks[tensor.name].any())
+            and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
+        ]
+        cut_off = [name for name in unmoved if name not in self._received]
+        if cut_off and (self._received or graded):
+            raise PruningError(
+                f"{', '.join(cut_off)}: moved in the dense training, and now no gradient has come and no weight has "
+                "changed. Something in train() works with other tensors than the model's parameters: a copy of the "
+                "model or of its weights, made at an earlier level, or weights read outside of the graph. In torch's "
+                'form (form="torch"), layer.weight itself is such a copy.'
+            )
+        if unmoved:
+            named = ", ".join(unmoved[:5]) + (f" and {len(unmoved) - 5} others" if len(unmoved) > 5 else "")
+            warnings.warn(
+                f"{named}: moved in the dense training, and now no weight has changed. Either the remaining weights "
+                "are cut off from the outputs, so that their gradients are zero, or the optimizer does not hold them.",
+                UnmovedWarning,
+                stacklevel=2,
+            )
+
+
+class _Noting:
+    """A tensor hook that notes that a gradient has come."""
+
+    __torch_unserializable__ = True  # sharing a model with other processes needs no word about it
+
+    def __init__(self, received: set[str], name: str) -> None:
+        self._received, self._name = received, name
+
+    def __call__(self, gradient: Tensor) -> None:
+        self._received.add(self._name)
+
+
+def moved_between(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> frozenset[str]:
+    """Return the names of the tensors that differ in some bit."""
+    return frozenset(name for name, tensor in after.items() if name in before and not _same(before[name], tensor))
+
+
+def _parameter_names(state: State) -> set[str]:
+    return {name for name, tensor in state.items() if isinstance(tensor, nn.Parameter)}
+
+
+def _same_mask(live: Tensor | None, mask: Tensor) -> bool:
+    return bool(mask.all()) if live is None else _same(live, mask)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.to(other.device), other)
+
+
+def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
+    mask = mask.to(parameter.device)
+    return torch.equal(parameter.detach() * mask, start.to(parameter.device) * mask)

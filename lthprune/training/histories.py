@@ -1,0 +1,100 @@
+"""Histories: what was measured over the trials, levels and evaluations of a run, as plain arrays."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lthprune.errors import StorageError
+from lthprune.files import write_atomically
+from lthprune.search import Ticket
+from lthprune.training.record import HISTORIES, TASK_HISTORIES
+from lthprune.training.stopping import early_stopping_index
+
+
+@dataclass(frozen=True)
+class Histories:
+    """What was measured over a run.
+
+    Attributes:
+        curves: ``train_loss``, ``val_loss``, ``val_acc``, ``test_acc``, each of shape (trials, levels + 1,
+            evaluations); NaN where nothing was measured (after a stop, before a late rewind point, not run yet).
+            Where there are several tasks, also ``task_val_acc`` and ``task_test_acc``, of shape (trials, levels + 1,
+            evaluations, tasks).
+        density: (levels + 1,), in [0, 1]; NaN for levels that are not finished.
+        steps: (evaluations,), the optimiser steps after which was measured.
+    """
+
+    curves: dict[str, np.ndarray]
+    density: np.ndarray
+    steps: np.ndarray
+
+    @classmethod
+    def empty(cls, trials: int, levels: int, steps: Sequence[int], tasks: int = 1) -> "Histories":
+        """Return histories in which nothing is measured yet.
+
+        Examples:
+            >>> Histories.empty(5, 12, [100, 200]).curves["val_acc"].shape
+            (5, 13, 2)
+        """
+        shape = (trials, levels + 1, len(steps))
+        curves = {name: np.full(shape, np.nan) for name in HISTORIES}
+        if tasks > 1:
+            curves |= {name: np.full((*shape, tasks), np.nan) for name in TASK_HISTORIES}
+        return cls(curves, np.full(levels + 1, np.nan), np.array(steps))
+
+    def record(self, tickets: Sequence[Ticket]) -> None:
+        """Enter a finished level: the ticket of every trial, with its ``history`` among the metrics."""
+        for trial, ticket in enumerate(tickets):
+            self.density[ticket.level] = ticket.density
+            for name, curve in self.curves.items():
+                curve[trial, ticket.level] = ticket.metrics["history"][name]
+
+    def up_to(self, finished: int) -> "Histories":
+        """Return the histories of the first ``finished`` levels; the rest is NaN."""
+        kept = Histories({name: curve.copy() for name, curve in self.curves.items()}, self.density.copy(), self.steps)
+        for curve in kept.curves.values():
+            curve[:, finished:] = np.nan
+        kept.density[finished:] = np.nan
+        return kept
+
+    def early_stop_steps(self) -> np.ndarray:
+        """Return the steps of minimum validation loss, of shape (trials, levels + 1); NaN for unfinished levels."""
+        steps: np.ndarray = self.steps[self._early_stop_places()].astype(float)
+        steps[:, np.isnan(self.density)] = np.nan
+        return steps
+
+    def at_early_stop(self, name: str) -> np.ndarray:
+        """Return a curve's values at the early-stopping steps, of shape (trials, levels + 1), or (..., tasks)."""
+        curve, places = self.curves[name], self._early_stop_places()
+        values: np.ndarray = np.take_along_axis(curve, places.reshape(*places.shape, *[1] * (curve.ndim - 2)), axis=2)
+        return values.squeeze(axis=2)
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to an ``.npz`` file, atomically."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **self.curves, density=self.density, steps=self.steps)  # type: ignore[arg-type]
+        write_atomically(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Histories":
+        """Read what ``save`` wrote.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                names = [*HISTORIES, *(name for name in TASK_HISTORIES if name in file)]
+                return cls({name: file[name] for name in names}, file["density"], file["steps"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise StorageError(
+                f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it anew."
+            ) from error
+
+    def _early_stop_places(self) -> np.ndarray:
+        return np.array([[early_stopping_index(level) for level in trial] for trial in self.curves["val_loss"]])

@@ -1,0 +1,160 @@
+"""Exports: what is read back computes what the ticket does, and nothing is overwritten."""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lthprune import PruningError, StorageError
+from lthprune.experiments import export_ticket, load_export
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.run import Run
+from tests.nets import refused
+from tests.tiny import noise, tiny, write_npz
+
+
+@pytest.fixture(scope="module")
+def dense_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = ("model.dense=[8, 6]", "prune.rate=0.6", "prune.levels=3", "train.steps=20")
+    return run_recipe(tiny(*settings), "dense", out=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def convolutional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs")
+    recipe = tiny(
+        f'data.name="{write_npz(folder / "data.npz")}"',
+        "data.validation=20",
+        'model.kind="plan"',
+        'model.conv=["6B", "M", 5]',
+        "train.batch_size=20",
+        "prune.rate=0.6",
+    )
+    return run_recipe(recipe, "convolutional", out=folder)
+
+
+def inputs_of(run: Run) -> torch.Tensor:
+    shape = (1, 8, 8) if "dense" in run.name else (1, 4, 4)
+    return noise(shape, sizes=(20, 1, 1)).x_train
+
+
+@pytest.mark.parametrize("name", ["dense_run", "convolutional_run"])
+@pytest.mark.parametrize("weights", ["trained", "rewound"])
+@pytest.mark.parametrize("compact", [True, False])
+def test_an_export_computes_what_its_ticket_does(name, weights, compact, request, tmp_path):
+    run = request.getfixturevalue(name)
+    export = export_ticket(run, 2, trial=1, weights=weights, compact=compact, out=tmp_path / "out")
+    ticket = run.tickets.level(2)[1]
+    inputs = inputs_of(run)
+    expected = ticket.apply(run.model(), weights).eval()(inputs)
+    torch.testing.assert_close(load_export(tmp_path / "out")(inputs), expected)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(export.files)
+    assert (export.compacted is not None) == compact
+
+
+def test_what_is_pruned_is_zero_in_the_plain_weights(dense_run, tmp_path):
+    export_ticket(dense_run, 2, out=tmp_path)
+    (ticket, _) = dense_run.tickets.level(2)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert {name: int(weights[name].count_nonzero()) for name in ticket.masks} == {
+        name: int(mask.sum()) for name, mask in ticket.masks.items()
+    }
+
+
+def test_the_last_level_is_exported_into_the_run_where_nothing_is_said(dense_run):
+    folder = Path(shutil.copytree(dense_run.folder, dense_run.folder.parent / "copy"))
+    export = export_ticket(Run(folder), compact=True)
+    assert (export.level, export.folder) == (3, folder / "exports" / "level-03-trial-0")
+    assert Run(folder).tickets.finished == 4
+
+
+def test_the_description_says_what_was_done_and_where_it_comes_from(dense_run, tmp_path):
+    export = export_ticket(dense_run, 3, compact=True, drop_inputs=True, out=tmp_path)
+    described = json.loads((tmp_path / "architecture.json").read_bytes())
+    assert [layer["kind"] for layer in described["layers"]] == ["flatten", "dense", "tanh", "dense", "tanh", "dense"]
+    assert (described["input"], described["outputs"]) == ([1, 8, 8], 10)
+    assert (described["ticket"]["level"], described["ticket"]["recipe"]) == (3, "dense")
+    (kept,) = export.compacted.kept_inputs
+    assert described["kept_inputs"] == kept.tolist()
+    assert described["compaction"]["inputs"] == [64, len(kept)]
+    assert len(kept) < 64
+    inputs = inputs_of(dense_run)
+    expected = dense_run.tickets.level(3)[0].apply(dense_run.model(), "trained").eval()(inputs)
+    torch.testing.assert_close(load_export(tmp_path)(inputs.flatten(1)[:, described["kept_inputs"]]), expected)
+
+
+@pytest.mark.parametrize("name", ["dense_run", "convolutional_run"])
+def test_onnx_runtime_computes_the_same_for_batches_of_any_size(name, request, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = request.getfixturevalue(name)
+    export_ticket(run, compact=True, onnx=True, out=tmp_path)
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"))
+    model = load_export(tmp_path)
+    for samples in (1, 20):
+        inputs = inputs_of(run)[:samples]
+        (computed,) = session.run(None, {"input": inputs.numpy()})
+        torch.testing.assert_close(torch.from_numpy(computed), model(inputs).detach())
+
+
+def test_missing_packages_for_onnx_are_named_before_anything_is_written(dense_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lthprune.experiments.export.find_spec", lambda name: None if name == "onnx" else find_spec(name)
+    )
+    with refused(r"need onnx.*which.*pip install 'lthprune\[onnx\]'", error=PruningError):
+        export_ticket(dense_run, onnx=True, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"level": 9}, "has 4 finished levels; there is no level 9"),
+        ({"trial": 2}, "has no trial 2; its trials are 0 to 1"),
+        ({"weights": "best"}, "unknown weights 'best'"),
+        ({"drop_inputs": True}, "ask for compact"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_nothing_written(dense_run, words, message, tmp_path):
+    with refused(message):
+        export_ticket(dense_run, **words, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "architecture.json", "model.onnx"])
+def test_nothing_that_is_there_is_overwritten(dense_run, file, tmp_path):
+    (tmp_path / file).write_text("mine")
+    with refused("is there already", error=StorageError):
+        export_ticket(dense_run, out=tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(dense_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with refused("cannot write", error=StorageError):
+        export_ticket(dense_run, out=tmp_path / "file" / "folder")
+
+
+def test_what_is_no_export_or_a_damaged_one_is_refused(dense_run, tmp_path):
+    with refused("cannot read .*architecture.json", error=StorageError):
+        load_export(tmp_path)
+    export_ticket(dense_run, out=tmp_path)
+    path = tmp_path / "architecture.json"
+    good = json.loads(path.read_bytes())
+    for bad, message in (
+        (good | {"format": 9}, "format 9"),
+        (good | {"layers": good["layers"][:-1]}, "not the description of .*Unexpected key"),
+        ({}, "is damaged"),
+        ([], "is damaged"),
+    ):
+        path.write_text(json.dumps(bad))
+        with refused(message, error=StorageError):
+            load_export(tmp_path)
+    path.write_text(json.dumps(good))
+    (tmp_path / "model.safetensors").write_bytes(b"noise")
+    with refused("damaged or not a safetensors file", error=StorageError):
+        load_export(tmp_path)

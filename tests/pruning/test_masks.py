@@ -1,0 +1,133 @@
+"""Exact selection, and what is told of masks."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lthprune.errors import PruningError
+from lthprune.pruning.masks import count, keep_highest, keep_highest_by_sorting, overlap, pack, unpack
+from lthprune.search.tickets import Ticket
+from tests import strategies
+from tests.nets import all_bits
+
+
+def total(masks):
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def widened(scores, masks):
+    """All scores inside the masks, in one vector of the precision they have in common."""
+    return torch.cat([scores[name][mask].double() for name, mask in masks.items()])
+
+
+@settings(max_examples=300)
+@given(strategies.competitions())
+def test_the_fast_selection_keeps_what_its_readable_twin_keeps(competition):
+    assert all_bits(keep_highest(*competition)) == all_bits(keep_highest_by_sorting(*competition))
+
+
+@settings(max_examples=100)
+@given(strategies.competitions())
+def test_exactly_so_many_are_kept_of_those_that_were_held_and_none_beats_them(competition):
+    scores, held, left = competition
+    kept = keep_highest(scores, held, left)
+    assert total(kept) == left
+    assert not any((kept[name] & ~held[name]).any() for name in held)
+    dropped = {name: held[name] & ~kept[name] for name in held}
+    if left and total(dropped):
+        assert widened(scores, kept).min() >= widened(scores, dropped).max()
+
+
+@settings(max_examples=100)
+@given(strategies.competitions(), st.integers(0, 4))
+def test_a_minimum_is_kept_in_every_tensor_and_the_total_stays_exact(competition, minimum):
+    scores, held, left = competition
+    floor = {name: min(minimum, int(mask.sum())) for name, mask in held.items()}
+    if sum(floor.values()) > left:
+        with pytest.raises(PruningError, match="at least"):
+            keep_highest(scores, held, left, minimum=minimum)
+        return
+    kept = keep_highest(scores, held, left, minimum=minimum)
+    assert total(kept) == left
+    for name, mask in kept.items():
+        assert int(mask.sum()) >= floor[name]
+        assert not (mask & ~held[name]).any()
+        assert mask.equal(keep_highest({name: scores[name]}, {name: held[name]}, int(mask.sum()))[name])
+
+
+def test_of_equal_scores_the_first_stay_in_the_order_of_tensors_and_rows():
+    scores = {"b": torch.ones(2, 2), "a": torch.ones(3)}
+    held = {"b": torch.tensor([[True, False], [True, True]]), "a": torch.ones(3, dtype=torch.bool)}
+    kept = keep_highest(scores, held, 4)
+    assert kept["b"].tolist() == [[True, False], [True, True]]
+    assert kept["a"].tolist() == [True, False, False]
+
+
+def test_ties_are_broken_by_place_and_not_by_memory_layout():
+    scores = {"conv": torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last)}
+    kept = keep_highest(scores, {"conv": torch.ones_like(scores["conv"], dtype=torch.bool)}, 5)["conv"]
+    assert kept.flatten().nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_whole_numbers_can_be_scores():
+    scores = {"w": torch.tensor([3, 1, 2, 1])}
+    assert keep_highest(scores, {"w": torch.ones(4, dtype=torch.bool)}, 3)["w"].tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("scores", "left", "complaint"),
+    [
+        (torch.tensor([0.0, torch.nan, 1.0]), 1, "'w' contain NaN"),
+        (torch.zeros(3, 1), 1, r"shape \(3, 1\), the tensor \(3,\)"),
+        (torch.zeros(3), 4, "cannot keep 4 weights of the 3"),
+        (torch.zeros(3), -1, "cannot keep -1"),
+    ],
+)
+@pytest.mark.parametrize("select", [keep_highest, keep_highest_by_sorting])
+def test_scores_that_cannot_be_ranked_are_refused(select, scores, left, complaint):
+    with pytest.raises(PruningError, match=complaint):
+        select({"w": scores}, {"w": torch.ones(3, dtype=torch.bool)}, left)
+
+
+@given(strategies.competitions())
+def test_counts_and_densities_are_what_the_masks_hold(competition):
+    for name, (left, size) in count(competition[1]).items():
+        entries = competition[1][name].flatten().tolist()
+        assert (left, size) == (entries.count(True), len(entries))
+        assert count(competition[1])[name].density == left / size
+
+
+@given(strategies.competitions(), strategies.seeds)
+def test_overlap_is_both_over_either(competition, seed):
+    first = competition[1]
+    generator = torch.Generator().manual_seed(seed)
+    second = {name: torch.rand(mask.shape, generator=generator) < 0.5 for name, mask in first.items()}
+    one, two = (
+        {(n, i) for n, m in masks.items() for i in m.flatten().nonzero()[:, 0].tolist()} for masks in (first, second)
+    )
+    assert overlap(first, second) == overlap(second, first) == (len(one & two) / len(one | two) if one | two else 1)
+    assert overlap(first, first) == 1
+
+
+def test_overlap_is_of_masks_of_one_architecture_and_says_where_a_ticket_has_them():
+    masks = {"weight": torch.tensor([True, False])}
+    ticket = Ticket(0, masks, {}, {})
+    with pytest.raises(PruningError, match=r"this is a Ticket. Hand in .*overlap\(one\.masks, other\.masks\)"):
+        overlap(ticket, ticket)
+    for other in ({"w": masks["weight"]}, {"weight": torch.tensor([True])}, {}):
+        with pytest.raises(PruningError, match="differ in names or shapes"):
+            overlap(masks, other)
+
+
+@given(st.lists(st.integers(0, 7), max_size=4).map(tuple).flatmap(strategies.masks))
+def test_packing_takes_an_eighth_of_a_byte_per_weight_and_loses_nothing(mask):
+    packed = pack(mask)
+    assert packed.dtype == torch.uint8
+    assert packed.numel() == -(-mask.numel() // 8)
+    assert unpack(packed, tuple(mask.shape)).equal(mask)
+
+
+def test_packing_reads_a_mask_row_by_row_whatever_its_memory_layout():
+    mask = torch.tensor([[True, False, False], [True, True, False]])
+    assert pack(mask.t().contiguous().t()).tolist() == pack(mask).tolist() == [0b10011000]

@@ -1,0 +1,76 @@
+"""Criteria: tensors in, scores out."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthprune.errors import PruningError
+from lthprune.pruning.scores import SCORES, Candidate, one_footing, score_named
+from tests import strategies
+
+FORMULAS = {
+    "magnitude": lambda final, initial: abs(final),
+    "large_final": lambda final, initial: abs(final),
+    "magnitude_increase": lambda final, initial: abs(final) - abs(initial),
+    "movement": lambda final, initial: abs(final - initial),
+}
+weights = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12)
+
+
+def test_every_score_has_its_formula_here():
+    assert SCORES.keys() - {"random"} == FORMULAS.keys()
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@given(pairs=st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=1, max_size=12))
+def test_a_score_is_its_formula_for_every_weight(name, pairs):
+    final, initial = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+    scores = score_named(name)(Candidate("w", final, initial))
+    assert scores.tolist() == [FORMULAS[name](*pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("name", ["movement", "magnitude_increase"])
+def test_a_score_that_compares_says_who_keeps_the_initial_weights(name):
+    with pytest.raises(PruningError, match=r"'fc\.weight'.*initial="):
+        SCORES[name](Candidate("fc.weight", torch.ones(2)))
+
+
+@given(strategies.seeds, strategies.floats)
+def test_chance_comes_from_the_generator_it_is_given_and_from_no_other(seed, dtype):
+    before = torch.get_rng_state()
+    first, again, other = (
+        SCORES["random"](Candidate("w", torch.zeros(9, 7, dtype=dtype), generator=torch.Generator().manual_seed(each)))
+        for each in (seed, seed, seed + 1)
+    )
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert 0 <= first.min() < 0.3 < 0.7 < first.max() < 1
+    assert torch.get_rng_state().equal(before)
+
+
+def test_a_score_is_found_by_name_and_a_function_is_a_score():
+    mine = lambda candidate: candidate.final  # noqa: E731
+    assert score_named(mine) is mine
+    assert score_named("large_final") is score_named("magnitude")
+
+
+def test_an_unknown_score_is_refused_with_the_nearest_known_one():
+    with pytest.raises(PruningError, match="unknown score 'magnitud'; did you mean 'magnitude'"):
+        score_named("magnitud")
+
+
+@given(weights, weights, strategies.seeds)
+def test_on_one_footing_biases_are_as_large_as_weights_on_average_and_in_the_same_order(weight, bias, seed):
+    weight, bias = torch.tensor(weight).abs(), torch.tensor(bias).abs()
+    generator = torch.Generator().manual_seed(seed)
+    held_weight, held_bias = (torch.rand(len(each), generator=generator) < 0.7 for each in (weight, bias))
+    scaled = one_footing(weight, held_weight, bias, held_bias)
+    if not held_weight.any() or not held_bias.any():
+        assert scaled.equal(bias)
+        return
+    if bias[held_bias].mean() and weight[held_weight].mean() > 1e-3 and bias[held_bias].mean() > 1e-3:
+        assert torch.isclose(scaled[held_bias].mean(), weight[held_weight].mean(), rtol=1e-4)
+        assert (scaled[bias.sort().indices].diff() >= 0).all()
+    elif not bias[held_bias].mean():
+        assert scaled.eq(weight[held_weight].mean()).all()

@@ -1,0 +1,281 @@
+"""Searches on disk: broken off and gone on with, damaged, mistaken for others."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lthprune.errors import LthpruneError, StorageError
+from lthprune.pruning.selection import Selection
+from lthprune.pruning.state import snapshot
+from lthprune.search.drivers import imp, osp
+from lthprune.search.rewinding import Rewinder
+from lthprune.search.store import TicketStore
+from tests import strategies
+from tests.nets import OPTIMIZERS, Architecture, all_bits, net, refused, train
+
+pytestmark = pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+DRIVERS = {"imp": imp, "osp": osp}
+LEVELS = 3
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+def search(driver, architecture, seed, rewind, *, trials=None, store=None, dies_at=None, **words):
+    """Run a search in a process of its own, as it were; return its tickets, and its models as they end."""
+    rewinder = Rewinder(at=rewind) if isinstance(rewind, int) else None
+    models = [architecture.build(seed + trial) for trial in range(trials or 1)]
+    sessions = []
+
+    def training(model):
+        trained = [train(each, rewinder=rewinder) for each in (model if trials else [model])]
+        sessions.append(trained)
+        if len(sessions) - 1 == dies_at:
+            raise KilledError
+        return trained if trials else trained[0]
+
+    subject = models if trials else models[0]
+    words = {"levels": LEVELS, "rate": 0.4} | words
+    tickets = DRIVERS[driver](subject, training, rewind=rewinder or rewind, store=store, **words)
+    return (tickets if trials else [tickets]), models, len(sessions)
+
+
+def result(tickets, models):
+    found = [
+        [(all_bits(t.masks), all_bits(t.weights), all_bits(t.trained), list(t.metrics["history"])) for t in trial]
+        for trial in tickets
+    ]
+    return found, [all_bits(snapshot(model)) for model in models]
+
+
+@pytest.mark.parametrize("trials", [None, 2])
+@pytest.mark.parametrize("rewind", ["init", 2, "lr", "none"])
+@pytest.mark.parametrize("driver", DRIVERS)
+@given(
+    architecture=strategies.architectures(),
+    level=st.integers(0, LEVELS + 1),
+    words=st.fixed_dictionaries(
+        {
+            "scope": strategies.scopes,
+            "bias": strategies.biases,
+            "score": st.sampled_from(["magnitude", "movement", "random"]),
+        }
+    ),
+)
+@settings(max_examples=10)
+def test_a_search_broken_off_at_any_level_and_resumed_ends_with_the_same_bits(
+    tmp_path_factory, driver, rewind, trials, architecture, level, words
+):
+    store = tmp_path_factory.mktemp("runs") / "store"
+    whole = search(driver, architecture, 0, rewind, trials=trials, **words)
+    if level <= LEVELS:
+        with pytest.raises(KilledError):
+            search(driver, architecture, 0, rewind, trials=trials, store=store, dies_at=level, **words)
+    else:
+        search(driver, architecture, 0, rewind, trials=trials, store=store, **words)
+    # whoever resumes holds a model with other weights: what counts is on disk
+    *resumed, sessions = search(driver, architecture, 50, rewind, trials=trials, store=store, **words)
+    assert result(*resumed) == result(*whole[:2])
+    assert sessions == LEVELS + 1 - level
+
+
+@pytest.mark.parametrize("level", range(LEVELS + 1))
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_files_that_the_manifest_does_not_name_are_not_there(tmp_path, driver, level):
+    manifests = []
+    keep = lambda ticket: manifests.append((tmp_path / "manifest.json").read_bytes())  # noqa: E731
+    whole = search(driver, Architecture("mixed"), 0, "init", store=tmp_path, on_level=keep)
+    (tmp_path / "manifest.json").write_bytes(manifests[level])  # killed before the next manifest was in place
+    for later in range(level + 1, LEVELS + 1):
+        (tmp_path / f"trial-0/level-{later:02d}.safetensors").write_bytes(b"half a tick")
+    *resumed, sessions = search(driver, Architecture("mixed"), 0, "init", store=tmp_path)
+    assert result(*resumed) == result(*whole[:2])
+    assert sessions == LEVELS - level
+
+
+def stored(folder, trials=2):
+    tickets, *_ = search("imp", Architecture("normalised"), 0, "init", trials=trials, store=folder)
+    return tickets
+
+
+def as_it_is(candidate):
+    return candidate.final
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_store_holds_what_was_found_under_plain_names_and_no_temporary_files(tmp_path):
+    found = stored(tmp_path)
+    levels = [f"trial-{trial}/level-{level:02d}.safetensors" for level in range(LEVELS + 1) for trial in range(2)]
+    initial = [f"trial-{trial}/initial.safetensors" for trial in range(2)]
+    assert files(tmp_path).keys() == {*levels, *initial, "manifest.json"}
+    store = TicketStore(tmp_path)
+    assert (store.exists, store.finished) == (True, LEVELS + 1)
+    for level in range(LEVELS + 1):
+        for ticket, trial in zip(store.level(level), found, strict=True):
+            assert all_bits(ticket.masks) == all_bits(trial[level].masks)
+            assert ticket.counts == trial[level].counts
+            assert ticket.provenance == trial[level].provenance
+            assert ticket.metrics["history"].tolist() == trial[level].metrics["history"].tolist()
+    assert [all_bits(state) for state in store.load().initial] == [
+        all_bits(snapshot(net("normalised", trial))) for trial in range(2)
+    ]
+
+
+def test_the_same_search_gives_the_same_files(tmp_path):
+    stored(tmp_path / "one")
+    stored(tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+@pytest.mark.parametrize("spoil", ["flip", "cut", "delete"])
+@pytest.mark.parametrize(
+    "file", ["trial-1/initial", "trial-0/level-00", "trial-1/level-02", f"trial-0/level-{LEVELS:02d}"]
+)
+def test_a_file_that_is_not_what_was_written_is_refused_and_the_model_stays_whole(tmp_path, file, spoil):
+    stored(tmp_path)
+    path = tmp_path / f"{file}.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.unlink() if spoil == "delete" else path.write_bytes(data if spoil == "flip" else data[:-1])
+    models = [net("normalised", seed) for seed in range(2)]
+    with refused(f"{path} is (damaged|missing)", *models, error=StorageError):
+        imp(models, lambda models: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"format": 9, "finished": []}',
+        b'{"format": 1, "finished": []}',
+        b'{"format": 1, "search": {}, "initial": {}, "finished": 3}',
+    ],
+)
+def test_a_damaged_manifest_is_refused_and_kept_as_it_is(tmp_path, data):
+    stored(tmp_path, trials=None)
+    (tmp_path / "manifest.json").write_bytes(data)
+    before, model = files(tmp_path), net("normalised")
+    with refused(r"manifest\.json", model, error=StorageError):
+        imp(model, lambda model: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rate": 0.5},
+        {"levels": LEVELS + 1},
+        {"scope": "layerwise"},
+        {"score": "movement"},
+        {"score": as_it_is},
+        {"bias": "together"},
+        {"min_survivors": 1},
+        {"seed": 1},
+        {"rewind": "lr"},
+        {"rewind": Rewinder(1)},
+        {"selection": Selection(kinds=("dense", "output"))},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_the_store_of_another_search_is_refused_and_the_error_says_what_differs(tmp_path, other):
+    imp(net("normalised"), train, levels=LEVELS, rate=0.4, store=tmp_path)
+    before, model = files(tmp_path), net("normalised")
+    (word,) = (word if word != "rate" else "schedule" for word in other)
+    with refused(f"holds another search: {word} was .* and is now", model, error=StorageError):
+        imp(model, lambda model: pytest.fail("trained"), **({"levels": LEVELS, "rate": 0.4, "store": tmp_path} | other))
+    assert files(tmp_path) == before
+
+
+def test_rewinding_weights_is_another_search_than_leaving_them(tmp_path):
+    imp(net("dense"), train, levels=1, store=tmp_path, rewind=Rewinder(0))
+    with refused("rewind was .* and is now", model := net("dense"), error=StorageError):
+        imp(model, lambda model: pytest.fail("trained"), levels=1, store=tmp_path, rewind=Rewinder(0, weights=False))
+
+
+def test_one_shot_does_not_go_on_with_an_iterative_search(tmp_path):
+    imp(net("dense"), train, levels=1, store=tmp_path)
+    with refused("driver was 'imp' and is now 'osp'", model := net("dense"), error=StorageError):
+        osp(model, lambda model: pytest.fail("trained"), levels=1, store=tmp_path)
+
+
+@pytest.mark.parametrize("rewind", ["init", "none"])
+@pytest.mark.parametrize("finished", [1, LEVELS, LEVELS + 1])
+@pytest.mark.parametrize("forms", [["dense"] * 2, ["normalised"] * 3, ["normalised"]])
+def test_a_store_of_other_models_or_another_number_of_them_is_refused(tmp_path, forms, finished, rewind):
+    def until(tickets):
+        if tickets[0].level + 1 == finished:
+            raise KilledError
+
+    words = {"levels": LEVELS, "rate": 0.4, "rewind": rewind, "store": tmp_path}
+    with pytest.raises(KilledError):
+        imp(
+            [net("normalised", seed) for seed in range(2)],
+            lambda models: [train(each) for each in models],
+            on_level=until,
+            **words,
+        )
+    models = [net(form) for form in forms]
+    with refused("fit|models", *models, error=LthpruneError):
+        imp(models, lambda models: pytest.fail("trained"), **words)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_run_whose_optimiser_goes_back_to_a_later_step_is_not_resumed(tmp_path, weights):
+    def session(seed):
+        model = net("dense", seed)
+        stepper = OPTIMIZERS["adam"](model.parameters())
+        rewinder = Rewinder(2, weights=weights, optimizer=stepper)
+        return model, {"levels": 2, "store": tmp_path, "rewind": rewinder}
+
+    def dies(ticket):
+        raise KilledError
+
+    model, words = session(0)
+    with pytest.raises(KilledError):
+        imp(model, lambda model: train(model, rewinder=words["rewind"]), on_level=dies, **words)
+    model, words = session(1)
+    with refused("cannot be resumed", model):
+        imp(model, lambda model: pytest.fail("trained"), **words)
+
+
+def test_a_store_is_begun_once_and_read_up_to_where_it_is_finished(tmp_path):
+    store = TicketStore(tmp_path / "store")
+    assert (store.exists, store.finished) == (False, 0)
+    with pytest.raises(StorageError, match="holds no run"):
+        store.manifest()
+    store.begin({"driver": "imp"}, [snapshot(net("dense"))], [{}])
+    assert (store.exists, store.finished, store.load().last) == (True, 0, ())
+    with pytest.raises(StorageError, match="already holds a run"):
+        store.begin({"driver": "imp"}, [], [])
+    with pytest.raises(StorageError, match=f"{tmp_path} holds no run.*inside it: {tmp_path}/store"):
+        TicketStore(tmp_path).manifest()
+    with pytest.raises(StorageError, match="0 finished levels; there is no level 0"):
+        store.level(0)
+    assert json.loads((tmp_path / "store" / "manifest.json").read_text())["search"] == {"driver": "imp"}
+
+
+def test_one_trials_ticket_is_read_without_those_of_the_others(tmp_path):
+    models = [net("dense", seed) for seed in (0, 1)]
+    trials = imp(models, lambda models: None, levels=1, store=tmp_path)
+    store = TicketStore(tmp_path)
+    (tmp_path / "trial-0" / "level-01.safetensors").unlink()
+    ticket = store.ticket(1, trial=1)
+    assert (ticket.level, ticket.provenance["trial"]) == (1, 1)
+    assert all_bits(ticket.trained) == all_bits(trials[1][1].trained)
+    with pytest.raises(StorageError, match="missing, though the manifest names it"):
+        store.ticket(1)
+    for trial in (2, -1):
+        with pytest.raises(StorageError, match=f"has trials 0 to 1; there is no trial {trial}"):
+            store.ticket(0, trial)
+    with pytest.raises(StorageError, match="there is no level 2"):
+        store.ticket(2)
