@@ -41,8 +41,9 @@ ROOMS = """
     search.settings
     search.spec
     search.verification
+    search.trainings
     search.descent
-    search.findings
+    search.findings search.levels
     search.drivers
     search
     data.dataset

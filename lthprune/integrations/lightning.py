@@ -1,6 +1,6 @@
 """Lottery tickets with Lightning: a callback under which every ``trainer.fit`` trains one level."""
 
-from typing import Any, Unpack
+from typing import Any
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 
 from lthprune.errors import PruningError
 from lthprune.integrations.repeated import RepeatedTraining
-from lthprune.search import Rewinder, SearchOptions
+from lthprune.search import Rewinder
 
 __all__ = ["IterativePruning", "OneShotPruning"]
 
@@ -51,9 +51,7 @@ class IterativePruning(RepeatedTraining, Callback):
 
     training = "fit"
 
-    def __init__(self, **options: Unpack[SearchOptions]) -> None:
-        super().__init__(**options)
-        self._start_step = self._last_step = 0
+    _start_step = _last_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a fit that cannot train the next level, and rewind before ``configure_optimizers`` is called."""

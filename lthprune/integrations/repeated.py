@@ -1,14 +1,24 @@
 """A search whose trainings a framework runs, one for each level: what the callbacks of all frameworks share."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any, ClassVar, Unpack
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning import warn_of_gaps
-from lthprune.search import Descent, FoundTickets, Rewinder, SearchOptions, Tickets, check_words, search_from
+from lthprune.pruning import (
+    BiasPruning,
+    Pruning,
+    Rate,
+    Schedule,
+    Scope,
+    Score,
+    Selection,
+    warn_of_gaps,
+)
+from lthprune.search import Descent, FoundTickets, Rewind, Rewinder, Search, Tickets, schedule_from
 
 
 class RepeatedTraining:
@@ -22,14 +32,36 @@ class RepeatedTraining:
     driver: ClassVar[str] = "imp"
     training: ClassVar[str] = "training"
 
-    def __init__(self, **options: Unpack[SearchOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        levels: int,
+        rate: Rate | None = None,
+        target: float | int | None = None,
+        schedule: Schedule | Sequence[float | int] | None = None,
+        scope: Scope = "global",
+        score: Score | str = "magnitude",
+        bias: BiasPruning = False,
+        selection: Selection | None = None,
+        min_survivors: int = 0,
+        rewind: Rewind | Rewinder = "init",
+        seed: int = 0,
+        store: str | Path | None = None,
+        on_level: Callable[[Any], object] | None = None,
+    ) -> None:
         super().__init__()
-        name = type(self).__name__
-        check_words(name, options, SearchOptions, example=f"{name}(levels=12, rate=0.2)")
-        self._search = search_from(options, form="plain", final_form="plain")
-        self._found = FoundTickets(self.driver, self._search, options.get("store"), options.get("on_level"))
-        self._stores = options.get("store") is not None
-        self._warns = options.get("selection") is None
+        self._search = Search(
+            levels=levels,
+            schedule=schedule_from(rate, target, schedule),
+            pruning=Pruning(scope, score, bias, selection or Selection(), min_survivors),
+            rewind=rewind,
+            seed=seed,
+            form="plain",
+            final_form="plain",
+        )
+        self._found = FoundTickets(self.driver, self._search, store, on_level)
+        self._stores = store is not None
+        self._warns = selection is None
         self._descent: Descent | None = None
         self._parameters: dict[str, nn.Parameter] = {}
         self._starts: list[tuple[Any, dict[str, Any]]] = []

@@ -4,8 +4,7 @@ Both are one descent. They differ in the ticket that the next masks are chosen f
 always the dense network, which it prunes to the very counts that IMP reaches.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -30,62 +29,22 @@ from lthprune.pruning import (
 )
 from lthprune.search.metrics import Metrics, check_metrics
 from lthprune.search.rewinding import Rewinder, rewinder_for
-from lthprune.search.settings import Search, Train, models_of, plan_search
+from lthprune.search.settings import Search, counts_per_level
 from lthprune.search.store import Stored
 from lthprune.search.tickets import Ticket
+from lthprune.search.trainings import Level
 from lthprune.search.verification import TrainingCheck, moved_between
 from lthprune.seeds import Seeds
 
 
-@overload
-def imp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def imp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def imp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by iterative magnitude pruning and yield each level's ticket as it is found.
+def source_level(driver: str, level: int) -> int:
+    """Return the level whose ticket the masks of a level are chosen from: the one before (IMP) or the dense one (OSP).
 
-    Args:
-        model: the dense model, or a list of models of one architecture (a population).
-        train: trains the model, or the list, in place; may return metrics, for a list one dict for each.
-        search: levels, schedule, pruning, rewinding.
-        stored: where to go on, of a search that was broken off.
-
-    Yields:
-        The ticket of level 0, 1, ...; for a population a tuple of tickets, one for each model.
+    Examples:
+        >>> source_level("imp", 3), source_level("osp", 3), source_level("imp", 0)
+        (2, 0, 0)
     """
-    return _levels("imp", model, train, search, stored)
-
-
-@overload
-def osp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def osp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def osp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
-    return _levels("osp", model, train, search, stored)
-
-
-def _levels(
-    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
-) -> Iterator[Any]:
-    descent = Descent(driver, models_of(model, train), search, stored)
-    for level in range(descent.level, search.levels + 1):
-        descent.prepare()
-        if isinstance(model, nn.Module):
-            (ticket,) = descent.finish([train(model)])
-            yield ticket
-        else:
-            yield descent.finish(train(descent.models))
-        if level == search.levels:
-            descent.end()
+    return 0 if driver == "osp" else max(0, level - 1)
 
 
 class Descent:
@@ -127,7 +86,7 @@ class Descent:
             _take_up(self.models, stored, self._rewinder)
             self._dense, self._last = stored.dense, stored.last
             self.level = self._last[0].level + 1 if self._last else 0
-        self._plan = plan_search(self.models, search)
+        self._counts = counts_per_level(self.models, search)
         for model in self.models:
             convert(model, search.form)
         if self._rewinder is not None:
@@ -151,6 +110,14 @@ class Descent:
         """Whether all levels are trained."""
         return self.level > self._search.levels
 
+    @property
+    def current(self) -> Level:
+        """The level that ``prepare`` has prepared, for the training function."""
+        kept = [mask.count_nonzero() for mask in self._masks[0].values()]
+        total = sum(mask.numel() for mask in self._masks[0].values())
+        start = self._rewinder.start if self._rewinder is not None else 0
+        return Level(self.level, self._search.levels, int(sum(kept)) / total, start)
+
     def prepare(self) -> None:
         """Give the models the masks and the weights that the training of this level starts from.
 
@@ -164,17 +131,16 @@ class Descent:
         if self._checks and not self._dense:
             self._restart()
         self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
-        if self._dense and self._last:
-            sources = self._last if self._driver == "imp" else self._dense
+        rewinds = self._rewinder is not None and self._rewinder.weights
+        if self._dense:
+            sources = self._dense if source_level(self._driver, self.level) == 0 else self._last
             self._masks = [
                 self._chosen(trial, model, source)
                 for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
             ]
-            for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
-                registered = self._registered[trial] | source.trained.keys()
-                restore(
-                    model, source.trained, registered=registered
-                )  # the state that a resumed search starts from, too
+            if not rewinds:  # training continues from the source's weights, in a resumed search too
+                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
+                    restore(model, source.trained, registered=self._registered[trial] | source.trained.keys())
         if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
             for model, masks in zip(self.models, self._masks, strict=True):
                 write_masks(model, masks, self._search.form)
@@ -183,7 +149,6 @@ class Descent:
                 if self._rewinder is not None:
                     self._rewinder.rewind(model)
                 model.zero_grad(set_to_none=True)
-        rewinds = self._rewinder is not None and self._rewinder.weights
         self._starts = [] if rewinds else [snapshot(model) for model in self.models]
         self._checks = [
             TrainingCheck(model, self._search.pruning.tensors(model), masks)
@@ -222,7 +187,7 @@ class Descent:
         return choose_masks(
             self._search.pruning,
             self._search.pruning.pools(model),
-            self._plan[self.level],
+            self._counts[self.level],
             masks=source.masks,
             final=source.trained,
             initial=self._initial[trial],

@@ -1,17 +1,15 @@
 """What to search for: levels, schedule, pruning, rewinding; and whether it fits the models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from lthprune.arguments import check_module, check_word, described, whole_number
+from lthprune.arguments import check_word, whole_number
 from lthprune.errors import PruningError
 from lthprune.pruning import FORMS, Explicit, Form, Geometric, Pruning, Rate, Schedule, Target, live_state, name_of
 from lthprune.search.rewinding import Rewind, Rewinder, rewinder_for
-
-Train = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -53,22 +51,7 @@ class Search:
         }
 
 
-def models_of(model: object, train: object) -> list[nn.Module]:
-    """Return the models to search, one or a list of them, or refuse what is no model or no training function."""
-    models: list[Any] = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
-    if callable(model) and not isinstance(model, nn.Module) and isinstance(train, nn.Module | Sequence):
-        raise PruningError(
-            f"the model is {described(model)} and train {described(train)}: the two look swapped. The model comes "
-            "first, as in imp(model, train, levels=12)."
-        )
-    for each in models:
-        check_module(each)
-    if not callable(train):
-        raise PruningError(f"train is a function that trains the model; this is {described(train)}.")
-    return models
-
-
-def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
+def counts_per_level(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
     """Return the counts per level and pool, or refuse what cannot be searched; nothing is changed.
 
     Raises:

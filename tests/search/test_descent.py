@@ -12,7 +12,7 @@ from lthprune.pruning.forms import strip
 from lthprune.pruning.pruner import prune
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import masks_of
-from lthprune.search.descent import Descent, imp_levels
+from lthprune.search import Descent, imp_levels
 from lthprune.search.drivers import imp, osp
 from lthprune.search.rewinding import Rewinder
 from lthprune.search.settings import Search
@@ -171,11 +171,6 @@ def test_a_level_that_is_not_the_next_one_is_not_stored(tmp_path):
 def test_words_of_a_wrong_kind_are_refused_in_words(words, complaint):
     with pytest.raises(PruningError, match=complaint):
         imp(net("dense"), lambda model: None, **words)
-
-
-def test_a_misspelt_word_is_refused_with_the_nearest_one():
-    with pytest.raises(TypeError, match=r"imp\(\) has no argument 'levls'; did you mean 'levels'"):
-        imp(net("dense"), train, levls=3)
 
 
 @pytest.mark.parametrize("train", [None, 3])

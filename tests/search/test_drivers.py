@@ -15,7 +15,7 @@ from lthprune.pruning.pruner import Pruning, prune
 from lthprune.pruning.scores import magnitude
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, restore, snapshot
-from lthprune.search.descent import imp_levels, osp_levels
+from lthprune.search import imp_levels, osp_levels
 from lthprune.search.drivers import imp, osp
 from lthprune.search.rewinding import Rewinder
 from lthprune.search.settings import Search
@@ -299,12 +299,6 @@ def test_what_is_no_model_or_no_training_function_is_refused_by_what_it_is(tmp_p
         with refused(complaint, model, error=PruningError):
             driver(*arguments, **words)
     assert (tmp_path / "store").exists() == stored
-
-
-@either
-def test_a_search_without_a_number_of_levels_is_told_so_before_anything_is_trained(driver):
-    with refused(rf"levels= is missing.*{driver.__name__}\(model, train, levels=12\)", model := net("dense")):
-        driver(model, lambda model: pytest.fail("trained"), rate=0.2)
 
 
 twin = net("dense")
