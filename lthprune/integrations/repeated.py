@@ -1,4 +1,4 @@
-"""A search whose trainings a framework runs, one for each level: what the callbacks of all frameworks share."""
+"""The common part of all callbacks: a search in which a framework runs the training of each level."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from lthprune.search import Descent, FoundTickets, Rewind, Rewinder, Search, Tic
 
 
 class RepeatedTraining:
-    """A search of which each level is one training by a framework.
+    """A search in which each training of a framework trains one level.
 
     Attributes:
         driver: ``"imp"`` or ``"osp"``.
-        training: what the framework calls a training, for messages.
+        training: the framework's word for a training, for messages.
     """
 
     driver: ClassVar[str] = "imp"
@@ -83,17 +83,17 @@ class RepeatedTraining:
 
     @property
     def start(self) -> int:
-        """The step that the next training starts from: that of the ``Rewinder``, and 0 in the dense training."""
+        """The step that the next training starts from: 0 in the dense training, then that of the ``Rewinder``."""
         rewind = self._search.rewind
         return rewind.at if isinstance(rewind, Rewinder) and self.level > 0 else 0
 
     @property
     def tickets(self) -> Tickets:
-        """The tickets found so far, level by level; those that a store held already come first."""
+        """The tickets found so far, level by level; those of a store included."""
         return Tickets(ticket for (ticket,) in self._found)
 
     def _check(self, model: nn.Module) -> None:
-        """Refuse a training that is not the next one of this search; nothing is changed then."""
+        """Refuse a training that is not the next one of this search, before anything is changed."""
         if self.finished:
             raise PruningError(
                 f"this search is finished: all {self.levels + 1} levels are trained. Loop with `while not "
@@ -104,8 +104,8 @@ class RepeatedTraining:
             return
         if self._descent.models[0] is not model:
             raise PruningError(
-                f"the {self.training} of level {self.level} was given another model than the first one. A search "
-                "trains one model object over and over and rewinds it itself: pass the same object each time."
+                f"the {self.training} of level {self.level} has another model than the first one. A search "
+                "trains and rewinds one model object: pass the same object each time."
             )
         parameters = dict(model.named_parameters())
         replaced = [name for name, own in self._parameters.items() if parameters.get(name) is not own]
@@ -117,7 +117,7 @@ class RepeatedTraining:
             )
 
     def _prepare(self, model: nn.Module, *, writes: bool = True) -> None:
-        """Give the model the masks and weights of the next level; ``writes`` to the store in one process only."""
+        """Set the masks and weights of the next level; only one process ``writes`` to the store."""
         self._check(model)
         if self._descent is None:
             if self._warns:
@@ -128,9 +128,9 @@ class RepeatedTraining:
         self._descent.prepare()
 
     def _restart(self, optimizers: Sequence[Any], schedulers: Sequence[Any], scalers: Sequence[Any] = ()) -> None:
-        """Take optimisers, schedulers and gradient scalers that served an earlier training back to their first start.
+        """Reset optimisers, schedulers and gradient scalers of an earlier training to their first state.
 
-        The learning rate of an optimiser is that of its scheduler; a new scheduler has already set it.
+        An optimiser keeps its learning rate if its scheduler is new, because the scheduler has already set it.
         """
         known = {id(part): state for part, state in self._starts}
         for optimizer in optimizers:

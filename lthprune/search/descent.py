@@ -1,7 +1,7 @@
 """The search for tickets: iterative magnitude pruning (IMP) and one-shot pruning (OSP), level by level.
 
-Both are one descent. They differ in the ticket that the next masks are chosen from: IMP takes the one before, OSP
-always the dense network, which it prunes to the very counts that IMP reaches.
+IMP and OSP differ only in the ticket that the next masks are chosen from: IMP takes the previous level's, OSP always
+the dense one, which it prunes to the counts that IMP reaches.
 """
 
 from collections.abc import Sequence
@@ -48,16 +48,16 @@ def source_level(driver: str, level: int) -> int:
 
 
 class Descent:
-    """A search level by level, for whoever calls the training: ``prepare``, a training, ``finish``, and again.
+    """A search, level by level, for a caller that runs the trainings: ``prepare``, train, ``finish``, repeat.
 
     Args:
         driver: ``"imp"`` or ``"osp"``.
         models: one model, or a population.
         search: levels, schedule, pruning, rewinding.
-        stored: where to go on, of a search that was broken off.
+        stored: the state of an interrupted search, to continue it.
 
     Raises:
-        PruningError: the models or the search are refused; nothing is changed then.
+        PruningError: the models or the search are refused; nothing is changed.
 
     Attributes:
         level: the level that is trained next.
@@ -119,9 +119,9 @@ class Descent:
         return Level(self.level, self._search.levels, int(sum(kept)) / total, start)
 
     def prepare(self) -> None:
-        """Give the models the masks and the weights that the training of this level starts from.
+        """Set the masks and weights that the training of this level starts from.
 
-        A training that was broken off can be prepared again: it then starts from the same masks and weights.
+        An interrupted training can be prepared again; it then starts from the same masks and weights.
         """
         forget_interrupted()
         for module, training in self._modes:
@@ -159,10 +159,10 @@ class Descent:
         """Verify the training of this level and return its tickets, one for each model.
 
         Args:
-            metrics: a list of what each model's training is to be remembered by, a dict or None; or None.
+            metrics: a list with one dict of metrics, or None, for each model; or None.
 
         Raises:
-            PruningError: the metrics cannot be kept, or the training was not one of these models with these masks.
+            PruningError: the metrics cannot be stored, or the training changed something that it must not change.
         """
         checked = _metrics(metrics, len(self.models))
         tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
@@ -171,12 +171,12 @@ class Descent:
         return tickets
 
     def end(self) -> None:
-        """Leave the models in the form in which the search is to end."""
+        """Convert the models to the final form of the search."""
         for model in self.models:
             convert(model, self._search.final_form)
 
     def _restart(self) -> None:
-        """Go back to before the dense training, which was broken off."""
+        """Restore the state before the dense training, which was interrupted."""
         for model, state, registered in zip(self.models, self._initial, self._registered, strict=True):
             restore(model, state, registered=registered)
             model.zero_grad(set_to_none=True)
@@ -199,7 +199,7 @@ class Descent:
         return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
 
     def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
-        """Verify a model's training and return the ticket that came of it."""
+        """Verify a model's training and return its ticket."""
         model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
         moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
         self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
@@ -218,7 +218,7 @@ class Descent:
 
 
 def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
-    """Bring models to where the stored search began, pruned further since or not; refuse before any is changed."""
+    """Restore the state in which the stored search began; refuse models that do not fit before any is changed."""
     if len(stored.initial) != len(models):
         raise StorageError(f"the stored search has {len(stored.initial)} models; this one is given {len(models)}.")
     for model, state in zip(models, stored.initial, strict=True):

@@ -28,7 +28,8 @@ class Level:
         >>> import lthprune
         >>> def train(model, level):
         ...     print(f"level {level.number} of {level.levels}: density {level.density:.0%}")
-        >>> tickets = lthprune.imp(nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 2)), train, levels=2, rate=0.5)
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 2))
+        >>> tickets = lthprune.imp(model, train, levels=2, rate=0.5, scope="layerwise")
         level 0 of 2: density 100%
         level 1 of 2: density 50%
         level 2 of 2: density 25%

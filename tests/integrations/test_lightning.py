@@ -368,7 +368,7 @@ def test_another_module_a_finished_search_and_a_checkpoint_to_continue_from_are_
     trainer = quiet(pruning)
     trainer.fit(module, loader())
     trainer.save_checkpoint(tmp_path / "middle.ckpt")
-    with pytest.raises(PruningError, match="the fit of level 1 was given another model than the first one"):
+    with pytest.raises(PruningError, match="the fit of level 1 has another model than the first one"):
         fit(Digits(), pruning)
     with pytest.raises(PruningError, match=r"trainer.fit\(ckpt_path=...\) would replace the rewound weights"):
         quiet(pruning, max_epochs=9).fit(module, loader(), ckpt_path=tmp_path / "middle.ckpt", weights_only=False)

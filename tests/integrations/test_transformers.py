@@ -282,7 +282,7 @@ def test_another_model_a_finished_search_and_a_checkpoint_to_continue_from_are_r
     model, pruning = bert(), IterativePruning(levels=1)
     one = trainer(model, tmp_path, pruning, save_strategy="steps", save_steps=3)
     train(one)
-    with pytest.raises(PruningError, match="the training of level 1 was given another model than the first one"):
+    with pytest.raises(PruningError, match="the training of level 1 has another model than the first one"):
         train(trainer(bert(), tmp_path, pruning))
     with pytest.raises(PruningError, match=r"resume_from_checkpoint=...\) continues a training at step 3"):
         one.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))

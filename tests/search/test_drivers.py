@@ -308,7 +308,7 @@ twin = net("dense")
     ("models", "complaint"),
     [
         ([], "the list is empty"),
-        ([net("dense"), net("mixed")], "share one architecture"),
+        ([net("dense"), net("mixed")], "need the same architecture"),
         ([twin, twin], "share parameters"),
         ([nn.Sequential(nn.LazyLinear(3))], "not initialised yet"),
         ([nn.Sequential(nn.ReLU())], "nothing to prune"),
