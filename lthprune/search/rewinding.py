@@ -87,7 +87,8 @@ class Rewinder:
         if len(models) > 1 and self.at > 0 and self.keeps_extras:
             raise PruningError(
                 "an optimizer, scheduler or generator of a population cannot be rewound to a later step, because the "
-                "models reach that step at different times. Create it inside train(), or search with each model separately."
+                "models reach that step at different times. Create it inside train(), or search with each model "
+                "separately."
             )
         if self._optimizer is not None:
             names = self._names()

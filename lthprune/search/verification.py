@@ -129,9 +129,9 @@ class TrainingCheck:
             raise PruningError(
                 f"after train(), pruned weights are not zero in {', '.join(map(repr, regrown))}. They were written "
                 "after the last backward pass, not by an optimiser step: from a checkpoint of an earlier level (a best "
-                "model kept over levels), or from another model or copy that was trained without masks. Keep such state "
-                "within one call of train(), and train the model that train() receives. To set these weights to zero "
-                "instead, end train() with lthprune.pruning.refresh(model)."
+                "model kept over levels), or from another model or copy that was trained without masks. Keep such "
+                "state within one call of train(), and train the model that train() receives. To set these weights to "
+                "zero instead, end train() with lthprune.pruning.refresh(model)."
             )
 
     def _refuse_spoiled(self) -> None:
