@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lthprune.arguments import whole_number
+from lthprune.arguments import described, whole_number
 from lthprune.errors import PruningError
 from lthprune.pruning import State, live_state, registered_buffers, restore, snapshot
 
@@ -53,13 +53,18 @@ class Rewinder:
         weights: bool = True,
         optimizer: torch.optim.Optimizer | None = None,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
-        generators: Iterable[torch.Generator] = (),
+        generators: torch.Generator | Iterable[torch.Generator] = (),
     ) -> None:
         self.at = whole_number("at", at)
         self.weights = weights
+        _check_type("optimizer", optimizer, torch.optim.Optimizer)
+        _check_type("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler)
+        generators = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
+        for generator in generators:
+            _check_type("generators", generator, torch.Generator)
         self._optimizer = optimizer or (scheduler.optimizer if scheduler is not None else None)
         self._scheduler = scheduler
-        self._generators = tuple(generators)
+        self._generators = generators
         self._models: list[nn.Module] = []
         self._steps: list[int] = []
         self._states: list[State | None] = []
@@ -208,6 +213,13 @@ class Rewinder:
             for index, model in enumerate(self._models)
             for name, tensor in live_state(model).items()
         }
+
+
+def _check_type(argument: str, value: object, wanted: type) -> None:
+    if value is not None and not isinstance(value, wanted):
+        raise PruningError(
+            f"the {argument} of a Rewinder must be a torch {wanted.__name__}; this is {described(value)}."
+        )
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

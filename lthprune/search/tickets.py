@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from lthprune.arguments import check_module, check_word
+from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
 from lthprune.pruning import (
@@ -160,8 +160,10 @@ def load_ticket(path: str | Path) -> Ticket:
     """Read a ticket that ``Ticket.save`` wrote.
 
     Raises:
-        StorageError: the file is missing, damaged or no ticket.
+        StorageError: the file is missing, damaged or no ticket, or ``path`` is no path.
     """
+    if not isinstance(path, str | Path):
+        raise StorageError(f"a ticket is read from a file; name its path. This is {described(path)}.")
     tensors, text = read_tensors(Path(path))
     try:
         header = json.loads(text)
