@@ -26,7 +26,7 @@ def train(
     order: torch.Generator,
     *,
     start: int = 0,
-    least: int = 0,
+    no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
     on_step: Callable[[], object] | None = None,
@@ -40,7 +40,7 @@ def train(
         plan: optimiser, steps, evaluations, stopping.
         order: decides the order of the training samples.
         start: steps that are made already (late rewinding); their batches are passed over.
-        least: the step before which training is never stopped early (a rewind point has to be reached).
+        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
         fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
         keep_early_stop: keep a copy of the model at the early-stopping step.
         on_step: called after every optimiser step.
@@ -80,7 +80,7 @@ def train(
                 on_evaluation(evaluation)
             train_loss.zero_()
             since = 0
-            if record.should_stop and step >= least:
+            if record.should_stop and step >= no_stop_before:
                 break
     return record.close(kept)
 

@@ -37,9 +37,10 @@ class TrainingPlan(Section):
     """by how much a minimum must be lower than the one before to count as new"""
     loss_cutoff: float | None = Field(default=None, gt=0)
     """stop once the validation loss is below"""
-    engine: Literal["auto", "reference", "stacked", "sparse"] = "auto"
-    """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (and without
-    what is pruned; for multilayer perceptrons on a CPU), or ``auto``: by size, at every level"""
+    engine: Literal["auto", "reference", "stacked", "sparse", "unhooked"] = "auto"
+    """what trains the trials: ``reference`` (the plain loop), ``stacked`` (multilayer perceptrons, all trials in
+    batched products), ``sparse`` (the same in sparse matrices, on a CPU), ``unhooked`` (any network that draws nothing
+    at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), where training spends its time on convolutions"""
 

@@ -28,7 +28,7 @@ class Unhooked:
         captured: whether to record each trial's step and replay it, which is for GPUs.
     """
 
-    name = "stacked"
+    name = "unhooked"
 
     def __init__(
         self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, *, captured: bool = False
