@@ -17,7 +17,8 @@ from lthprune.errors import PruningError
 from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.pruning.naming import join, named_modules, unwrapped
-from lthprune.pruning.projection import is_projection, keep, kept_masks, release
+from lthprune.pruning.plain_form import keep, kept_masks, release
+from lthprune.pruning.projection import is_projection
 from lthprune.pruning.state import first_names, masks_of, refresh
 from lthprune.pruning.torch_form import masked_by_torch, plain_name
 

@@ -11,7 +11,6 @@ Wherever the module's code reads the parameter, it reads zeros; no forward pass 
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -20,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning.keeping import SHARDED, KeptMask, kept_mask, project, version_of, watch_optimizers
-from lthprune.pruning.naming import join, named_modules, unwrapped
+from lthprune.pruning.keeping import SHARDED, KeptMask, project, version_of, watch_optimizers
 
 _STAND_IN = "_lthprune_stand_in"  # marks a masked tensor that a forward pass reads in place of another
 
@@ -191,56 +189,6 @@ class Projection:
         watch_optimizers()
 
 
-def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Make these the masks of a model in plain form, and set what they prune to zero.
-
-    Masks are named by plain name. A parameter that several modules share has one mask, whichever of its names is
-    given. Other masks of the model, in plain form, stay.
-    """
-    if torch.is_inference_mode_enabled():
-        raise PruningError("masks cannot be written in torch.inference_mode: nothing could be trained with them.")
-    model = unwrapped(model)
-    parameters = dict(_named_parameters(model))
-    for name, mask in masks.items():
-        parameter = parameters[name]
-        kept = kept_mask(parameter)
-        if kept is None:
-            kept = KeptMask(mask, parameter)
-        else:
-            kept.follow(parameter)
-            kept.write(mask)
-        kept.attach(parameter)
-    _install(model)
-    project_model(model)
-
-
-def release(model: nn.Module, names: Iterable[str] | None = None) -> None:
-    """Stop keeping these parameters of a model at zero, by default all of them; their values stay."""
-    model = unwrapped(model)
-    parameters = dict(_named_parameters(model))
-    for name in parameters if names is None else names:
-        kept = kept_mask(parameters[name])
-        if kept is not None:
-            kept.detach(parameters[name])
-    _install(model)
-
-
-def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
-    """Return the masks of a model in plain form by all plain names of their parameters."""
-    named = ((name, kept_mask(parameter)) for name, parameter in _named_parameters(model))
-    return {name: kept for name, kept in named if kept is not None}
-
-
-def project_model(model: nn.Module) -> None:
-    """Set the pruned entries of all parameters of a model to zero, whatever was written there."""
-    masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
-    project(masked)
-    for parameter, kept in masked:
-        kept.overwritten = False
-        if kept.prunes:
-            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets to the bit
-
-
 def is_projection(hook: object) -> bool:
     """Say whether a hook of a module is one that keeps pruned entries at zero."""
     return isinstance(getattr(hook, "__self__", hook), Projection)
@@ -294,35 +242,3 @@ def _is_batched(tensor: Tensor) -> bool:
             return True
         tensor = functorch.get_unwrapped(tensor)
     return False
-
-
-def _install(model: nn.Module) -> None:
-    """Give every module that holds masked parameters, directly or below it, its projection, and no other module."""
-    for module in model.modules():
-        places = _places(module)
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, Projection):
-                if hook.holds(places):  # a compiled model may have it built in
-                    break
-                hook.remove()
-        else:
-            if places:
-                Projection(module, places)
-    watch_optimizers()
-
-
-def _places(module: nn.Module) -> tuple[Place, ...]:
-    return tuple(
-        Place(owner, attribute, parameter, kept)
-        for owner in module.modules()
-        for attribute, parameter in owner._parameters.items()
-        if parameter is not None and (kept := kept_mask(parameter)) is not None
-    )
-
-
-def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Yield a model's parameters by plain name, a shared one under each of its names."""
-    for prefix, module in named_modules(model):
-        for attribute, parameter in module._parameters.items():
-            if parameter is not None:
-                yield join(prefix, attribute), parameter

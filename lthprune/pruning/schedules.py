@@ -60,16 +60,16 @@ class Pool(NamedTuple):
     minimum: int = 0
 
 
-def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
+def counts_per_level(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
     """Return how many weights each pool keeps at every level; row 0 is the state before pruning.
 
     Totals that a schedule names (``Target``, ``Explicit``) are met exactly: what a level prunes is
     shared among the pools in proportion to what they have left, by the largest remainders.
 
     Examples:
-        >>> plan_counts(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
+        >>> counts_per_level(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
         [(100,), (80,), (64,), (51,)]
-        >>> plan_counts(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
+        >>> counts_per_level(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
         (600,)
 
     Raises:

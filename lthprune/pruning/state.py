@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
 from lthprune.pruning.naming import join, named_modules
-from lthprune.pruning.projection import kept_masks, project_model
+from lthprune.pruning.plain_form import kept_masks, project_model
 from lthprune.pruning.torch_form import masked_by_torch, plain_name, recompute
 
 State = dict[str, Tensor]

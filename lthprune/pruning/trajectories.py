@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError
-from lthprune.pruning.schedules import Geometric, Pool, check_rate, plan_counts
+from lthprune.pruning.schedules import Geometric, Pool, check_rate, counts_per_level
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,4 @@ def _levels(weights: int, rate: float, target: int) -> int:
 
 
 def _left(weights: int, rate: float, levels: int) -> int:
-    return plan_counts(Geometric(rate), [Pool(("weights",), ("dense",), weights, weights)], levels)[-1][0]
+    return counts_per_level(Geometric(rate), [Pool(("weights",), ("dense",), weights, weights)], levels)[-1][0]

@@ -129,7 +129,7 @@ def _search(
     models = models_of(model, train)
     search = search_from(words, form=words.get("form", "plain"), final_form=words.get("final_form", "torch"))
     if models and words.get("selection") is None:
-        warn_of_gaps(models[0], stacklevel=3)
+        warn_of_gaps(models[0])
     found = FoundTickets(driver, search, words.get("store"), words.get("on_level"))
     finished, stored = len(found), found.begin(models)
     levels_of = imp_levels if driver == "imp" else osp_levels

@@ -92,7 +92,7 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
             "numbers of remaining weights, and these differ. Prune all alike before the search, or search each by "
             "itself."
         )
-    return search.pruning.plan(models[0], search.schedule, search.levels)
+    return search.pruning.counts(models[0], search.schedule, search.levels)
 
 
 def schedule_from(

@@ -69,7 +69,7 @@ def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name
     assert np.isfinite(done.history["val_loss"]).all()
     assert all(not torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
     search = recipe.prune.search(recipe.run.seed)
-    counts = [sum(level) for level in search.pruning.plan(model, search.schedule, search.levels)]
+    counts = [sum(level) for level in search.pruning.counts(model, search.schedule, search.levels)]
     assert counts == sorted(counts, reverse=True)
     assert 0 < counts[-1] < 0.25 * counts[0]
 

@@ -13,8 +13,9 @@ from torch.nn.utils import prune as torch_prune
 import lthprune
 from lthprune.errors import PruningError, StorageError
 from lthprune.pruning.forms import convert, strip
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import masks_of, snapshot
 from tests.nets import all_bits, net, outputs, train
 

@@ -12,7 +12,7 @@ from torch.nn.utils import prune as torch_prune
 from lthprune.errors import PruningError
 from lthprune.pruning.forms import convert, strip, without_pruning
 from lthprune.pruning.methods import LayerwiseMagnitude
-from lthprune.pruning.projection import kept_masks
+from lthprune.pruning.plain_form import kept_masks
 from lthprune.pruning.pruner import prune
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, refresh, snapshot

@@ -6,8 +6,9 @@ from hypothesis import given
 from torch import nn
 
 from lthprune.errors import PruningError
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from tests import strategies
 from tests.nets import net, refused
 

@@ -76,7 +76,7 @@ def test_a_fraction_of_few_weights_is_rounded_half_up_and_never_silently_to_none
     layer = nn.Linear(5, 1)
     LayerwiseMagnitude.apply(layer, "weight", amount=0.5)
     assert left(layer) == 2  # torch prunes 2 of 5
-    with pytest.warns(UserWarning, match="rounds to none"):
+    with pytest.warns(UserWarning, match="rounds to 0 weights"):
         prune(nn.Linear(3, 3), 0.05)
 
 

@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
-from lthprune.pruning.schedules import Geometric, Pool, Target, plan_counts
+from lthprune.pruning.schedules import Geometric, Pool, Target, counts_per_level
 from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
 
 weights = st.integers(100, 10**7)
@@ -38,9 +38,9 @@ def test_a_trajectory_ends_where_pruning_by_its_rate_or_to_its_target_ends(
 ) -> None:
     pools = [Pool(("weight",), ("dense",), weights, weights)]
     target = Trajectory.through(weights=weights, levels=levels, rate=rate).target
-    assert plan_counts(Geometric(rate), pools, levels)[-1] == (target,)
+    assert counts_per_level(Geometric(rate), pools, levels)[-1] == (target,)
     if target:
-        assert plan_counts(Target(target), pools, levels)[-1] == (target,)
+        assert counts_per_level(Target(target), pools, levels)[-1] == (target,)
 
 
 def test_the_family_of_the_field_notes_is_the_extension_of_4_8_8_2() -> None:
