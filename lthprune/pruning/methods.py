@@ -19,7 +19,7 @@ from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.kinds import Kind
 from lthprune.pruning.masks import keep_highest
 from lthprune.pruning.schedules import Pool, left_after, rate_of
-from lthprune.pruning.scores import Candidate, magnitude, one_footing, random
+from lthprune.pruning.scores import Candidate, magnitude, random, scale_bias_scores
 from lthprune.pruning.torch_form import check_unwritten, recompute, stamped
 
 
@@ -177,7 +177,7 @@ class BiasAware(PruningMethod):
             masks[module, name] = getattr(module, f"{name}_mask", torch.ones_like(tensor)).bool()
         for module, name in parameters:
             if name == "bias" and (module, "weight") in scores:
-                scores[module, name] = one_footing(
+                scores[module, name] = scale_bias_scores(
                     scores[module, "weight"],
                     masks[module, "weight"],
                     scores[module, name],

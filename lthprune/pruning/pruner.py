@@ -16,7 +16,7 @@ from lthprune.pruning.masks import Count, Masks, count, keep_highest
 from lthprune.pruning.naming import join
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, counts_per_level, left_after, rate_of
-from lthprune.pruning.scores import SCORES, Candidate, Score, magnitude, one_footing, score_named
+from lthprune.pruning.scores import SCORES, Candidate, Score, magnitude, scale_bias_scores, score_named
 from lthprune.pruning.selection import Selection
 from lthprune.seeds import Seeds
 
@@ -96,8 +96,9 @@ class Pruning:
             return max(left, pool.minimum)
         if left < pool.minimum:
             raise PruningError(
-                f"cannot prune to {left:,} weights: min_survivors = {self.min_survivors:,} keeps {pool.minimum:,} in "
-                f"{', '.join(pool.names)} together. Lower min_survivors, or end at a higher density."
+                f"cannot keep only {left:,} weights: with min_survivors = {self.min_survivors:,}, "
+                f"{', '.join(pool.names)} keep at least {pool.minimum:,} in total. Lower min_survivors, or end at a "
+                "higher density."
             )
         return left
 
@@ -151,7 +152,7 @@ def choose_masks(
                 if weight not in scores:  # attention whose keys have a width of their own
                     weight = weight.replace("in_proj_weight", "q_proj_weight")
                 if weight in scores and weight != name:
-                    scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
+                    scores[name] = scale_bias_scores(scores[weight], held[weight], scores[name], held[name])
         chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)
     collapsed = [
         repr(name)

@@ -45,7 +45,7 @@ def test_a_minimum_is_kept_in_every_tensor_and_the_total_stays_exact(competition
     scores, held, left = competition
     floor = {name: min(minimum, int(mask.sum())) for name, mask in held.items()}
     if sum(floor.values()) > left:
-        with pytest.raises(PruningError, match="at least"):
+        with pytest.raises(PruningError, match="keep at least"):
             keep_highest(scores, held, left, minimum=minimum)
         return
     kept = keep_highest(scores, held, left, minimum=minimum)
@@ -113,7 +113,7 @@ def test_overlap_is_both_over_either(competition, seed):
 def test_overlap_is_of_masks_of_one_architecture_and_says_where_a_ticket_has_them():
     masks = {"weight": torch.tensor([True, False])}
     ticket = Ticket(0, masks, {}, {})
-    with pytest.raises(PruningError, match=r"this is a Ticket. Hand in .*overlap\(one\.masks, other\.masks\)"):
+    with pytest.raises(PruningError, match=r"this is a Ticket. Pass the masks .*overlap\(one\.masks, other\.masks\)"):
         overlap(ticket, ticket)
     for other in ({"w": masks["weight"]}, {"weight": torch.tensor([True])}, {}):
         with pytest.raises(PruningError, match="differ in names or shapes"):

@@ -120,7 +120,7 @@ def test_rates_go_by_the_layers_kind_or_name():
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_weights_and_biases_compete_on_one_footing(rounds):
+def test_weights_and_biases_compete_on_scale_bias_scores(rounds):
     linear = nn.Linear(10, 10)
     nn.init.constant_(linear.bias, 1e-6)
     tensors = [(linear, "weight"), (linear, "bias")]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
-from lthprune.pruning.scores import SCORES, Candidate, one_footing, score_named
+from lthprune.pruning.scores import SCORES, Candidate, scale_bias_scores, score_named
 from tests import strategies
 
 FORMULAS = {
@@ -61,11 +61,11 @@ def test_an_unknown_score_is_refused_with_the_nearest_known_one():
 
 
 @given(weights, weights, strategies.seeds)
-def test_on_one_footing_biases_are_as_large_as_weights_on_average_and_in_the_same_order(weight, bias, seed):
+def test_on_scale_bias_scores_biases_are_as_large_as_weights_on_average_and_in_the_same_order(weight, bias, seed):
     weight, bias = torch.tensor(weight).abs(), torch.tensor(bias).abs()
     generator = torch.Generator().manual_seed(seed)
     held_weight, held_bias = (torch.rand(len(each), generator=generator) < 0.7 for each in (weight, bias))
-    scaled = one_footing(weight, held_weight, bias, held_bias)
+    scaled = scale_bias_scores(weight, held_weight, bias, held_bias)
     if not held_weight.any() or not held_bias.any():
         assert scaled.equal(bias)
         return

@@ -87,7 +87,7 @@ def test_an_extended_trajectory_follows_the_one_it_extends() -> None:
         ({"weights": 10, "levels": 2, "target": 11}, "at most all"),
         ({"weights": 10, "levels": 2, "target": 0}, "at least 1"),
         ({"weights": 10, "levels": 0, "target": 5}, "levels = 0"),
-        ({"weights": 10, "rate": 0.0, "target": 5}, "never leads"),
+        ({"weights": 10, "rate": 0.0, "target": 5}, "never prunes"),
         ({"weights": 10, "rate": 1.5, "levels": 5}, "less than 1"),
         ({"weights": 10, "rate": {"dense": 0.2}, "levels": 5}, "one rate for all weights, a number as in rate=0.2"),
         ({"weights": 10.5, "rate": 0.5, "levels": 5}, "whole number"),

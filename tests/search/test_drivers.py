@@ -248,7 +248,7 @@ def test_the_end_of_a_layer_is_announced_during_a_search():
         ({"rate": 0.2, "target": 600}, "give one of rate, target and schedule"),
         ({"target": 160}, "at most the 159"),
         ({"target": 0.0}, "at least 1"),
-        ({"schedule": [0.5, 0.4, 0.3]}, "3 densities are listed for 2 levels"),
+        ({"schedule": [0.5, 0.4, 0.3]}, "lists 3 values for 2 levels"),
         ({"schedule": [0.5, 0.6]}, "masks only shrink"),
         ({"rate": {"dense": 0.2}, "scope": "layerwise"}, "no rate for 5.weight"),
         ({"rate": {"dense": 0.2, "output": 0.1}}, "scope='layerwise'"),
