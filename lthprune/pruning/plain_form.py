@@ -1,4 +1,4 @@
-"""The plain form on a whole model: writing masks, reading them, and taking them off."""
+"""The plain form of a whole model: setting, reading and removing the masks of its parameters."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,13 +12,19 @@ from lthprune.pruning.projection import Place, Projection
 
 
 def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Make these the masks of a model in plain form, and set what they prune to zero.
+    """Set masks of a model in the plain form, and set pruned entries to zero; its other masks stay.
 
-    Masks are named by plain name. A parameter that several modules share has one mask, whichever of its names is
-    given. Other masks of the model, in plain form, stay.
+    Args:
+        model: any module.
+        masks: boolean masks by plain name; a shared parameter has one mask and may go by any of its names.
+
+    Raises:
+        PruningError: called in inference mode, or a masked parameter has changed its shape.
     """
     if torch.is_inference_mode_enabled():
-        raise PruningError("masks cannot be written in torch.inference_mode: nothing could be trained with them.")
+        raise PruningError(
+            "masks cannot be set in torch.inference_mode, because nothing can be trained there. Call it outside."
+        )
     model = unwrapped(model)
     parameters = dict(_named_parameters(model))
     for name, mask in masks.items():
@@ -35,7 +41,7 @@ def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def release(model: nn.Module, names: Iterable[str] | None = None) -> None:
-    """Stop keeping these parameters of a model at zero, by default all of them; their values stay."""
+    """Remove masks of a model in the plain form, by default all of them; the values of the parameters stay."""
     model = unwrapped(model)
     parameters = dict(_named_parameters(model))
     for name in parameters if names is None else names:
@@ -46,28 +52,28 @@ def release(model: nn.Module, names: Iterable[str] | None = None) -> None:
 
 
 def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
-    """Return the masks of a model in plain form by all plain names of their parameters."""
+    """Return the masks of a model in the plain form, under every plain name of their parameters."""
     named = ((name, kept_mask(parameter)) for name, parameter in _named_parameters(model))
     return {name: kept for name, kept in named if kept is not None}
 
 
 def project_model(model: nn.Module) -> None:
-    """Set the pruned entries of all parameters of a model to zero, whatever was written there."""
+    """Set the pruned entries of all parameters of a model to zero."""
     masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
     project(masked)
     for parameter, kept in masked:
         kept.overwritten = False
         if kept.prunes:
-            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets to the bit
+            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets bit for bit
 
 
 def _install(model: nn.Module) -> None:
-    """Give every module that holds masked parameters, directly or below it, its projection, and no other module."""
+    """Give a projection to every module that contains masked parameters at any depth; remove all others."""
     for module in model.modules():
         places = _places(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, Projection):
-                if hook.holds(places):  # a compiled model may have it built in
+                if hook.holds(places):  # it stays: a compiled model may contain it
                     break
                 hook.remove()
         else:

@@ -233,7 +233,8 @@ def _weights(value: float | int, total: int) -> int:
         raise PruningError(f"{value!r} is neither a density (a float in [0, 1]) nor a number of weights (an int).")
     if not 0 <= value <= 1:
         raise PruningError(
-            f"{value}: a density is a fraction in [0, 1]. Write a number of weights as an int, without a point: {value:.0f}."
+            f"{value}: a density is a fraction in [0, 1]. Write a number of weights as an int, without a point: "
+            f"{value:.0f}."
         )
     return int((total * Decimal(repr(float(value)))).quantize(Decimal(1), ROUND_HALF_DOWN))
 

@@ -1,4 +1,4 @@
-"""Which engine trains a population."""
+"""The choice of the engine that trains a population."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.unhooked import Unhooked
 
-# Measured by tests/benchmarks/training.py. A rule of sizes and not of the clock: a resumed run chooses alike.
+# From tests/benchmarks/sparse_layers.py. The rule depends on sizes, not on timing: a resumed run chooses the same.
 _SPARSE_BELOW = 0.25  # density
-_SPARSE_FROM = 20_000  # weights, pruned ones and those of all trials included
+_SPARSE_FROM = 20_000  # weights of all trials, including pruned ones
 
 
 def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:

@@ -1,4 +1,4 @@
-"""A population in training: the trials of a run side by side, by whichever engine is fastest."""
+"""Training of a population: the trials of a run side by side, by a choice of engines."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -32,27 +32,27 @@ def train_population(
     on_steps: Callable[[int, int], object] | None = None,
     on_evaluation: Callable[[int, Evaluation], object] | None = None,
 ) -> list[Training]:
-    """Train models of one architecture in place, each as ``train`` would train it.
+    """Train models of one architecture in place, each with the result of ``train`` up to rounding.
 
-    Every model has its own data order and stops on its own; one that has stopped costs nothing more.
+    Every model has its own data order and its own early stopping. Models that have stopped are no longer computed.
 
     Args:
         models: dense or pruned, on the device of the data.
-        data: what all of them are trained on.
+        data: the data that all of them are trained on.
         plan: optimiser, steps, evaluations, stopping, engine, precision.
-        orders: decide the order of the training samples, one for each model.
-        noises: decide what dropout and the like draw, one for each model; without them, torch's default generator
-            does.
-        start: steps that are made already (late rewinding); their batches are passed over.
+        orders: generators of the order of the training samples, one for each model.
+        noises: generators of random draws in training (dropout), one for each model; by default torch's default
+            generator.
+        start: the number of steps already made (late rewinding); their batches are skipped.
         no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
-        fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
+        fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of each model at its early-stopping step.
         on_steps: called with a trial and the number of steps since the last call, once the trial's model is up to
             date: at step ``no_stop_before``, and with some engines after every step.
         on_evaluation: called with a trial and its evaluation.
 
     Returns:
-        What came of every model, in their order.
+        The training of every model, in the order of ``models``.
 
     Raises:
         PruningError: there is no model, or not one generator for each model.

@@ -222,7 +222,7 @@ def test_a_tied_parameter_pruned_in_one_place_only_is_refused():
     model[1].weight = model[0].weight
     torch_prune.l1_unstructured(model[0], "weight", 0.5)
     model[1].weight = model[0].weight_orig
-    with refused(r"'0\.weight' and '1\.weight' are one tied parameter, and are pruned differently", model):
+    with refused(r"'0\.weight' and '1\.weight' are one tied parameter, but are pruned differently", model):
         convert(model, "plain")
     with pytest.raises(PruningError, match="pruned differently"):
         imp(model, lambda model: None, levels=1)
