@@ -29,7 +29,7 @@ def test_the_fast_selection_keeps_what_its_readable_twin_keeps(competition):
 
 @settings(max_examples=100)
 @given(strategies.competitions())
-def test_exactly_so_many_are_kept_of_those_that_were_held_and_none_beats_them(competition):
+def test_exactly_the_wanted_number_of_remaining_weights_is_kept_and_no_pruned_one_scores_higher(competition):
     scores, held, left = competition
     kept = keep_highest(scores, held, left)
     assert total(kept) == left

@@ -57,7 +57,7 @@ def test_the_same_model_and_seed_give_the_same_masks(architecture, scope, bias, 
 
 
 @given(strategies.architectures(), strategies.biases)
-def test_pruning_is_in_torchs_own_terms_and_remove_makes_it_permanent(architecture, bias):
+def test_torchs_is_pruned_and_remove_work_on_a_pruned_model(architecture, bias):
     model = architecture.build()
     before = {name: id(tensor) for name, tensor in live_state(model).items()}
     assert not torch_prune.is_pruned(model)
@@ -96,7 +96,7 @@ def test_no_optimiser_brings_a_pruned_weight_back_into_a_forward_pass(optimizer,
     assert not any(snapshot(model)[name][~mask].any() for name, mask in masks.items())
 
 
-def test_globally_the_smallest_of_all_weights_go_and_layerwise_the_smallest_of_each():
+def test_global_pruning_prunes_the_smallest_weights_of_all_and_layerwise_pruning_those_of_each_layer():
     model = nn.Sequential(nn.Linear(3, 1), nn.Linear(3, 1))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[0.1, -0.2, 0.3]]))
@@ -108,7 +108,7 @@ def test_globally_the_smallest_of_all_weights_go_and_layerwise_the_smallest_of_e
     assert model[1].weight_mask.tolist() == [[False, True, True]]
 
 
-def test_biases_apart_lose_their_own_share_and_together_compete_by_relative_size():
+def test_separate_biases_are_pruned_at_the_same_rate_and_together_they_compete_by_relative_size():
     sizes = {}
     for bias in (False, "separate", "together"):
         model = net("dense")
@@ -138,7 +138,7 @@ def test_rates_go_by_kind_and_by_name():
 
 
 @pytest.mark.parametrize("score", ["movement", "magnitude_increase"])
-def test_a_score_that_compares_takes_the_initial_weights(score):
+def test_a_score_that_needs_initial_weights_takes_them_from_prune(score):
     model = net("dense")
     initial = snapshot(model)
     train(model)
@@ -173,7 +173,7 @@ def test_a_function_is_a_score_and_sees_the_dense_weights_by_name():
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_end_of_a_layer_is_announced_and_a_minimum_prevents_it():
+def test_layer_collapse_raises_a_warning_and_a_minimum_prevents_it():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     nn.init.constant_(model[0].weight, 1e-9)
     with pytest.warns(LayerCollapseWarning, match=r"^layer collapse: .* '0\.weight'.*min_survivors=1") as caught:
@@ -186,7 +186,7 @@ def test_the_end_of_a_layer_is_announced_and_a_minimum_prevents_it():
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
-def test_all_layers_that_end_at_once_are_announced_in_one_warning(scope):
+def test_layers_that_collapse_together_are_named_in_one_warning(scope):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     nn.init.ones_(model[2].weight)
     amount = 8 if scope == "global" else {"0": 0.9, "1": 0.9, "2": 0.0}
@@ -196,7 +196,7 @@ def test_all_layers_that_end_at_once_are_announced_in_one_warning(scope):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_fraction_that_rounds_to_none_is_announced():
+def test_a_fraction_that_rounds_to_no_weight_raises_a_warning():
     model = nn.Linear(3, 3)
     with pytest.warns(
         NothingPrunedWarning, match=r"a fraction of 0\.05 of its 9 remaining weights rounds to 0"
@@ -254,7 +254,7 @@ def test_what_is_no_module_is_not_pruned(model, complaint):
         prune(model, 0.2)
 
 
-def test_planning_prunes_nothing():
+def test_counting_prunes_nothing():
     model = net("dense")
     before = anatomy(model)
     assert Pruning().counts(model, Geometric(0.5), 2) == [(159,), (79,), (40,)]

@@ -29,7 +29,7 @@ def totals(plan):
 
 @settings(max_examples=150)
 @given(st.data(), strategies.pools(), st.integers(0, 12))
-def test_counts_start_at_what_is_left_and_never_grow(data, pools, levels):
+def test_counts_start_at_the_remaining_weights_and_never_grow(data, pools, levels):
     plan = counts_per_level(data.draw(strategies.schedules(sum(pool.left for pool in pools), levels)), pools, levels)
     assert plan[0] == tuple(pool.left for pool in pools)
     assert len(plan) == levels + 1
@@ -74,12 +74,12 @@ def test_lenet_reaches_the_densities_of_the_paper():
     assert totals(plan)[15] == 9_537
 
 
-def test_lenet_is_down_to_600_weights_in_20_levels():
+def test_lenet_has_600_weights_after_20_levels():
     left = totals(counts_per_level(Target(600), LENET, 20))
     assert (left[0], left[20]) == (266_200, 600)
 
 
-def test_densities_are_of_the_whole_and_counts_are_counts():
+def test_floats_are_densities_of_all_weights_and_ints_are_counts():
     half_gone = [Pool(("w",), ("dense",), 500, 1000)]
     assert counts_per_level(Explicit([0.4, 300, 0.1]), half_gone, 3) == [(500,), (400,), (300,), (100,)]
     assert counts_per_level(Target(0.05), half_gone, 4)[-1] == (50,)
@@ -100,7 +100,7 @@ def test_a_name_or_pattern_beats_a_kind(rates, expected):
 
 
 @given(st.integers(0, 1000), st.integers(0, 100))
-def test_a_fraction_of_what_is_left_rounds_to_the_nearest_number_a_half_is_pruned(left, hundredths):
+def test_a_fraction_of_the_remaining_weights_is_rounded_to_the_nearest_number_with_a_half_pruned(left, hundredths):
     assert left_after(hundredths / 100, left) == half_down(left * (1 - Fraction(hundredths, 100)))
 
 
@@ -148,14 +148,14 @@ def test_a_schedule_that_makes_no_sense_is_refused_and_the_error_says_why(schedu
         counts_per_level(schedule, LENET, levels)
 
 
-def test_competitors_share_one_rate():
+def test_tensors_that_compete_need_the_same_rate():
     together = Pool(("fc.weight", "head.weight"), ("dense", "output"), 10, 10)
     with pytest.raises(PruningError, match="scope='layerwise'"):
         rate_of(together, {"dense": 0.2, "output": 0.1})
     assert rate_of(together, {"dense": 0.2, "output": 0.2}) == 0.2
 
 
-def test_layers_are_named_in_the_order_of_the_model_where_a_rate_matches_none():
+def test_an_unmatched_rate_lists_the_layers_in_the_order_of_the_model():
     pools = [Pool((f"{at}.weight",), ("dense",), 5, 5) for at in (0, 2, 4, 10)]
     with pytest.raises(PruningError, match=r"'fc' matches no kind .*Layers: 0, 2, 4, 10\."):
         counts_per_level(Geometric({"dense": 0.2, "fc": 0.1}), pools, 1)

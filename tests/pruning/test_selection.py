@@ -141,7 +141,7 @@ def adapted():
         (shares_memory, r"'0\.weight' and '1\.weight' are different parameters that share memory"),
     ],
 )
-def test_what_has_no_values_of_its_own_is_refused(build, complaint):
+def test_tensors_without_values_of_their_own_are_refused(build, complaint):
     model = build()
     with refused(complaint, model, error=PruningError):
         prune(model, 0.5)

@@ -43,7 +43,7 @@ def test_a_trajectory_ends_where_pruning_by_its_rate_or_to_its_target_ends(
         assert counts_per_level(Target(target), pools, levels)[-1] == (target,)
 
 
-def test_the_family_of_the_field_notes_is_the_extension_of_4_8_8_2() -> None:
+def test_the_published_family_of_networks_is_the_extension_of_4_8_8_2() -> None:
     family = [extend((4, 8, 8, 2), rate=0.32, times=times) for times in range(8)]
     assert [sizes[1] for sizes in family] == [8, 10, 13, 16, 20, 25, 31, 38]
     assert [count_parameters(sizes) for sizes in family] == [112, 160, 247, 352, 520, 775, 1147, 1672]

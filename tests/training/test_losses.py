@@ -61,7 +61,7 @@ def test_a_populations_likelihoods_and_gradients_are_those_of_autograd(
 
 
 @given(outputs=sizes, samples=st.integers(1, 20), trials=st.integers(1, 3), seed=seeds)
-def test_a_population_is_judged_as_each_trial_is_alone(
+def test_evaluating_a_population_equals_evaluating_each_trial(
     outputs: list[int], samples: int, trials: int, seed: int
 ) -> None:
     tasks = several(outputs)

@@ -67,7 +67,7 @@ def test_networks_that_draw_train_in_the_plain_loop_and_others_do_not(rate: floa
     assert [training.engine for training in done] == ["reference" if rate else "unhooked"] * 2
 
 
-def test_given_generators_decide_what_a_trial_draws_and_the_global_one_is_left_alone() -> None:
+def test_given_generators_determine_the_draws_of_a_trial_and_the_global_one_does_not_change() -> None:
     plan = TrainingPlan.model_validate(PLAN)
 
     def trained(seed: int, trials: int = 2) -> list[object]:

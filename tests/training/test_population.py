@@ -41,7 +41,7 @@ PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")  # auto mixes in these tests,
 
 
 @pytest.fixture(autouse=True, scope="module")
-def everything_happens_to_small_networks() -> Iterator[None]:
+def small_networks_are_treated_like_large_ones() -> Iterator[None]:
     """Let ``auto`` take sparse matrices for small layers, too, and evaluate few samples at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, "_SPARSE_FROM", 0)
@@ -216,7 +216,7 @@ def test_trials_do_stop_at_different_steps_in_these_tests() -> None:
     assert len({int(np.isnan(training.history["val_loss"]).sum()) for training in done}) > 1
 
 
-def test_a_trial_that_has_stopped_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_has_stopped_is_no_longer_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
     step = Perceptrons.step
 
@@ -336,7 +336,7 @@ def test_networks_that_look_like_perceptrons_train_as_in_the_plain_loop(name: st
 
 
 @pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
-def test_single_precision_agrees_as_far_as_it_goes(engine: str) -> None:
+def test_engines_agree_in_single_precision_up_to_rounding(engine: str) -> None:
     models: list[nn.Module] = [Architecture().build(seed) for seed in range(3)]
     for model in models:
         write_mask(model[1], "weight", torch.ones(6, 16).tril())  # type: ignore[index]
@@ -349,7 +349,7 @@ def test_single_precision_agrees_as_far_as_it_goes(engine: str) -> None:
         np.testing.assert_allclose(result.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
 
 
-def test_weights_beneath_the_masks_stay_as_they_are() -> None:
+def test_dense_values_of_pruned_weights_stay_as_they_are() -> None:
     model = Architecture(dtype=torch.float64).build()
     write_mask(model[1], "weight", torch.rand(model[1].weight.shape) < 0.5)
     before, mask = live_state(model)["1.weight"].clone(), masks_of(model)["1.weight"]
