@@ -23,9 +23,10 @@ ROOMS = """
     pruning.naming pruning.steps
     pruning.torch_form pruning.keeping
     pruning.projection
-    pruning.kinds
+    pruning.plain_form pruning.kinds
     pruning.selection
-    pruning.coverage
+    pruning.eligibility
+    pruning.coverage pruning.prunable
     pruning.state
     pruning.masks
     pruning.scores

@@ -62,7 +62,7 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
     model = recipe.build_model(*shape_of_data(recipe.data))
     search = recipe.prune.search(recipe.run.first_seed)
     pools = search.pruning.pools(model)
-    plan = search.pruning.plan(model, search.schedule, search.levels)
+    plan = search.pruning.counts(model, search.schedule, search.levels)
     rates = {
         name: rate_of(pool, search.schedule.rate)
         for pool in pools

@@ -20,7 +20,7 @@ from lthprune.models import ModelSpec, build_model
 from lthprune.pruning import (
     Target,
     Trajectory,
-    plan_counts,
+    counts_per_level,
 )
 from lthprune.search import PruneSpec
 from lthprune.section import Section
@@ -59,7 +59,7 @@ class Recipe(Section):
         rate, target = self.prune.rate, self.prune.target
         if rate is not None and target is not None and not isinstance(rate, dict):
             pools = self.prune.pruning().pools(self.build_model(*shape_of_data(self.data)))
-            weights, left = map(sum, plan_counts(Target(target), pools, 1))
+            weights, left = map(sum, counts_per_level(Target(target), pools, 1))
             levels = Trajectory.through(weights=weights, rate=rate, target=left).levels
             object.__setattr__(self, "prune", self.prune.model_copy(update={"levels": levels, "target": None}))
         return self

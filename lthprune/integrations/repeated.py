@@ -121,7 +121,7 @@ class RepeatedTraining:
         self._check(model)
         if self._descent is None:
             if self._warns:
-                warn_of_gaps(model, stacklevel=1)
+                warn_of_gaps(model)
             stored = self._found.begin([model], writes=writes)
             self._descent = Descent(self.driver, [model], self._search, stored)
             self._parameters = dict(model.named_parameters())

@@ -192,6 +192,7 @@ class Descent:
             final=source.trained,
             initial=self._initial[trial],
             generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
+            level=self.level,
         )
 
     def _start(self, trial: int) -> State:

@@ -152,7 +152,7 @@ def imp(
         final_form=final_form,
     )
     if models and selection is None:
-        warn_of_gaps(models[0], stacklevel=2)
+        warn_of_gaps(models[0])
     return _run("imp", model, models, train, search, store, on_level, progress)
 
 
@@ -242,7 +242,7 @@ def osp(
         final_form=final_form,
     )
     if models and selection is None:
-        warn_of_gaps(models[0], stacklevel=2)
+        warn_of_gaps(models[0])
     return _run("osp", model, models, train, search, store, on_level, progress)
 
 

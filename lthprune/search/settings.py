@@ -76,7 +76,7 @@ def counts_per_level(models: Sequence[nn.Module], search: Search) -> list[tuple[
             "the models of a population need the same prunable tensors with the same numbers of remaining weights; "
             "these differ. Prune all of them alike before the search, or search with each model separately."
         )
-    return search.pruning.plan(models[0], search.schedule, search.levels)
+    return search.pruning.counts(models[0], search.schedule, search.levels)
 
 
 def schedule_from(

@@ -398,7 +398,7 @@ class OverChannels(nn.Module):
         (nn.Sequential(nn.LazyLinear(2)), torch.zeros(1, 2), "lazy layers that are not initialised"),
         (nn.Sequential(weight_norm(nn.Linear(2, 2))), None, "'0' is parametrised"),
         (nn.Linear(2, 2), None, "put it into a network: nn.Sequential(layer)"),
-        (nn.Linear, None, "call it and hand in what it returns"),
+        (nn.Linear, None, "call it and pass what it returns"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_its_name(model, inputs, said):

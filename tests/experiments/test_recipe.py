@@ -69,7 +69,7 @@ def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name
     assert np.isfinite(done.history["val_loss"]).all()
     assert all(not torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
     search = recipe.prune.search(recipe.run.seed)
-    counts = [sum(level) for level in search.pruning.plan(model, search.schedule, search.levels)]
+    counts = [sum(level) for level in search.pruning.counts(model, search.schedule, search.levels)]
     assert counts == sorted(counts, reverse=True)
     assert 0 < counts[-1] < 0.25 * counts[0]
 
@@ -213,8 +213,8 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"prune": {"target": 0.1}}, ["without levels; with levels = 3 there is rate and target"]),
         ({"prune": {"levels": None}}, ["levels is missing"]),
         ({"prune": {"levels": None, "target": 9, "rate": {"dense": 0.2}}}, ["without levels there is rate and target"]),
-        ({"prune": {"levels": None, "target": 600}}, ["target = 600", "at most the 592 that are left"]),
-        ({"prune": {"levels": None, "target": 60, "rate": 0}}, ["a rate of 0 never leads from 592 weights to 60"]),
+        ({"prune": {"levels": None, "target": 600}}, ["target = 600", "at most the 592 that remain"]),
+        ({"prune": {"levels": None, "target": 60, "rate": 0}}, ["a rate of 0 never prunes 592 weights to 60"]),
         ({"prune": {"rewind": "initt"}}, ["[prune] rewind", "did you mean 'init'?"]),
         ({"prune": {"rewind": -1}}, ["[prune] rewind: -1 is not", "or a whole number, the step to rewind to"]),
         ({"prune": {"rewind": "step"}}, ["'step' is not 'init', 'lr' or 'none', or a whole number, the step"]),

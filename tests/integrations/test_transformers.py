@@ -11,7 +11,7 @@ import torch
 
 import lthprune
 from lthprune.errors import PruningError, StorageError
-from lthprune.pruning.selection import select
+from lthprune.pruning.prunable import select
 from lthprune.pruning.state import live_state, masks_of, snapshot
 from tests.nets import all_bits
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import current_masks, prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, snapshot
 from lthprune.search.drivers import imp
 from lthprune.search.tickets import Ticket, Tickets, load_ticket
