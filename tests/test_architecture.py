@@ -63,7 +63,7 @@ ROOMS = """
     training.dispatch
     training.population
     training
-    analysis.graph analysis.operations
+    analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
     analysis.neurons
@@ -71,7 +71,7 @@ ROOMS = """
     analysis.levels
     analysis.lifetimes analysis.biases
     analysis
-    compaction.survivors compaction.latency compaction.report compaction.csr
+    compaction.survivors compaction.latency compaction.report compaction.csr compaction.equivalence
     compaction.cutting
     compaction.compacting
     compaction

@@ -157,7 +157,7 @@ def chosen(states, condition):
     """Where parameters stand that a condition on the neurons they come from and lead to is true of."""
     places = {}
     for place in states.graph.places:
-        where = condition(place.of, place.to)
+        where = condition(place.sources, place.neurons)
         where = where.reshape(*where.shape, *[1] * (place.mask.ndim - where.ndim)).expand(place.mask.shape)
         places[place.name] = where.numpy()
     return places
@@ -387,17 +387,21 @@ class OverChannels(nn.Module):
     ("model", "inputs", "said"),
     [
         (Undecided(), None, "torch.fx cannot trace this Undecided"),
-        (Gated(), None, "does not know what mul does to neurons (at 'mul'"),
-        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "what LayerNorm '1' does"),
-        (nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()), torch.zeros(1, 1, 4, 4), "what Tensor.mean does"),
-        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "follows dense layers on (batch, features) only"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Give an example of each: inputs=torch.zeros(1, channels"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "of shape (1, 2, 8, 8) does not go through"),
+        (Gated(), None, "the effect of mul on neurons is unknown (at 'mul'"),
+        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "effect of LayerNorm '1' on neurons"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()),
+            torch.zeros(1, 1, 4, 4),
+            "effect of Tensor.mean on neurons",
+        ),
+        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "only dense layers on (batch, features) are supported"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Pass an example of each: inputs=torch.zeros(1, channels"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "fails on an example input of shape (1, 2, 8, 8)"),
         (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),
         (nn.Sequential(nn.Linear(2, 2)), [3], "this is an int"),
         (nn.Sequential(nn.LazyLinear(2)), torch.zeros(1, 2), "lazy layers that are not initialised"),
         (nn.Sequential(weight_norm(nn.Linear(2, 2))), None, "'0' is parametrised"),
-        (nn.Linear(2, 2), None, "put it into a network: nn.Sequential(layer)"),
+        (nn.Linear(2, 2), None, "pass a network: nn.Sequential(layer)"),
         (nn.Linear, None, "call it and hand in what it returns"),
     ],
 )
