@@ -66,7 +66,7 @@ ROOMS = """
     analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons
+    analysis.neurons analysis.bounds
     analysis.splitting
     analysis.levels
     analysis.lifetimes analysis.biases

@@ -8,6 +8,7 @@ from lthprune.analysis.biases import (
     comatose_biases,
     zombie_lives,
 )
+from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
 from lthprune.analysis.levels import BiasStates, TicketStates, pruning_horizon, ticket_states
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
@@ -37,6 +38,7 @@ __all__ = [
     "ZombieLives",
     "bias_statistics",
     "comatose_biases",
+    "dead_neurons",
     "example_inputs",
     "find_splitting",
     "neuron_lifetimes",

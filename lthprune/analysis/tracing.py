@@ -39,6 +39,20 @@ def trace_graph(
         >>> [(layer.name, layer.kind, len(layer.neurons)) for layer in graph.layers]
         [('input_1', 'input', 4), ('0', 'dense', 3), ('2', 'dense', 2), ('output', 'output', 2)]
     """
+    network, live, examples = traced_network(model, inputs, masks=masks, layers=layers)
+    interpreter = NeuronInterpreter(network, live)
+    run_on_examples(interpreter, examples, model)
+    return interpreter.traced()
+
+
+def traced_network(
+    model: nn.Module,
+    inputs: Tensor | Sequence[Tensor] | None,
+    *,
+    masks: Mapping[str, Tensor] | None,
+    layers: Sequence[str] | None,
+) -> tuple[fx.GraphModule, dict[str, Tensor], tuple[Tensor, ...]]:
+    """Return a copy of a model as ``torch.fx`` traced it, all its masks, and a sample of each input."""
     check_module(model)
     if isinstance(model, nn.Linear | _ConvNd):
         raise PruningError(f"this {type(model).__name__} is a single layer; pass a network: nn.Sequential(layer).")
@@ -52,8 +66,11 @@ def trace_graph(
     copy = without_pruning(model).cpu().eval()
     live |= _masked(copy, masks or {})
     examples = example_inputs(copy, inputs)
-    traced = _symbolic(copy) if layers is None else _sequence(copy, layers)
-    interpreter = NeuronInterpreter(traced, live)
+    return _symbolic(copy) if layers is None else _sequence(copy, layers), live, examples
+
+
+def run_on_examples(interpreter: NeuronInterpreter, examples: Sequence[Tensor], model: nn.Module) -> None:
+    """Run a traced model on a sample of each input."""
     try:
         with torch.enable_grad():
             interpreter.run(*examples)
@@ -63,7 +80,6 @@ def trace_graph(
             f"this {type(model).__name__} fails on an example input of shape {shapes} "
             f"({' '.join(str(error).split())}). Pass an example of the right shape: inputs=torch.zeros(1, ...)."
         ) from error
-    return interpreter.traced()
 
 
 def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
