@@ -65,15 +65,15 @@ ROOMS = """
     training.dispatch
     training.population
     training
-    analysis.graph analysis.operations
+    analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons
+    analysis.neurons analysis.bounds
     analysis.splitting
     analysis.levels
     analysis.lifetimes analysis.biases
     analysis
-    compaction.survivors compaction.latency compaction.report compaction.csr
+    compaction.survivors compaction.latency compaction.report compaction.csr compaction.equivalence
     compaction.cutting
     compaction.compacting
     compaction
