@@ -1,6 +1,6 @@
 """How tickets are found and kept: rewinding, tickets, stores, the descent and its drivers."""
 
-from lthprune.search.descent import Descent, imp_levels, osp_levels
+from lthprune.search.descent import Descent, imp_levels, osp_levels, source_level
 from lthprune.search.drivers import SearchOptions, check_words, imp, osp, search_from
 from lthprune.search.findings import FoundTickets
 from lthprune.search.metrics import Metrics
@@ -32,4 +32,5 @@ __all__ = [
     "osp_levels",
     "schedule_from",
     "search_from",
+    "source_level",
 ]

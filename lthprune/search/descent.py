@@ -73,6 +73,16 @@ def osp_levels(
     return _levels("osp", model, train, search, stored)
 
 
+def source_level(driver: str, level: int) -> int:
+    """Return the level whose trained weights decide which weights a level keeps; 0 for level 0, which is not pruned.
+
+    Examples:
+        >>> source_level("imp", 5), source_level("osp", 5)
+        (4, 0)
+    """
+    return 0 if driver == "osp" else max(0, level - 1)
+
+
 def _levels(
     driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
 ) -> Iterator[Any]:
@@ -165,7 +175,7 @@ class Descent:
             self._restart()
         self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
         if self._dense and self._last:
-            sources = self._last if self._driver == "imp" else self._dense
+            sources = {0: self._dense, self.level - 1: self._last}[source_level(self._driver, self.level)]
             self._masks = [
                 self._chosen(trial, model, source)
                 for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
