@@ -32,13 +32,13 @@ def analyze(
     ] = None,
 ) -> None:
     """Show what became of the neurons and parameters of one trial, level by level or at one of them."""
-    from lthprune.experiments import Run, analyse, analyse_level
+    from lthprune.experiments import Run
 
     if level is None:
-        structure = analyse(Run(run), trial, functional=functional)
+        structure = Run(run).structure(trial, functional=functional)
         described, shown = structure.describe(), _over_levels(structure)
     else:
-        at_level = analyse_level(Run(run), level, trial, functional=functional)
+        at_level = Run(run).structure_at(level, trial, functional=functional)
         described, shown = at_level.describe(), _at_level(at_level)
     if json_file == "-":
         typer.echo(json.dumps(described, indent=1))

@@ -12,8 +12,7 @@ from rich.table import Table
 from lthprune_cli.options import RunArgument
 
 if TYPE_CHECKING:
-    from lthprune.compaction import Compacted, CompactionReport, Size
-    from lthprune.experiments import Export
+    from lthprune.compaction import Compacted, CompactionReport, Export, Size
 
 _BATCHES = (1, 1000)  # of which latency is measured
 
@@ -40,10 +39,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a ticket's network as safetensors with a description, smaller or as ONNX on request."""
-    from lthprune.experiments import Run, export_ticket
+    from lthprune.experiments import Run
 
-    done = export_ticket(
-        Run(run),
+    done = Run(run).export(
         level,
         trial=trial,
         weights=weights.value,
@@ -54,7 +52,7 @@ def export(
     )
     console = Console()
     if done.compacted is not None:
-        console.print(_table(f"Level {done.level}, trial {trial}", done.compacted.report))
+        console.print(_table(f"Level {done.ticket['level']}, trial {trial}", done.compacted.report))
         _print_facts(done.compacted.report, console)
         _print_latency(done, done.compacted, console)
     for file in done.files:

@@ -51,17 +51,17 @@ def summary(
 
 def plot(run: RunArgument) -> None:
     """Draw a run as PNG and SVG: accuracies of all trials, and the structure of the first one."""
-    from lthprune.experiments import Run, save_figures
+    from lthprune.experiments import Run
 
-    for path in save_figures(Run(run)):
+    for path in Run(run).save_figures():
         Console().print(str(path), highlight=False, soft_wrap=True)
 
 
 def print_summary(run: "Run") -> None:
     """Print a run's levels as a table and name its smallest winning ticket."""
-    from lthprune.experiments import smallest_winning, summarise
+    from lthprune.experiments import smallest_winning
 
-    settings, levels, console = run.settings, summarise(run), Console()
+    settings, levels, console = run.settings, run.summary(), Console()
     if not levels:
         console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
         _print_state(run, 0, settings["prune"]["levels"] + 1)
@@ -144,7 +144,6 @@ def _progress_of(run: "Run") -> tuple[str, str, str, str]:
             return search["driver"], str(trials), f"{finished} of {levels}", "a store of tickets"
         settings = run.settings
         levels = settings["prune"]["levels"] + 1
-        state = "finished" if finished == levels else "ended" if run.complete else "resumable"
-        return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", state
+        return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", run.state
     except (LthpruneError, KeyError) as error:
         return "", "", "", f"damaged: {error}"

@@ -2,19 +2,18 @@
 
 from lthprune.experiments.axes import parse_axes
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
-from lthprune.experiments.export import Export, export_ticket, load_export
-from lthprune.experiments.figures import save_figures
+from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import Extension, LayerRow, extensions_of, tabulate_layers, trajectory_of
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
-from lthprune.experiments.run import Run, find_runs
-from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure, analyse, analyse_level
-from lthprune.experiments.summary import CellSummary, LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
+from lthprune.experiments.run import Run
+from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure
+from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 
 __all__ = [
     "Cell",
     "CellSummary",
-    "Export",
     "Extension",
     "LayerRow",
     "LevelSplitting",
@@ -26,22 +25,16 @@ __all__ = [
     "Structure",
     "Sweep",
     "Watcher",
-    "analyse",
-    "analyse_level",
     "begin_sweep",
     "bundled",
-    "export_ticket",
     "extensions_of",
     "find_runs",
-    "load_export",
     "load_recipe",
     "parse_axes",
     "resume_run",
     "run_recipe",
     "run_sweep",
-    "save_figures",
     "smallest_winning",
-    "summarise",
     "summarise_sweep",
     "tabulate_layers",
     "trajectory_of",

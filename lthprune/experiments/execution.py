@@ -15,9 +15,10 @@ from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import Dataset, Task, load_data
 from lthprune.errors import StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
+from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.preview import tabulate_layers
 from lthprune.experiments.recipe import Recipe
-from lthprune.experiments.run import Run, create_run, new_folder
+from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels

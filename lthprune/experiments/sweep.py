@@ -16,9 +16,10 @@ from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
+from lthprune.experiments.folders import fit_for_a_file, new_folder
 from lthprune.experiments.overrides import override
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
-from lthprune.experiments.run import Run, fit_for_a_file, new_folder
+from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers, write_atomically
 
 _FORMAT = 1

@@ -80,9 +80,9 @@ class Trajectory:
     def extended(self, times: int = 1) -> "Trajectory":
         """Return the trajectory that begins ``times`` levels earlier, with more weights, and then follows this one.
 
-        Its ``weights`` are ``weights / (1 - rate)**times``, rounded: a number of weights, not the size of a network. A network of the sizes that
-        [`extend`][lthprune.pruning.extend] returns has a few more or fewer weights, because its layers have whole
-        numbers of neurons; [`count_parameters`][lthprune.pruning.count_parameters] counts them.
+        Its ``weights`` are ``weights / (1 - rate)**times``, rounded: a number of weights, not the size of a network. A
+        network of the sizes that [`extend`][lthprune.pruning.extend] returns has a few more or fewer weights, because
+        its layers have whole numbers of neurons; [`count_parameters`][lthprune.pruning.count_parameters] counts them.
 
         Examples:
             >>> Trajectory(112, 6, 0.32, 11).extended(2)

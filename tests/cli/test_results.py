@@ -7,9 +7,9 @@ from torch import nn
 
 import lthprune
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.figures import Subject, figures_of
+from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.run import Run
-from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning, summarise
+from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from tests.cli.conftest import Cli
 from tests.tiny import joined, tiny, toys
 
@@ -42,7 +42,7 @@ def test_runs_says_that_there_are_none(where: str, cli: Cli) -> None:
 def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finished: Run, cli: Cli) -> None:
     result = cli("summary", finished.folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    levels = summarise(finished)
+    levels = finished.summary()
     winner = smallest_winning(levels)
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
     assert len(rows) == 3
@@ -67,7 +67,7 @@ def test_summary_of_one_trial_shows_plain_values(tmp_path: Path, cli: Cli) -> No
     assert (result.code, result.narrow) == (0, True)
     assert "Mean" not in result.out
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
-    for level, row in zip(summarise(run), rows, strict=True):
+    for level, row in zip(run.summary(), rows, strict=True):
         assert row[-3:-1] == [f"{100 * level.val_acc.mean:.2f}", f"{100 * level.test_acc.mean:.2f}"]
 
 
@@ -91,7 +91,7 @@ def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_in
 ) -> None:
     perfect = Spread(1.0, 1.0, 1.0)
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1)) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
+    monkeypatch.setattr(Run, "summary", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     assert "10 *" in result.out
@@ -120,7 +120,7 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     result = cli("plot", folder)
     assert (result.code, result.err) == (0, "")
     paths = [Path(line) for line in result.out.splitlines()]
-    applying = set(figures_of(Subject(finished))) - {"coverage", "decidedness"}  # there is one task
+    applying = set(FIGURES) - {"coverage", "decidedness"}  # there is one task
     assert {path.name for path in paths} == {f"{name}.{end}" for name in applying for end in ("png", "svg")}
     assert all(path.is_file() for path in paths)
 
@@ -143,7 +143,7 @@ def test_summary_shows_the_test_accuracy_of_every_task(tmp_path: Path, cli: Cli,
     assert (result.code, result.err, result.narrow) == (0, "", True)
     assert "moons % circles %" in result.out
     rows = [line.replace("*", "").split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
-    for level, row in zip(summarise(run), rows, strict=True):
+    for level, row in zip(run.summary(), rows, strict=True):
         spreads = (level.val_acc, level.test_acc, *level.task_test_acc.values())
         assert row[3:-1] == [f"{100 * spread.mean:.2f}" for spread in spreads]
     assert "those of a task alone are on test data" in " ".join(result.out.split())
@@ -156,7 +156,7 @@ def test_summary_of_many_tasks_fits_into_80_columns_and_shows_the_lowest_where_t
     perfect = Spread(1.0, 1.0, 1.0)
     by_task = {f"fashion-mnist{place}": perfect for place in range(1, tasks)} | {"moons": Spread(0.25, 0.25, 0.25)}
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1), by_task) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
+    monkeypatch.setattr(Run, "summary", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     header = result.out.partition("─")[0]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lthprune.experiments.summary import summarise_sweep
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import summarise_sweep
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, contents
 
