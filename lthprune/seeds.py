@@ -11,8 +11,11 @@ import torch
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
-Stream = Literal["init", "order", "mask", "noise", "split", "data"]
-_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: only ever append
+Stream = Literal["init", "order", "mask", "noise", "split"]
+DataStream = Literal["toy", "pairing"]
+_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: never change the order
+_DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # likewise
+_DATA = 5  # the first number of every data stream's key; no place in _STREAMS may reach it
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,24 @@ class Seeds:
             raise PruningError(
                 f"unknown random stream {stream!r}{suggestion(stream, _STREAMS)} Streams: {', '.join(_STREAMS)}."
             )
-        sequence = np.random.SeedSequence(self.root, spawn_key=(_STREAMS.index(stream), trial, level))
+        return self._derived(_STREAMS.index(stream), trial, level)
+
+    def data_seed(self, stream: DataStream, place: int) -> int:
+        """Return the 63-bit seed of what is drawn for one of several data sets.
+
+        Args:
+            stream: ``toy`` for the samples of a toy, ``pairing`` for the order in which a data set is paired with
+                the others.
+            place: the data set's place in a recipe's ``data.name``, from 0.
+
+        Examples:
+            >>> Seeds(0).data_seed("toy", 0) == Seeds(0).data_seed("pairing", 0)
+            False
+        """
+        return self._derived(_DATA, place, _DATA_STREAMS.index(stream))
+
+    def _derived(self, *key: int) -> int:
+        sequence = np.random.SeedSequence(self.root, spawn_key=key)
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ from lthprune.experiments.axes import parse_axes
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.export import Export, export_ticket, load_export
 from lthprune.experiments.figures import save_figures
-from lthprune.experiments.preview import Extension, LayerRow, extensions_of, tabulate_layers, trajectory_of
+from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run, find_runs
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure, analyse, analyse_level
@@ -20,6 +20,7 @@ __all__ = [
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
+    "Preview",
     "Recipe",
     "Run",
     "Spread",
@@ -31,11 +32,11 @@ __all__ = [
     "begin_sweep",
     "bundled",
     "export_ticket",
-    "extensions_of",
     "find_runs",
     "load_export",
     "load_recipe",
     "parse_axes",
+    "preview_recipe",
     "resume_run",
     "run_recipe",
     "run_sweep",
@@ -43,6 +44,4 @@ __all__ = [
     "smallest_winning",
     "summarise",
     "summarise_sweep",
-    "tabulate_layers",
-    "trajectory_of",
 ]

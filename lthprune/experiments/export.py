@@ -114,7 +114,7 @@ def export_ticket(
         if (folder / file).exists():
             raise StorageError(f"{folder / file} is there already. Remove it, or choose another folder: --out FOLDER")
 
-    shape, outputs = shape_of_data(run.recipe().data)
+    shape, outputs = shape_of_data(run.recipe().data, trust_code=run.trust_code)
     example = torch.zeros(2, *shape)
     dense = without_pruning(ticket.apply(run.model(trial), weights)).eval()
     compacted = compact_network(dense, example, drop_inputs=drop_inputs) if compact else None

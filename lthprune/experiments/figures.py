@@ -67,7 +67,7 @@ def _inputs(of: Subject) -> "Figure | None":
     """Draw the weights that leave every pixel, if the inputs are images and the first layer is dense."""
     from lthprune.plots import plot_inputs
 
-    shapes = shapes_of_parts(of.run.recipe().data)
+    shapes = shapes_of_parts(of.run.recipe().data, trust_code=of.run.trust_code)
     heard = any(counts.any() for counts in of.structure.levels[0].fan_out.values())
     images = all(len(shape) == 3 for shape in shapes)
     return plot_inputs(of.structure.levels, shapes, of.trial) if heard and images else None

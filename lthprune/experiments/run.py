@@ -24,10 +24,16 @@ class Run:
 
     A level counts as finished once the manifest says so, which is written last: whatever a killed process left
     behind is not read, and is overwritten when the run is resumed.
+
+    Args:
+        folder: the directory.
+        trust_code: whether functions of your own that the run's recipe names may be imported, to resume the run or to
+            build its network. Without it, nothing named in the directory is ever imported.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, trust_code: bool = False) -> None:
         self.folder = Path(folder)
+        self.trust_code = trust_code
         self.tickets = TicketStore(self.folder)
 
     def __repr__(self) -> str:
@@ -106,7 +112,8 @@ class Run:
         recipe = self.recipe()
         if trial not in range(recipe.run.trials):
             raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
-        return recipe.build_model(*shape_of_data(recipe.data), trial)
+        shape = shape_of_data(recipe.data, trust_code=self.trust_code)
+        return recipe.build_model(*shape, trial, trust_code=self.trust_code)
 
     def environment(self) -> dict[str, Any]:
         """Return where and with what the run was made, and how long its levels took."""
@@ -141,7 +148,8 @@ class Run:
         """Return the histories as the tickets of the finished levels tell them, file or no file."""
         recipe = self.recipe()
         plan, tasks = recipe.train, len(recipe.data.parts)
-        histories = Histories.empty(recipe.run.trials, recipe.prune.levels, plan.evaluation_steps, tasks)
+        levels = int(self.settings["prune"]["levels"])
+        histories = Histories.empty(recipe.run.trials, levels, plan.evaluation_steps, tasks)
         for level in range(self.tickets.finished):
             histories.record(self.tickets.level(level))
         return histories
@@ -184,7 +192,7 @@ def create_run(recipe: Recipe, folder: Path) -> Run:
         StorageError: the folder cannot be written.
     """
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
-    return Run(folder)
+    return Run(folder, trust_code=True)  # whoever runs a recipe has chosen the code that it names
 
 
 def find_runs(folder: str | Path) -> list[Run]:

@@ -183,7 +183,7 @@ def split_levels(run: Run, levels: Iterable[int], trial: int = 0) -> tuple[Level
         StorageError: the folder is no run, a level is not finished, or there is no such trial.
     """
     recipe = run.recipe()
-    tasks = tasks_of(recipe.data)
+    tasks = tasks_of(recipe.data, trust_code=run.trust_code)
     if len(tasks) < 2:
         return ()
     model, example = run.model(trial), _example_of(run)
@@ -199,7 +199,7 @@ def split_levels(run: Run, levels: Iterable[int], trial: int = 0) -> tuple[Level
 
 def _example_of(run: Run) -> torch.Tensor:
     """Return an input (1, ...) of zeros of the shape that a run's data have."""
-    return torch.zeros(1, *shape_of_data(run.recipe().data)[0])
+    return torch.zeros(1, *shape_of_data(run.recipe().data, trust_code=run.trust_code)[0])
 
 
 def _states(run: Run, levels: Sequence[int], trial: int, functional: bool) -> tuple[TicketStates, ...]:

@@ -4,6 +4,7 @@ from lthprune.search.descent import Descent, imp_levels, osp_levels
 from lthprune.search.drivers import SearchOptions, check_words, imp, osp, search_from
 from lthprune.search.findings import FoundTickets
 from lthprune.search.metrics import Metrics
+from lthprune.search.own import try_score
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
@@ -32,4 +33,5 @@ __all__ = [
     "osp_levels",
     "schedule_from",
     "search_from",
+    "try_score",
 ]

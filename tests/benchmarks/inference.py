@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lthprune import Run, compact
 from lthprune.compaction import measure_latency, to_csr
-from lthprune.data.spec import shape_of_data
+from lthprune.data.loading import shape_of_data
 from lthprune.pruning.forms import without_pruning
 
 

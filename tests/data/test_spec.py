@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lthprune.data.dataset import Task
-from lthprune.data.spec import DataSpec, load_data, shape_of_data, tasks_of
+from lthprune.data.loading import load_data, shape_of_data, tasks_of
+from lthprune.data.spec import DataSpec
 from lthprune.errors import DataError
 from tests.nets import bits
 from tests.tiny import write_npz

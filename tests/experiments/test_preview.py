@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.data.spec import shape_of_data
+from lthprune.data.loading import shape_of_data
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.preview import Extension, extensions_of, tabulate_layers, trajectory_of
 from lthprune.experiments.recipe import bundled, load_recipe

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.data.spec import shape_of_data, tasks_of
+from lthprune.data.loading import shape_of_data, tasks_of
 from lthprune.errors import DataError, RecipeError
 from lthprune.experiments.preview import tabulate_layers
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe, parse_recipe

@@ -215,7 +215,7 @@ def test_a_sweep_goes_on_from_anywhere_with_its_own_recipe_and_data(
 
 
 def test_data_are_loaded_once_for_all_cells_that_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lthprune.data.spec import load_data
+    from lthprune.data.loading import load_data
 
     loaded: list[str] = []
 
