@@ -99,7 +99,7 @@ def import_part(
             "code only if you ask for it. If you trust this code, say so: --trust-code on the command line; in Python "
             "trust_code=True, as in Run(folder, trust_code=True)."
         )
-    function = _registered_function(kind, name, where) if ":" not in name else _function(*name.split(":"), where)
+    function = _registered_function(kind, name, where) if ":" not in name else _function(name, where)
     _check_signature(kind, function, settings or {}, name)
     return function
 
@@ -113,12 +113,13 @@ def _registered_function(kind: PartKind, name: str, where: str) -> Callable[...,
             "Install or uninstall packages, or name the function itself, as in "
             f'"{found[0].value if found else "my_module:my_function"}".'
         )
-    return _function(*found[0].value.partition(" ")[0].split(":"), where)
+    return _function(found[0].value, where)
 
 
-def _function(module_name: str, path: str, where: str) -> Callable[..., Any]:
-    found: Any = _module(module_name, where)
-    file = getattr(found, "__file__", None) or module_name
+def _function(reference: str, where: str) -> Callable[..., Any]:
+    name, _, path = reference.partition(":")
+    found: Any = _module(name, where)
+    file = getattr(found, "__file__", None) or name
     for part in path.split("."):
         if not hasattr(found, part):
             functions = [each for each in dir(found) if callable(getattr(found, each)) and not each.startswith("_")]
@@ -150,9 +151,7 @@ def _module(name: str, where: str) -> Any:
         raise RecipeError(f"{where}: importing {name} failed with {type(error).__name__}: {message}.") from error
 
 
-def _check_signature(
-    kind: PartKind, function: Callable[..., Any], settings: Mapping[str, Any], name: str
-) -> None:
+def _check_signature(kind: PartKind, function: Callable[..., Any], settings: Mapping[str, Any], name: str) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some callables of compiled code have none
@@ -176,10 +175,11 @@ def _check_signature(
                     f"[{kind.table}] settings.{key}: {name} has no such setting{suggestion(key, keywords)}{takes}"
                 )
     missing = [
-        each.name for each in parameters if each.name in keywords and each.default is each.empty and each.name not in settings
+        each.name
+        for each in parameters
+        if each.name in keywords and each.default is each.empty and each.name not in settings
     ]
     if missing:
         raise RecipeError(
-            f"[{kind.table}] settings: {name} needs {' and '.join(missing)}, as in settings = {{ {missing[0]} = ... }}; "
-            f"{call}."
+            f"[{kind.table}] settings: {name} needs {' and '.join(missing)}, as in {missing[0]} = ...; {call}."
         )

@@ -150,7 +150,14 @@ def test_every_file_has_its_room_and_every_room_its_file() -> None:
 
 
 def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
-    assert {name.removeprefix("lthprune.") for name in GROUND} == {"errors", "arguments", "files", "parts", "seeds", "section"}
+    assert {name.removeprefix("lthprune.") for name in GROUND} == {
+        "errors",
+        "arguments",
+        "files",
+        "parts",
+        "seeds",
+        "section",
+    }
 
 
 @pytest.mark.parametrize("room", sorted(ABOVE))

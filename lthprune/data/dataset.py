@@ -11,7 +11,7 @@ from lthprune.errors import DataError
 
 
 class Raw(NamedTuple):
-    """Training and test data before they are split and normalised: inputs (N, C, H, W) or (N, features), labels (N,)."""
+    """Training and test data before splitting and normalising: inputs (N, C, H, W) or (N, features), labels (N,)."""
 
     x_train: Tensor
     y_train: Tensor

@@ -60,9 +60,7 @@ def load_data(
     return join(parts) if len(parts) > 1 else parts[0]
 
 
-def tasks_of(
-    spec: DataSpec, *, data_dir: str | Path | None = None, trust_code: bool = False
-) -> tuple[Task, ...]:
+def tasks_of(spec: DataSpec, *, data_dir: str | Path | None = None, trust_code: bool = False) -> tuple[Task, ...]:
     """Return the tasks that a data set sets; loads data only from files and functions of your own.
 
     Examples:
@@ -126,7 +124,7 @@ def _load_part(spec: DataSpec, place: int, root: Path, trust_code: bool) -> Raw:
 
 def _described(spec: DataSpec, data_dir: str | Path | None, trust_code: bool) -> list[tuple[tuple[int, ...], int]]:
     """Return the input shape and the number of outputs of every part."""
-    described = []
+    described: list[tuple[tuple[int, ...], int]] = []
     for place, part in enumerate(spec.parts):
         if part in TOYS:
             described.append(((2,), 1))

@@ -16,7 +16,7 @@ from lthprune.data import shape_of_data
 from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.experiments.run import Run
 from lthprune.files import read_tensors, write_atomically, write_tensors
-from lthprune.models import LIBRARIES, ModelSpec, build_from, build_model, describe
+from lthprune.models import ModelSpec, build_from, build_model, describe
 from lthprune.pruning import without_pruning
 
 _FORMAT = 1
@@ -91,10 +91,11 @@ def export_ticket(
     if drop_inputs and not compact:
         raise PruningError("inputs are dropped as a part of compaction: ask for compact (--compact) too.")
     spec = run.recipe().model
-    if compact and spec.kind in LIBRARIES:
+    if compact and not spec.listed:
         raise PruningError(
-            f"a compacted {spec.name} has layers of other sizes than {spec.kind} builds, so it cannot be loaded again. "
-            "Export it without compact (--compact), or make it smaller in Python: lthprune.compact(model, inputs)."
+            f"a compacted {spec.name or 'network'} has layers of other sizes than {spec.kind} builds, so it cannot be "
+            "loaded again. Export it without compact (--compact), or make it smaller in Python: "
+            "lthprune.compact(model, inputs)."
         )
     missing = [package for package in ("onnx", "onnxscript") if onnx and find_spec(package) is None]
     if missing:
@@ -146,11 +147,11 @@ def export_ticket(
     return Export(folder, files, level, shape, dense, compacted)
 
 
-def load_export(folder: str | Path) -> nn.Module:
+def load_export(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
     """Build the network of a folder that ``export_ticket`` wrote, in evaluation mode, on the CPU.
 
     Where inputs were dropped it reads (batch, features kept): ``x.flatten(1)[:, kept_inputs]``, with ``kept_inputs`` as
-    in ``architecture.json``.
+    in ``architecture.json``. A function of your own that builds the network is imported only with ``trust_code``.
 
     Raises:
         StorageError: the folder is no export, or a file is missing or damaged.
@@ -168,7 +169,7 @@ def load_export(folder: str | Path) -> nn.Module:
     try:
         if architecture["format"] != _FORMAT:
             raise StorageError(f"{path} has the format {architecture['format']}; this lthprune reads {_FORMAT}.")
-        model = _built(architecture)
+        model = _built(architecture, trust_code)
         model.load_state_dict(tensors, assign=True)
     except RecipeError:  # its library is missing, or does not know the network
         raise
@@ -182,18 +183,19 @@ def load_export(folder: str | Path) -> nn.Module:
 
 def _described(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
     """Return the entry of a description that the network is built again from: its layers, or its library and name."""
-    if spec.kind in LIBRARIES:
+    if not spec.listed:
         return {"model": spec.model_dump(mode="json", exclude_none=True)}
     assert isinstance(model, nn.Sequential)
     return {"layers": describe(model)}
 
 
-def _built(architecture: Mapping[str, Any]) -> nn.Module:
+def _built(architecture: Mapping[str, Any], trust_code: bool) -> nn.Module:
     """Build the network of a description; its weights mean nothing yet."""
     if "model" not in architecture:
         return build_from(architecture["layers"])
     spec = ModelSpec.model_validate(architecture["model"])
-    return build_model(spec, tuple(architecture["input"]), architecture["outputs"], torch.Generator())
+    shape, outputs = tuple(architecture["input"]), architecture["outputs"]
+    return build_model(spec, shape, outputs, torch.Generator(), trust_code=trust_code)
 
 
 def _compaction(compacted: Compacted) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ class Recipe(Section):
     def _several_tasks_to_split_into(self) -> "Recipe":
         if self.run.stop_when is not None and len(self.data.parts) < 2:
             raise ValueError(
-                f"run.stop_when = {self.run.stop_when!r} needs several tasks, and data.name = {self.data.name!r} sets one"
+                f"run.stop_when = {self.run.stop_when!r} needs several tasks; data.name = {self.data.name!r} sets one"
             )
         return self
 

@@ -56,7 +56,7 @@ class RunSpec(Section):
         return self.seed[0] if isinstance(self.seed, tuple) else self.seed
 
     def generator(self, stream: Stream, trial: int = 0) -> torch.Generator:
-        """Return a generator at the start of a trial's stream; with a list of seeds, each is the root of one trial 0."""
+        """Return a generator at the start of a trial's stream; with a list of seeds, each is the root of its trial."""
         if isinstance(self.seed, tuple):
             return Seeds(self.seed[trial]).generator(stream)
         return Seeds(self.seed).generator(stream, trial=trial)

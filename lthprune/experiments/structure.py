@@ -183,9 +183,9 @@ def split_levels(run: Run, levels: Iterable[int], trial: int = 0) -> tuple[Level
         StorageError: the folder is no run, a level is not finished, or there is no such trial.
     """
     recipe = run.recipe()
-    tasks = tasks_of(recipe.data, trust_code=run.trust_code)
-    if len(tasks) < 2:
+    if len(recipe.data.parts) < 2:
         return ()
+    tasks = tasks_of(recipe.data, trust_code=run.trust_code)
     model, example = run.model(trial), _example_of(run)
     found = []
     for level in levels:

@@ -142,8 +142,8 @@ def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[Ordere
             image = [size + 2 * architecture.padding - architecture.kernel_size + 1 for size in image]
         if min(image) < 1:
             raise RecipeError(
-                f"conv = {list(architecture.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to nothing "
-                f"at {name}; remove a pooling or a layer, or raise the padding."
+                f"conv = {list(architecture.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to "
+                f"nothing at {name}; remove a pooling or a layer, or raise the padding."
             )
     return layers, (channels, *image)
 

@@ -52,7 +52,9 @@ def build_own(
     return model
 
 
-def _called(function: Any, what: str, input_shape: tuple[int, ...], outputs: int, settings: dict[str, Any]) -> nn.Module:
+def _called(
+    function: Any, what: str, input_shape: tuple[int, ...], outputs: int, settings: dict[str, Any]
+) -> nn.Module:
     try:
         model = function(input_shape, outputs, **settings)
     except Exception as error:  # other people's code fails in any way there is

@@ -183,6 +183,7 @@ def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
     digits = text.removesuffix("B")
     if not digits.isdecimal() or int(digits) < 1:
         raise RecipeError(
-            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; not {item!r}{suggestion(text, ('M', 'A', '64B'))}"
+            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; not {item!r}"
+            f"{suggestion(text, ('M', 'A', '64B'))}"
         )
     return ConvItem(int(digits), batch_norm=text.endswith("B"))

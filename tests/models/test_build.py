@@ -19,7 +19,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def listed(*conv: int | str, dense: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 8, 8), **words: object) -> object:
+def listed(
+    *conv: int | str, dense: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 8, 8), **words: object
+) -> object:
     spec = ModelSpec.model_validate({"kind": "plan", "conv": conv, "dense": dense, **words})
     return build_model(spec, shape, 3, generator())
 

@@ -50,7 +50,10 @@ def test_anything_else_in_the_list_of_convolutions_is_refused_and_quoted(item: i
         ({"kind": "timm", "name": "resnet18", "settings": [1]}, "valid dictionary"),
         ({"kind": "lenet", "name": "resnet18"}, 'takes no name; name and settings are for kind = "torchvision"'),
         ({"kind": "mlp", "dense": [4], "settings": {"drop_rate": 0.1}}, "takes no settings"),
-        ({"kind": "my_nets:build", "dense": [4]}, 'kind = "my_nets:build", a function of your own, takes settings and no'),
+        (
+            {"kind": "my_nets:build", "dense": [4]},
+            'kind = "my_nets:build", a function of your own, takes settings and no',
+        ),
         ({"kind": "my_nets:"}, "unknown kind of network 'my_nets:'"),
     ],
 )
