@@ -95,9 +95,9 @@ def import_part(
     where = kind.named(name)
     if not trust_code:
         raise RecipeError(
-            f"{where} names code that is not part of lthprune, and importing it would run it. lthprune imports such "
-            "code only if you ask for it. If you trust this code, say so: --trust-code on the command line; in Python "
-            "trust_code=True, as in Run(folder, trust_code=True)."
+            f"{where} is code from outside lthprune. Importing it runs it, so it is not imported without your consent. "
+            "If you trust it, add --trust-code on the command line, or trust_code=True in Python, as in "
+            "Run(folder, trust_code=True)."
         )
     function = _registered_function(kind, name, where) if ":" not in name else _function(name, where)
     _check_signature(kind, function, settings or {}, name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lthprune.analysis import Splitting
 from lthprune.data import shapes_of_parts
-from lthprune.errors import PruningError, StorageError
+from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.experiments.run import Run
 from lthprune.experiments.structure import Structure, analyse, network_at
 from lthprune.training import Histories
@@ -115,7 +115,7 @@ def save_figures(run: Run) -> list[Path]:
     for name, plot in figures_of(subject).items():
         try:
             figure = plot()
-        except PruningError as error:
+        except (PruningError, RecipeError) as error:
             left_out[name] = error
             continue
         if figure is None:

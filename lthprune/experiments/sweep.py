@@ -4,20 +4,19 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from lthprune.data import data_root, is_file, load_data, split_name
+from lthprune.data import Dataset, DataSpec, data_root, is_file, load_data, split_name
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
 from lthprune.experiments.overrides import override
-from lthprune.experiments.preview import preview_recipe
+from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
 from lthprune.experiments.run import Run, fit_for_a_file, new_folder
 from lthprune.files import remove_leftovers, write_atomically
@@ -160,7 +159,7 @@ def begin_sweep(
         axes["data.name"] = [absolute_name(str(name)) for name in axes["data.name"]]
     folder = new_folder(out, name)
     cells = _grid(Sweep(folder, trust_code=True), tables, where, settings, axes)
-    load = lru_cache(maxsize=1)(load_data)
+    load = _keeping_the_last()
     for cell in cells:
         try:
             prepare(cell.recipe, data_dir=data_dir, device=device, load=load)
@@ -204,7 +203,7 @@ def run_sweep(
         StorageError: the folder is not a sweep, or a file in it is damaged or was changed.
         RecipeError: a recipe names functions of your own, and the sweep was opened without ``trust_code``.
     """
-    declared, load = sweep.declaration(), lru_cache(maxsize=1)(load_data)
+    declared, load = sweep.declaration(), _keeping_the_last()
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
     cells = sweep.cells()
     remove_leftovers(sweep.folder)
@@ -220,6 +219,20 @@ def run_sweep(
         with watch(replace(cell, recipe=preview.recipe)) as watcher:
             run_in(cell.run.folder, preview, name, watcher=watcher, load=load, **words)
     return sweep
+
+
+def _keeping_the_last() -> LoadData:
+    """Return a ``load_data`` that keeps the last data set in memory, for the cells that share it."""
+    kept: dict[str, Dataset] = {}
+
+    def load(spec: DataSpec, **words: Any) -> Dataset:
+        key = f"{spec!r} {words!r}"
+        if key not in kept:
+            kept.clear()
+            kept[key] = load_data(spec, **words)
+        return kept[key]
+
+    return load
 
 
 def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:
