@@ -1,4 +1,4 @@
-"""What arguments have to be, and how one that is not is named."""
+"""Checks of arguments, and descriptions of wrong ones for error messages."""
 
 import operator
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from lthprune.errors import PruningError, suggestion
 
 
 def check_word(what: str, word: object, known: Collection[str]) -> None:
-    """Raise a PruningError unless a word is a known one.
+    """Raise a PruningError unless a word is one of the known ones.
 
     Examples:
         >>> check_word("scope", "globl", ("global", "layerwise"))
@@ -21,7 +21,10 @@ def check_word(what: str, word: object, known: Collection[str]) -> None:
 
 
 def whole_number(name: str, number: object) -> int:
-    """Return a whole number of any kind, numpy's too, as an int; what is none, or negative, is refused.
+    """Return a whole number of any type, including numpy's, as an int.
+
+    Raises:
+        PruningError: it is not a whole number, or negative.
 
     Examples:
         >>> whole_number("levels", 2.5)
@@ -29,7 +32,7 @@ def whole_number(name: str, number: object) -> int:
         lthprune.errors.PruningError: levels = 2.5: this must be a whole number, 0 or more.
     """
     try:
-        if isinstance(number, bool):  # an int to Python, and a slip to a reader
+        if isinstance(number, bool):  # an int in Python, but a mistake here
             raise TypeError
         whole = operator.index(number)  # type: ignore[arg-type]
     except TypeError:
@@ -40,14 +43,14 @@ def whole_number(name: str, number: object) -> int:
 
 
 def check_module(model: object) -> None:
-    """Raise a PruningError unless a model is a module; a function or class that makes one is told to be called."""
+    """Raise a PruningError unless a model is an ``nn.Module``; for a function or class, it suggests to call it."""
     if not isinstance(model, nn.Module):
-        mend = " If it makes the model, call it and hand in what it returns." if callable(model) else ""
-        raise PruningError(f"a model is an nn.Module; this is {described(model)}.{mend}")
+        advice = " If it makes the model, call it and pass what it returns." if callable(model) else ""
+        raise PruningError(f"a model is an nn.Module; this is {described(model)}.{advice}")
 
 
 def described(value: object) -> str:
-    """Say what a value is, for a message about one that is something else.
+    """Return a phrase that says what a value is, for error messages about values of the wrong type.
 
     Examples:
         >>> described(3), described([]), described(int), described(len), described(None)

@@ -1,47 +1,61 @@
-"""What can go wrong, in words for the person who has to mend it."""
+"""Errors and warnings: each says in one paragraph what is wrong, where, and how to fix it."""
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class LthpruneError(Exception):
-    """Anything lthprune refuses to do: one paragraph that says what, where and how to mend it."""
+    """The base class of all errors of lthprune; the message says what is wrong, where, and how to fix it."""
 
 
 class PruningError(LthpruneError, ValueError):
-    """What a model, schedule, score or search cannot do as asked; refused before anything is changed."""
+    """A model, schedule, score, search or training cannot do what was asked; raised before anything is changed."""
 
 
 class RecipeError(LthpruneError, ValueError):
-    """A recipe that cannot be read or does not make sense; all its faults are named at once."""
+    """A recipe cannot be read or contradicts itself; the message lists all of its faults."""
 
 
 class DataError(LthpruneError):
-    """A data set that is missing, damaged or of the wrong shape."""
+    """A data set is missing, damaged or of the wrong shape."""
 
 
 class StorageError(LthpruneError):
-    """A ticket or run on disk that is missing, damaged or does not fit what it is used for."""
+    """A ticket or run on disk is missing, damaged or does not fit its use."""
 
 
 class LayerCollapseWarning(UserWarning):
-    """Pruning has taken the last weight of a layer: no signal passes through it any more."""
+    """Pruning has removed the last weight of a layer, so no signal passes through it."""
 
 
 class NothingPrunedWarning(UserWarning):
-    """A positive fraction of so few weights that it rounds to none."""
+    """A fraction above zero of a few weights rounds to no weight at all."""
 
 
 class UnmovedWarning(UserWarning):
-    """A training has left a tensor exactly as it was, though the dense training moved it."""
+    """A training did not change a tensor that the dense training had changed."""
 
 
 class CoverageWarning(UserWarning):
-    """Much of a model's weight matrices is left out of pruning."""
+    """The default selection leaves out many of a model's weights."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller's own code that led here, however many calls inside the package lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown word: the nearest known one, or a full stop.
+    """Return the end of a sentence about an unknown word: the nearest known word, or a full stop.
 
     Examples:
         >>> suggestion("geometirc", ["geometric", "target"])

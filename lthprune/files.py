@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files, and safetensors files with a header."""
 
 import os
 import tempfile
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from lthprune.errors import StorageError
 
-_PART = ".part"  # what temporary files end in
+_PART = ".part"  # the suffix of temporary files
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one in the same folder: a reader sees the old bytes or the new, never a part.
+    """Write a file through a temporary one in the same folder: readers see the old bytes or the new, never a part.
 
     Raises:
-        StorageError: the folder cannot be written; what was there stays.
+        StorageError: the folder cannot be written to; an earlier file stays.
     """
     temporary = None
     try:
@@ -29,13 +29,13 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # a temporary file is private; a result need not be
+        temporary.chmod(0o666 & ~_umask())  # NamedTemporaryFile creates files that only their owner can read
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, with enough space."
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that you can write to, with enough space."
         ) from error
     finally:
         if temporary is not None:
@@ -43,7 +43,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left anywhere in a folder."""
+    """Remove the temporary files that killed processes left in a folder or below it."""
     for leftover in folder.rglob(f".*{_PART}"):
         leftover.unlink(missing_ok=True)
 
@@ -53,31 +53,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> Non
     owned = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    write_atomically(path, save(owned, metadata={"lthprune": header}))  # which refuses tensors that share memory
+    write_atomically(path, save(owned, metadata={"lthprune": header}))  # save() refuses tensors that share memory
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read what ``write_tensors`` wrote.
+    """Read a file that ``write_tensors`` wrote, and return its tensors and its string.
 
     Raises:
-        StorageError: the file is missing, damaged or not one of ours.
+        StorageError: the file is missing, damaged or not written by lthprune.
     """
     from safetensors import safe_open
 
     if path.is_dir():
-        raise StorageError(f"{path} is a folder. Name a file in it.")
+        raise StorageError(f"{path} is a folder. Give the path of a file in it.")
     if not path.is_file():
-        raise StorageError(f"there is no file {path}.")
+        raise StorageError(f"there is no file {path}. Check the path.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise StorageError(
-            f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or make it again."
+            f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or create it again."
         ) from error
     if "lthprune" not in metadata:
-        raise StorageError(f"{path} is a safetensors file, but lthprune did not write it.")
+        raise StorageError(f"{path} is a safetensors file, but lthprune did not write it. Give the path of a ticket.")
     return {name: torch.clone(tensor) for name, tensor in tensors.items()}, metadata["lthprune"]
 
 

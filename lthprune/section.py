@@ -1,9 +1,9 @@
-"""What every table of a recipe is: frozen, and strict about its keys."""
+"""The base class of all tables of a recipe."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a recipe; unknown keys are errors and nothing changes after loading."""
+    """A table of a recipe: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)

@@ -1,4 +1,4 @@
-"""One root seed, many named random streams: a control changes one of them and nothing else."""
+"""Seeds: many named random streams from one root seed, so that a control changes one stream and nothing else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +13,17 @@ from lthprune.errors import PruningError, suggestion
 
 Stream = Literal["init", "order", "mask", "noise", "split"]
 DataStream = Literal["toy", "pairing"]
-_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: never change the order
-_DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # likewise
-_DATA = 5  # the first number of every data stream's key; no place in _STREAMS may reach it
+_STREAMS: tuple[str, ...] = get_args(Stream)
+_DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
+_KEYS = ("init", "order", "mask", "noise", "split", "data")  # likewise; "data" stands for all data streams
 
 
 @dataclass(frozen=True)
 class Seeds:
     """Independent random generators, derived from one root seed.
 
-    Streams are told apart by name, trial and level, through numpy's ``SeedSequence``. Drawing more from one
-    never shifts another, so the data order stays the same when the initialisation changes.
+    A stream is identified by name, trial and level, through numpy's ``SeedSequence``. Streams do not affect one
+    another: the data order stays the same if the initialisation draws more numbers.
 
     Examples:
         >>> seeds = Seeds(0)
@@ -46,7 +46,7 @@ class Seeds:
             raise PruningError(
                 f"unknown random stream {stream!r}{suggestion(stream, _STREAMS)} Streams: {', '.join(_STREAMS)}."
             )
-        return self._derived(_STREAMS.index(stream), trial, level)
+        return self._derived(_KEYS.index(stream), trial, level)
 
     def data_seed(self, stream: DataStream, place: int) -> int:
         """Return the 63-bit seed of what is drawn for one of several data sets.
@@ -60,23 +60,23 @@ class Seeds:
             >>> Seeds(0).data_seed("toy", 0) == Seeds(0).data_seed("pairing", 0)
             False
         """
-        return self._derived(_DATA, place, _DATA_STREAMS.index(stream))
+        return self._derived(_KEYS.index("data"), place, _DATA_STREAMS.index(stream))
 
     def _derived(self, *key: int) -> int:
         sequence = np.random.SeedSequence(self.root, spawn_key=key)
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:
-        """Return a fresh CPU generator at the start of one stream."""
+        """Return a new CPU generator at the start of one stream."""
         return torch.Generator().manual_seed(self.seed(stream, trial=trial, level=level))
 
 
 @contextmanager
 def seeded_by(generator: torch.Generator, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed torch's default generators of the CPU and of a device by a generator, and restore them afterwards.
+    """Seed torch's default generators of the CPU and of a device from a generator, and restore them afterwards.
 
-    For code that takes no generator: the constructors of other people's networks, dropout. Advances ``generator`` by
-    one draw.
+    For code that takes no generator: constructors of third-party networks, dropout. Draws one number from
+    ``generator``.
 
     Examples:
         >>> before = torch.get_rng_state()

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lthprune.errors import LthpruneError
 from lthprune.pruning.masks import Masks
-from lthprune.pruning.selection import PrunableTensor, select
+from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.state import State
 from lthprune.search.rewinding import Rewinder
 

@@ -23,9 +23,10 @@ ROOMS = """
     pruning.naming pruning.steps
     pruning.torch_form pruning.keeping
     pruning.projection
-    pruning.kinds
+    pruning.plain_form pruning.kinds
     pruning.selection
-    pruning.coverage
+    pruning.eligibility
+    pruning.coverage pruning.prunable
     pruning.state
     pruning.masks
     pruning.scores
@@ -41,8 +42,9 @@ ROOMS = """
     search.settings search.own
     search.spec
     search.verification
+    search.trainings
     search.descent
-    search.findings
+    search.findings search.levels
     search.drivers
     search
     data.dataset
@@ -65,15 +67,15 @@ ROOMS = """
     training.dispatch
     training.population
     training
-    analysis.graph analysis.operations
+    analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons
+    analysis.neurons analysis.bounds
     analysis.splitting
     analysis.levels
     analysis.lifetimes analysis.biases
     analysis
-    compaction.survivors compaction.latency compaction.report compaction.csr
+    compaction.survivors compaction.latency compaction.report compaction.csr compaction.equivalence
     compaction.cutting
     compaction.compacting
     compaction

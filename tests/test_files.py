@@ -112,7 +112,7 @@ def test_a_file_that_is_not_there_or_not_ours_is_refused(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "stranger", metadata={"format": "pt"})
     for name, complaint in {
         "absent": "there is no file",
-        ".": "is a folder. Name a file in it",
+        ".": "is a folder. Give the path of a file in it",
         "text": "is damaged or not a safetensors file",
         "foreign": "lthprune did not write it",
         "stranger": "lthprune did not write it",

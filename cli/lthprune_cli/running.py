@@ -21,7 +21,7 @@ def run(
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="The folder that run directories are made in.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    engine: Annotated[str | None, typer.Option(help="auto, reference, stacked or sparse: what trains.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, reference, stacked, sparse, unhooked.")] = None,
     settings: Settings = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level; kept in a run directory."""

@@ -1,4 +1,4 @@
-"""What pruning did to a network: the states of its neurons and parameters, level after level, and its splitting."""
+"""The effect of pruning on a network: states of neurons and parameters, their lifetimes, biases, and splitting."""
 
 from lthprune.analysis.biases import (
     BiasStatistics,
@@ -8,7 +8,8 @@ from lthprune.analysis.biases import (
     comatose_biases,
     zombie_lives,
 )
-from lthprune.analysis.graph import WEIGHTED, Graph, Layer
+from lthprune.analysis.bounds import dead_neurons
+from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
 from lthprune.analysis.levels import BiasStates, TicketStates, pruning_horizon, ticket_states
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
@@ -29,6 +30,7 @@ __all__ = [
     "Lifetimes",
     "NetworkStates",
     "NeuronState",
+    "Operation",
     "Outcome",
     "Splitting",
     "Status",
@@ -36,6 +38,7 @@ __all__ = [
     "ZombieLives",
     "bias_statistics",
     "comatose_biases",
+    "dead_neurons",
     "example_inputs",
     "find_splitting",
     "neuron_lifetimes",

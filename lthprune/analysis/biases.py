@@ -1,4 +1,4 @@
-"""Biases: what they are like for neurons of every state, and what they do to the lives of zombies and comatose."""
+"""Biases by the state of their neurons: their distribution, the lifetime of zombies, and comatose neurons."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class BiasStatistics:
-    """What the biases are like, by level and by the state of the neurons that they belong to.
+    """The distribution of the biases, by level and by the state of their neurons.
 
     Attributes:
-        count: (levels, 6), how many biases there are, pruned ones included.
-        left: (levels, 6), how many of them are unpruned.
-        negative: (levels, 6), how many of the unpruned ones are negative.
-        mean: (levels, 6), of the unpruned ones; NaN where there are none.
+        count: (levels, 6), the number of biases, pruned ones included.
+        left: (levels, 6), the number of unpruned biases.
+        negative: (levels, 6), the number of negative ones among the unpruned.
+        mean: (levels, 6), the mean of the unpruned ones; NaN if there are none.
         deviation: (levels, 6), their standard deviation.
         quantiles: (levels, 6, 5), their quantiles at 5, 25, 50, 75 and 95 %.
     """
@@ -34,7 +34,7 @@ class BiasStatistics:
 
     @property
     def fraction_negative(self) -> np.ndarray:
-        """(levels,), the fraction of all unpruned biases that are negative; NaN where there are none."""
+        """(levels,), the fraction of all unpruned biases that are negative; NaN if there are none."""
         left = self.left.sum(axis=1)
         fraction = np.full(len(left), np.nan)
         np.divide(self.negative.sum(axis=1), left, where=left > 0, out=fraction)
@@ -49,9 +49,9 @@ def bias_statistics(levels: Sequence[TicketStates]) -> BiasStatistics:
     quantiles = np.full((*shape, len(QUANTILES)), np.nan)
     for place, level in enumerate(levels):
         for state in NeuronState:
-            own = [(each.neurons == state, each) for each in level.biases.values()]
-            values = np.concatenate([np.empty(0), *(each.values[chosen & each.left] for chosen, each in own)])
-            count[place, state] = sum(int(chosen.sum()) for chosen, _ in own)
+            chosen = [(each.neurons == state, each) for each in level.biases.values()]
+            values = np.concatenate([np.empty(0), *(each.values[own & each.unpruned] for own, each in chosen)])
+            count[place, state] = sum(int(own.sum()) for own, _ in chosen)
             left[place, state], negative[place, state] = len(values), (values < 0).sum()
             if len(values):
                 mean[place, state], deviation[place, state] = values.mean(), values.std()
@@ -61,12 +61,12 @@ def bias_statistics(levels: Sequence[TicketStates]) -> BiasStatistics:
 
 @dataclass(frozen=True, eq=False)
 class ZombieLives:
-    """How long zombies lived, and the biases that they began with.
+    """How many levels zombies lived, and the biases that they began with.
 
     Attributes:
-        bias: (zombies,), the trained bias at the first level as a zombie.
-        levels: (zombies,), in how many levels the neuron was a zombie.
-        ended: (zombies,), which were no longer one at the last level.
+        bias: (zombies,), the trained bias at the neuron's first level as a zombie.
+        levels: (zombies,), the number of levels at which the neuron was a zombie.
+        ended: (zombies,), whether the neuron was no longer a zombie at the last level.
     """
 
     bias: np.ndarray
@@ -75,12 +75,12 @@ class ZombieLives:
 
     @property
     def correlation(self) -> float:
-        """The rank correlation of bias and life, in [-1, 1]; NaN where no two zombies can be compared.
+        """The rank correlation of bias and lifetime, in [-1, 1]; NaN if no two zombies can be compared.
 
-        It is the fraction of pairs in which the larger bias lived longer, less the fraction in which it lived
-        shorter. A pair counts where the biases differ and it is known who lived longer: zombies that are still there
-        at the last level lived at least as long as they were seen. (Harrell's concordance C, Harrell et al. 1982, as
-        2 C - 1.)
+        It is the fraction of pairs in which the zombie with the larger bias lived longer, minus the fraction in which
+        it lived shorter. Pairs with equal biases are left out, and pairs whose order is unknown: a neuron that is
+        still a zombie at the last level lives at least as long as observed. (Harrell's concordance C, Harrell et al.
+        1982, as 2 C - 1.)
         """
         agreement = pairs = 0
         for bias, lived in zip(self.bias[self.ended], self.levels[self.ended], strict=True):
@@ -91,7 +91,7 @@ class ZombieLives:
 
 
 def zombie_lives(levels: Sequence[TicketStates]) -> ZombieLives:
-    """Follow the neurons that were zombies at some level, from the first of these levels on."""
+    """Return the lifetimes of all neurons that were zombies at some level."""
     bias, lived, ended = [np.empty(0)], [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=bool)]
     for own in _over_levels(levels):
         zombies = own.neurons == NeuronState.ZOMBIE
@@ -104,11 +104,14 @@ def zombie_lives(levels: Sequence[TicketStates]) -> ZombieLives:
 
 
 class ComatoseBiases(NamedTuple):
-    """What comatose neurons lost first, their bias or their last weight: how many neurons in each case.
+    """The number of comatose neurons by what was pruned first, their bias or their last weight.
 
-    The bias was pruned ``early``, no later than when the neuron became comatose; or ``before`` its last weight;
-    or ``together`` with it, at the same level; or ``after`` it, or not yet; or both were still there at the last
-    level: ``neither``.
+    Attributes:
+        early: the bias, not later than the neuron became comatose.
+        before: the bias, after the neuron became comatose and before its last weight.
+        together: both at the same level.
+        after: the last weight; the bias later or not at all.
+        neither: both remain at the last level.
     """
 
     early: int
@@ -119,15 +122,15 @@ class ComatoseBiases(NamedTuple):
 
 
 def comatose_biases(levels: Sequence[TicketStates]) -> ComatoseBiases | None:
-    """Count what comatose neurons lost first, their bias or their last weight; None where no bias is pruned."""
+    """Count comatose neurons by what was pruned first, bias or last weight; return None if no bias is pruned."""
     counts = np.zeros(5, dtype=np.int64)
     pruned = False
     for own in _over_levels(levels):
         never = len(levels)
         comatose = own.neurons == NeuronState.COMATOSE
         ever = comatose.any(axis=0)
-        asleep, bias, weight = (_first(each)[ever] for each in (comatose, ~own.left, ~own.attached))
-        early = bias <= asleep
+        became, bias, weight = (_first(each)[ever] for each in (comatose, ~own.unpruned, ~own.attached))
+        early = bias <= became
         counts += [
             early.sum(),
             (~early & (bias < weight)).sum(),
@@ -135,17 +138,17 @@ def comatose_biases(levels: Sequence[TicketStates]) -> ComatoseBiases | None:
             (~early & (bias > weight)).sum(),
             (~early & (bias == weight) & (bias == never)).sum(),
         ]
-        pruned |= bool((~own.left).any())
+        pruned |= bool((~own.unpruned).any())
     return ComatoseBiases(*counts.tolist()) if pruned else None
 
 
 def _over_levels(levels: Sequence[TicketStates]) -> Iterator[BiasStates]:
-    """Yield the biases of every layer with an axis for the levels before their own."""
+    """Yield the biases of each layer, with the levels as the first axis of all arrays."""
     for name in levels[0].biases if levels else ():
         own = [level.biases[name] for level in levels]
         yield BiasStates(*(np.stack([getattr(each, field) for each in own]) for field in BiasStates.__annotations__))
 
 
 def _first(marked: np.ndarray) -> np.ndarray:
-    """Return the first level at which each is marked (levels, n); the number of levels where it is at none."""
+    """Return the first level at which each column is marked (levels, n); the number of levels if it never is."""
     return np.where(marked.any(axis=0), marked.argmax(axis=0), len(marked))

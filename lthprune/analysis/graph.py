@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,104 +14,126 @@ WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv")
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value to compare by
 class Layer:
-    """Neurons side by side, and what each of them hears.
+    """The neurons of one layer, and the neurons that they read.
 
-    A neuron is a feature of an input or of a dense layer, or a channel of a convolution. Where tensors are added, and
-    where the network ends, stand neurons without weights, so that every path can be followed.
+    A neuron is a feature of an input or of a dense layer, or a channel of a convolution. Sums of tensors, softmax and
+    the network's outputs are layers without weights, so that every path can be followed. The columns of a layer are
+    the values that it reads: the features of a dense layer's input, the channels of a convolution's.
 
     Attributes:
         name: the module's name; of an input, a sum or an output that of its node in the ``torch.fx`` graph.
-        kind: what it is; ``input``, ``sum``, ``mix`` (a softmax) and ``output`` have no weights.
+        kind: ``input``, ``sum``, ``mix`` (a softmax) and ``output`` have no weights.
         neurons: their numbers within the graph.
-        heard: (in,), the number of the neuron that each column of the weights listens to.
-        value: (in,), what is heard for the input that the network was traced with; NaN of a channel that does not have
-            the same value at all its positions.
-        steep: (in,), where what is heard would change with the neuron's sum of inputs (the derivative is not zero).
-        edges: (neurons, in), where a weight is left; None where column j leads to neuron j modulo their number.
+        sources: (columns,), the number of the neuron that each column reads.
+        value: (columns,), the value read when the network was traced; NaN of a channel with several values.
+        responsive: (columns,), whether the value read has a derivative other than zero with respect to its neuron's
+            sum of inputs.
+        edges: (neurons, columns), where a weight is unpruned; None of a layer without weights, whose neuron
+            ``j % len(neurons)`` reads column j.
     """
 
     name: str
     kind: LayerKind
     neurons: range
-    heard: Tensor
+    sources: Tensor
     value: Tensor
-    steep: Tensor
+    responsive: Tensor
     edges: Tensor | None
 
     @property
-    def own(self) -> slice:
-        """Where its neurons are in what is known of all neurons of the graph."""
+    def span(self) -> slice:
+        """The place of its neurons in an array of all neurons of the graph."""
         return slice(self.neurons.start, self.neurons.stop)
 
     @property
     def zero(self) -> Tensor:
-        """Where what is heard is zero (in,), for the input that the network was traced with."""
+        """(columns,), whether the value read was zero when the network was traced."""
         return self.value == 0
 
-    def listen(self, signal: Tensor) -> Tensor:
-        """Return which neurons (neurons, k) have an edge to a column that carries a signal (in, k)."""
+    def successors(self, columns: Tensor) -> Tensor:
+        """Return which neurons (neurons, k) have an edge from one of the marked columns (columns, k)."""
         if self.edges is None:
-            return signal.view(-1, len(self.neurons), signal.shape[1]).any(dim=0)
-        return self._weights @ signal.float() > 0
+            return columns.view(-1, len(self.neurons), columns.shape[1]).any(dim=0)
+        return self._float_edges @ columns.float() > 0
 
-    def ask(self, signal: Tensor) -> Tensor:
-        """Return which columns (in, k) have an edge to a neuron that carries a signal (neurons, k)."""
+    def predecessors(self, neurons: Tensor) -> Tensor:
+        """Return which columns (columns, k) have an edge to one of the marked neurons (neurons, k)."""
         if self.edges is None:
-            return signal.repeat(len(self.heard) // max(1, len(self.neurons)), 1)
-        return self._weights.t() @ signal.float() > 0
+            return neurons.repeat(len(self.sources) // max(1, len(self.neurons)), 1)
+        return self._float_edges.t() @ neurons.float() > 0
 
     @cached_property
-    def _weights(self) -> Tensor:
-        """The edges as numbers, kept because turning them into numbers costs as much as a product with them."""
+    def _float_edges(self) -> Tensor:
+        """The edges as floats, cached: the conversion costs as much as a matrix product."""
         assert self.edges is not None
         return self.edges.float()
 
     def pairs(self) -> Tensor:
-        """Return the edges as pairs of numbers (edges, 2): the neuron that is heard, and the one that hears it."""
+        """Return the edges as pairs of neurons (edges, 2): the one that is read, and the one that reads it."""
         first = self.neurons.start
         if self.edges is None:
-            at = torch.arange(len(self.heard))
-            return torch.stack([self.heard, first + at % max(1, len(self.neurons))], dim=1)
-        to, column = self.edges.nonzero(as_tuple=True)
-        return torch.stack([self.heard[column], first + to], dim=1)
+            column = torch.arange(len(self.sources))
+            return torch.stack([self.sources, first + column % max(1, len(self.neurons))], dim=1)
+        reader, column = self.edges.nonzero(as_tuple=True)
+        return torch.stack([self.sources[column], first + reader], dim=1)
 
 
-Columns = Callable[[Layer], Tensor]  # (in,), the columns of a layer that count
+ColumnFilter = Callable[[Layer], Tensor]  # (columns,), the columns of a layer that paths may use
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a parameter stands in the graph.
+    """The neurons that a parameter connects or belongs to.
 
     Attributes:
-        name: its plain name.
-        to: the numbers of the neurons that it belongs to; for weights of two axes, as the weight's first two or
+        name: the parameter's plain name.
+        neurons: the numbers of the neurons that it belongs to; of weights two axes, as the weight's first two or
             broadcast to them.
-        of: for weights the numbers of the neurons that they listen to, of two axes like ``to``; None for biases and
-            for what belongs to a batch norm.
-        mask: where it is left, of its own shape.
+        sources: of weights the numbers of the neurons that they read, with two axes like ``neurons``; None of biases
+            and of the parameters of a batch norm.
+        mask: which of its elements are unpruned, of its shape.
     """
 
     name: str
-    to: Tensor
-    of: Tensor | None
+    neurons: Tensor
+    sources: Tensor | None
     mask: Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
-    """A network's layers in the order in which signals pass them, and whose its tensors are.
+class Operation:
+    """One operation of the network's code on values of neurons.
 
     Attributes:
-        layers: inputs first, outputs last.
-        places: where the parameters of dense and convolutional layers and of batch norms stand.
-        biased: (neurons,), which have an unpruned bias or a batch norm after them.
-        constants: (neurons,), what every neuron hands on for the input that the network was traced with; for a channel
-            the mean over its positions. It means something where no input is heard.
+        name: of its node in the ``torch.fx`` graph.
+        target: the function that it calls, or the name of the method or module.
+        constants: its arguments, None for each that holds values of neurons. Of an operation that only moves elements
+            the tuple is empty: ``neurons`` shows all that it does.
+        neurons: for each tensor that it returns, the number of the neuron that each element comes from.
+    """
+
+    name: str
+    target: Any
+    constants: tuple[Any, ...]
+    neurons: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network's layers, parameters and operations.
+
+    Attributes:
+        layers: in the order of computation: inputs first, outputs last.
+        places: of the parameters of dense and convolutional layers and of batch norms.
+        operations: in the order of computation.
+        biased: (neurons,), which neurons have an unpruned bias or a batch norm after them.
+        constants: (neurons,), the activation of each neuron when the network was traced, a channel's mean over its
+            positions. It holds for every input only if no path leads from an input to the neuron.
     """
 
     layers: tuple[Layer, ...]
     places: tuple[Place, ...]
+    operations: tuple[Operation, ...]
     biased: Tensor
     constants: Tensor
 
@@ -121,70 +143,70 @@ class Graph:
         return self.layers[-1].neurons.stop
 
     def numbers(self, kind: LayerKind) -> Tensor:
-        """Return the numbers of all neurons of a kind of layer, in order."""
-        own = [torch.arange(layer.neurons.start, layer.neurons.stop) for layer in self.layers if layer.kind == kind]
-        return torch.cat(own) if own else torch.empty(0, dtype=torch.long)
+        """Return the numbers of all neurons in layers of this kind, in order."""
+        found = [torch.arange(layer.neurons.start, layer.neurons.stop) for layer in self.layers if layer.kind == kind]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.long)
 
     def weighted(self) -> Tensor:
-        """Return which neurons (neurons,) have weights."""
+        """Return which neurons (neurons,) are in layers with weights."""
         weighted = torch.zeros(self.size, dtype=torch.bool)
         for kind in WEIGHTED:
             weighted[self.numbers(kind)] = True
         return weighted
 
-    def marked(self, numbers: Tensor) -> Tensor:
-        """Return a signal (neurons, 1) that is on for these neurons alone."""
-        signal = torch.zeros(self.size, 1, dtype=torch.bool)
-        signal[numbers] = True
-        return signal
+    def mark(self, numbers: Tensor) -> Tensor:
+        """Return a mask (neurons, 1) of these neurons."""
+        marked = torch.zeros(self.size, 1, dtype=torch.bool)
+        marked[numbers] = True
+        return marked
 
-    def forward(self, signal: Tensor, through: Columns | None = None) -> Tensor:
-        """Return who hears a signal (neurons, k), directly or through others, those that send it included.
+    def descendants(self, marked: Tensor, through: ColumnFilter | None = None) -> Tensor:
+        """Return the marked neurons (neurons, k) and all that a path leads to from one of them.
 
-        ``through`` says of a layer which of its columns (in,) carry anything; all where nothing is said.
+        ``through`` returns the columns of a layer that paths may use; by default all.
         """
-        reached = signal.clone()
+        reached = marked.clone()
         for layer in self.layers:
-            reached[layer.own] |= _listeners(layer, reached, through)
+            reached[layer.span] |= _successors(layer, reached, through)
         return reached
 
-    def next(self, signal: Tensor, through: Columns | None = None) -> Tensor:
-        """Return who hears a signal (neurons, k) directly."""
-        reached = torch.zeros_like(signal)
+    def successors(self, marked: Tensor, through: ColumnFilter | None = None) -> Tensor:
+        """Return the neurons (neurons, k) that directly read one of the marked neurons (neurons, k)."""
+        reached = torch.zeros_like(marked)
         for layer in self.layers:
-            reached[layer.own] = _listeners(layer, signal, through)
+            reached[layer.span] = _successors(layer, marked, through)
         return reached
 
-    def backward(self, signal: Tensor, through: Columns | None = None) -> Tensor:
-        """Return who speaks to the neurons of a signal (neurons, k), directly or through others, these included."""
-        reached = signal.clone()
+    def ancestors(self, marked: Tensor, through: ColumnFilter | None = None) -> Tensor:
+        """Return the marked neurons (neurons, k) and all that a path leads from to one of them."""
+        reached = marked.clone()
         for layer in reversed(self.layers):
-            asked = layer.ask(reached[layer.own])
+            columns = layer.predecessors(reached[layer.span])
             if through is not None:
-                asked &= through(layer)[:, None]
-            columns, tasks = asked.nonzero(as_tuple=True)
-            reached[layer.heard[columns], tasks] = True
+                columns &= through(layer)[:, None]
+            column, mark = columns.nonzero(as_tuple=True)
+            reached[layer.sources[column], mark] = True
         return reached
 
-    def previous(self, signal: Tensor) -> Tensor:
-        """Return who speaks to the neurons of a signal (neurons, k) directly."""
-        reached = torch.zeros_like(signal)
+    def predecessors(self, marked: Tensor) -> Tensor:
+        """Return the neurons (neurons, k) that one of the marked neurons (neurons, k) reads directly."""
+        reached = torch.zeros_like(marked)
         for layer in self.layers:
-            columns, tasks = layer.ask(signal[layer.own]).nonzero(as_tuple=True)
-            reached[layer.heard[columns], tasks] = True
+            column, mark = layer.predecessors(marked[layer.span]).nonzero(as_tuple=True)
+            reached[layer.sources[column], mark] = True
         return reached
 
     def silent(self) -> Tensor:
-        """Return which neurons (neurons,) nobody hears anything but zero of, for the input of the tracing."""
+        """Return the neurons (neurons,) of which readers saw only zeros when the network was traced."""
         silent = torch.ones(self.size, dtype=torch.bool)
         for layer in self.layers:
-            silent[layer.heard[~layer.zero]] = False
+            silent[layer.sources[~layer.zero]] = False
         return silent
 
 
-def _listeners(layer: Layer, signal: Tensor, through: Columns | None) -> Tensor:
-    """Return which neurons (of the layer, k) hear a signal (neurons of the graph, k) directly."""
-    heard = signal[layer.heard]
+def _successors(layer: Layer, marked: Tensor, through: ColumnFilter | None) -> Tensor:
+    """Return which neurons of a layer (neurons of the layer, k) directly read marked ones (neurons of the graph, k)."""
+    columns = marked[layer.sources]
     if through is not None:
-        heard &= through(layer)[:, None]
-    return layer.listen(heard)
+        columns &= through(layer)[:, None]
+    return layer.successors(columns)

@@ -1,11 +1,10 @@
-"""A network run once, operation by operation, to see which neurons hear which.
+"""A network run once, operation by operation, to find which neurons read which.
 
-With every tensor goes another one of the same shape that says which neuron each element comes from; operations that
-only move elements move both.
+Every tensor is accompanied by one of the same shape with the neuron that each element comes from; operations that only
+move elements are applied to both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,42 +12,29 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from lthprune.analysis.graph import Graph, Layer, LayerKind, Place
-from lthprune.analysis.operations import asks_for_a_shape, rule_of, scales, writes_in_place
+from lthprune.analysis.graph import Graph, Layer, LayerKind, Operation, Place
+from lthprune.analysis.operations import joins, reads_shape, rule_of, scales, writes_in_place
+from lthprune.analysis.signals import Signal, constants_in, over_positions, paired, signals_in, uniform
 from lthprune.errors import PruningError
 
 
-@dataclass(frozen=True, eq=False)
-class _Signal:
-    """A tensor of one sample, and the number of the neuron that each of its elements comes from."""
+class _Columns(NamedTuple):
+    """The columns that a layer reads; see ``Layer``."""
 
+    sources: Tensor
     value: Tensor
-    neurons: Tensor
-
-    @property
-    def channels(self) -> Tensor | None:
-        """The neurons of the channels, where every channel is one neuron at all its positions."""
-        channels = self.neurons.reshape(1, self.neurons.shape[1], -1)
-        return channels[0, :, 0] if bool((channels == channels[:, :, :1]).all()) else None
+    responsive: Tensor
 
 
-class _Heard(NamedTuple):
-    """The columns that a layer hears; see ``Layer``."""
-
-    neurons: Tensor
-    value: Tensor
-    steep: Tensor
-
-
-_NOTHING = _Heard(*(torch.empty(0, dtype=dtype) for dtype in (torch.long, torch.double, torch.bool)))
+_NO_COLUMNS = _Columns(*(torch.empty(0, dtype=dtype) for dtype in (torch.long, torch.double, torch.bool)))
 
 
 class NeuronInterpreter(fx.Interpreter):
-    """Runs a traced network on examples and takes down its layers.
+    """Runs a traced network on examples and records its layers, parameters and operations.
 
     Args:
         network: as ``torch.fx`` traced it, in evaluation mode.
-        masks: where weights are left, by plain name.
+        masks: which elements of parameters are unpruned, by plain name.
     """
 
     def __init__(self, network: fx.GraphModule, masks: Mapping[str, Tensor]) -> None:
@@ -57,47 +43,56 @@ class NeuronInterpreter(fx.Interpreter):
         self._masks = masks
         self._layers: list[Layer] = []
         self._places: list[Place] = []
-        self._leaves: list[_Signal] = []  # what layers hand on, before their activations
+        self._operations: list[Operation] = []
+        self._leaves: list[Signal] = []  # the outputs of layers before their activations
         self._biased = torch.zeros(0, dtype=torch.bool)
-        self._constants = torch.zeros(0)  # NaN until a neuron is first heard
+        self._constants = torch.zeros(0)  # NaN until a neuron is first read
         self._node: fx.Node  # that is run
 
     def traced(self) -> Graph:
         """Return the graph of what was run."""
-        return Graph(tuple(self._layers), tuple(self._places), self._biased, self._constants)
+        return Graph(tuple(self._layers), tuple(self._places), tuple(self._operations), self._biased, self._constants)
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and remember it."""
+        """Run a node and record its operation if it involves neurons."""
         self._node = n
-        return super().run_node(n)
+        arguments, keywords = self.fetch_args_kwargs_from_env(n)
+        result = super().run_node(n)
+        returned = signals_in(result)
+        if returned or n.op == "output":
+            target = type(self.fetch_attr(str(n.target))) if n.op == "call_module" else n.target
+            constants = () if rule_of(target) == "move" else constants_in(arguments, keywords)
+            neurons = tuple(signal.neurons for signal in returned)
+            self._operations.append(Operation(n.name, n.target, constants, neurons))
+        return result
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Take down an input."""
+        """Record an input."""
         value = super().placeholder(target, args, kwargs)
-        return self._enter("input", value, value.numel(), _NOTHING) if isinstance(value, Tensor) else value
+        return self._add_layer("input", value, value.numel(), _NO_COLUMNS) if isinstance(value, Tensor) else value
 
     def output(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Take down the outputs."""
-        for signal in _signals(args):
-            self._enter("output", signal.value, *self._joined([signal]))
+        """Record the outputs."""
+        for signal in signals_in(args):
+            self._add_layer("output", signal.value, *self._side_by_side([signal]))
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run a module: a layer, a batch norm, or what there is a rule for."""
-        module, signals = self.fetch_attr(target), _signals((args, kwargs))
+        """Run a layer with weights, a batch norm, or a module that has a rule."""
+        module, signals = self.fetch_attr(target), signals_in((args, kwargs))
         if len(signals) == 1 and isinstance(module, nn.Linear):
             return self._dense(target, module, signals[0])
         if len(signals) == 1 and isinstance(module, _ConvNd):
             return self._convolution(target, module, signals[0])
         if len(signals) == 1 and isinstance(module, _BatchNorm):
-            return self._normalised(target, module, signals[0])
+            return self._batch_norm(target, module, signals[0])
         return self._by_rule(type(module), f"{type(module).__name__} {target!r}", module, args, kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run a function that there is a rule for."""
+        """Run a function that has a rule."""
         return self._by_rule(target, getattr(target, "__name__", str(target)), target, args, kwargs)
 
     def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run a tensor's method that there is a rule for."""
+        """Run a tensor's method that has a rule."""
 
         def method(tensor: Any, *rest: Any, **words: Any) -> Any:
             return getattr(tensor, target)(*rest, **words)
@@ -105,40 +100,41 @@ class NeuronInterpreter(fx.Interpreter):
         return self._by_rule(target, f"Tensor.{target}", method, args, kwargs)
 
     def _by_rule(self, operation: Any, name: str, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        def with_signals(read: Callable[[_Signal], Tensor]) -> Any:
+        def with_signals(read: Callable[[Signal], Tensor]) -> Any:
             own, words = fx.node.map_aggregate(
-                (args, kwargs), lambda each: read(each) if isinstance(each, _Signal) else each
+                (args, kwargs), lambda each: read(each) if isinstance(each, Signal) else each
             )
             return run(*own, **words)
 
-        def means(signal: _Signal) -> Tensor:
+        def means(signal: Signal) -> Tensor:
             return with_signals(lambda _: signal.neurons.double())  # type: ignore[no-any-return]
 
-        signals, rule = _signals((args, kwargs)), rule_of(operation)
+        signals, rule = signals_in((args, kwargs)), rule_of(operation)
         value = with_signals(lambda signal: signal.value)
-        if not signals or asks_for_a_shape(operation):
+        if not signals or (reads_shape(operation) and not isinstance(value, Tensor)):
             return value
-        if rule == "move":
-            return _paired(value, with_signals(lambda signal: signal.neurons.contiguous()))
+        mixed = joins(operation) and any(isinstance(each, Tensor) for each in constants_in(args, kwargs))
+        if rule == "move" and not mixed:
+            return paired(value, with_signals(lambda signal: signal.neurons.contiguous()))
         if rule == "sum" and len(signals) > 1:
             self._refuse_overwriting(operation, name)
-            return self._enter("sum", value, *self._joined(signals))
+            return self._add_layer("sum", value, *self._side_by_side(signals))
         if len(signals) == 1:
             (signal,) = signals
             if (rule in ("each", "sum") or scales(operation)) and value.shape == signal.value.shape:
-                return _Signal(value, signal.neurons)
+                return Signal(value, signal.neurons)
             if rule == "mix" and value.ndim == 2:
-                everyone = torch.ones(value.numel(), value.numel(), dtype=torch.bool)
-                return self._enter("mix", value, value.numel(), self._hear(signal, None), everyone)
+                every = torch.ones(value.numel(), value.numel(), dtype=torch.bool)
+                return self._add_layer("mix", value, value.numel(), self._read(signal, None), every)
             if rule in ("pool", "mean") and value.ndim > 1:
                 signal = self._by_channels(signal)
-                pooled = _over_positions(_sure(signal.channels), value)
+                pooled = over_positions(_sure(signal.channels), value)
                 if pooled is not None and (rule == "pool" or torch.equal(means(signal), pooled.double())):
-                    return _Signal(value, pooled)
+                    return Signal(value, pooled)
         raise PruningError(
-            f"lthprune does not know what {name} does to neurons (at {self._node.name!r}, shape {_shape(value)}). "
-            "Known are dense and convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and "
-            "concatenations. To pass modules one after another and leave the rest out, name them: layers=(...)."
+            f"the effect of {name} on neurons is unknown (at {self._node.name!r}, shape {_shape(value)}). Supported "
+            "are dense and convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and "
+            "concatenations. To follow only a sequence of modules, name them: layers=(...)."
         )
 
     def _refuse_overwriting(self, operation: Any, name: str) -> None:
@@ -150,143 +146,126 @@ class NeuronInterpreter(fx.Interpreter):
             if moved or len(first.users) > 1:
                 raise PruningError(
                     f"{name} overwrites a tensor (at {self._node.name!r}) that is read again, or is a view of another. "
-                    "Give the sum a name of its own, as in y = y + x."
+                    "Assign the sum to a new name, as in y = y + x."
                 )
 
-    def _dense(self, name: str, module: nn.Linear, signal: _Signal) -> _Signal:
+    def _dense(self, name: str, module: nn.Linear, signal: Signal) -> Signal:
         if signal.value.ndim != 2:
             raise PruningError(
-                f"the dense layer {name!r} reads a tensor of shape {_shape(signal.value)}; lthprune follows dense "
-                "layers on (batch, features) only."
+                f"the dense layer {name!r} reads a tensor of shape {_shape(signal.value)}; only dense layers on "
+                "(batch, features) are supported."
             )
-        heard, mask = self._hear(signal, None), self._mask(f"{name}.weight", module.weight)
-        out = self._enter("dense", module(signal.value), module.out_features, heard, mask, name=name)
-        self._settle(name, module, out.neurons[0][:, None], heard.neurons[None], out.neurons[0])
+        self._check_batch(signal)
+        columns, mask = self._read(signal, None), self._mask(f"{name}.weight", module.weight)
+        out = self._add_layer("dense", module(signal.value), module.out_features, columns, mask, name=name)
+        self._add_places(name, module, out.neurons[0][:, None], columns.sources[None], out.neurons[0])
         return out
 
-    def _convolution(self, name: str, module: _ConvNd, signal: _Signal) -> _Signal:
+    def _convolution(self, name: str, module: _ConvNd, signal: Signal) -> Signal:
         signal = self._by_channels(signal)
-        heard, groups = self._hear(signal, signal.channels), module.groups
+        columns, groups = self._read(signal, signal.channels), module.groups
         kernels = (
             self._mask(f"{name}.weight", module.weight).flatten(2).any(dim=2)
         )  # (out, in / groups), or (in, out / groups)
         edges = torch.block_diag(*kernels.chunk(groups))  # type: ignore[no-untyped-call]
         transposed = isinstance(module, _ConvTransposeNd)
-        out = self._enter(
-            "conv", module(signal.value), module.out_channels, heard, edges.t() if transposed else edges, name=name
+        out = self._add_layer(
+            "conv", module(signal.value), module.out_channels, columns, edges.t() if transposed else edges, name=name
         )
         own = _sure(out.channels)
-        along, across = (heard.neurons, own) if transposed else (own, heard.neurons)  # axes 0 and 1 of the weights
-        across = across.view(groups, -1).repeat_interleave(len(along) // groups, dim=0)
-        to, of = (across, along[:, None]) if transposed else (along[:, None], across)
-        self._settle(name, module, to, of, own)
+        first, second = (columns.sources, own) if transposed else (own, columns.sources)  # axes 0 and 1 of the weights
+        second = second.view(groups, -1).repeat_interleave(len(first) // groups, dim=0)
+        neurons, sources = (second, first[:, None]) if transposed else (first[:, None], second)
+        self._add_places(name, module, neurons, sources, own)
         return out
 
-    def _normalised(self, name: str, module: _BatchNorm, signal: _Signal) -> _Signal:
+    def _batch_norm(self, name: str, module: _BatchNorm, signal: Signal) -> Signal:
         signal = self._by_channels(signal)
         channels = _sure(signal.channels)
         self._biased[channels] = True
-        self._settle(name, module, channels, None, channels)
-        return _Signal(module(signal.value), signal.neurons)
+        self._add_places(name, module, channels, None, channels)
+        return Signal(module(signal.value), signal.neurons)
 
     def _mask(self, name: str, parameter: Tensor) -> Tensor:
         return self._masks.get(name, torch.ones_like(parameter, dtype=torch.bool))
 
-    def _settle(self, name: str, module: nn.Module, to: Tensor, of: Tensor | None, own: Tensor) -> None:
-        """Note where a module's parameters stand, and which neurons have a bias."""
+    def _add_places(self, name: str, module: nn.Module, neurons: Tensor, sources: Tensor | None, own: Tensor) -> None:
+        """Record the places of a module's parameters, and which neurons have a bias."""
         for kind, parameter in module.named_parameters(recurse=False):
             mask = self._mask(f"{name}.{kind}", parameter)
             if kind == "weight":
-                self._places.append(Place(f"{name}.{kind}", to, of, mask))
+                self._places.append(Place(f"{name}.{kind}", neurons, sources, mask))
             else:
                 self._places.append(Place(f"{name}.{kind}", own, None, mask))
                 self._biased[own] |= mask
 
-    def _enter(
+    def _add_layer(
         self,
         kind: LayerKind,
         value: Tensor,
         size: int,
-        heard: _Heard,
+        columns: _Columns,
         edges: Tensor | None = None,
         *,
         name: str | None = None,
-    ) -> _Signal:
-        """Take down a layer, of as many neurons as its output has channels or else elements."""
+    ) -> Signal:
+        """Record a layer, with a neuron for each channel of its output or else for each element."""
         start = self._layers[-1].neurons.stop if self._layers else 0
         name = name or self._node.name
         if any(layer.name == name for layer in self._layers):  # a module that is called again, say
             name = f"{name} ({self._node.name})"
-        self._layers.append(Layer(name, kind, range(start, start + size), *heard, edges))
+        self._layers.append(Layer(name, kind, range(start, start + size), *columns, edges))
         self._biased = torch.cat([self._biased, torch.zeros(size, dtype=torch.bool)])
         self._constants = torch.cat([self._constants, torch.full((size,), torch.nan)])
         numbers = torch.arange(start, start + size)
-        neurons = numbers.view(value.shape) if size == value.numel() else _over_positions(numbers, value)
-        leaf = _Signal(value.detach().requires_grad_(), _sure(neurons))
+        neurons = numbers.view(value.shape) if size == value.numel() else over_positions(numbers, value)
+        leaf = Signal(value.detach().requires_grad_(), _sure(neurons))
         self._leaves.append(leaf)
-        return _Signal(leaf.value.clone(), leaf.neurons)  # which an activation may overwrite
+        return Signal(leaf.value.clone(), leaf.neurons)  # which an activation may overwrite
 
-    def _by_channels(self, signal: _Signal) -> _Signal:
-        """Return a signal of which every channel is a neuron; single elements are put together."""
+    def _by_channels(self, signal: Signal) -> Signal:
+        """Return a signal with one neuron for each channel; single elements are combined by a layer of sums."""
+        self._check_batch(signal)
         if signal.channels is not None:
             return signal
         numbers = signal.neurons.reshape(signal.neurons.shape[1], -1).t()
-        together = _Signal(signal.value.reshape(numbers.shape[1], -1).t()[None], numbers[None])
-        heard = self._hear(together, None)
-        return self._enter("sum", signal.value, numbers.shape[1], heard, name=f"channels of {self._node.name}")
+        flat = Signal(signal.value.reshape(numbers.shape[1], -1).t()[None], numbers[None])
+        columns = self._read(flat, None)
+        return self._add_layer("sum", signal.value, numbers.shape[1], columns, name=f"channels of {self._node.name}")
 
-    def _joined(self, signals: Sequence[_Signal]) -> tuple[int, _Heard]:
-        """Return how many neurons hear these signals side by side, by channels if all signals are, and the columns."""
+    def _check_batch(self, signal: Signal) -> None:
+        if len(signal.value) != 1:
+            raise PruningError(
+                f"the code turns one sample into a batch of {len(signal.value)} (at {self._node.name!r}, shape "
+                f"{_shape(signal.value)}); only layers that read one row for each sample are supported."
+            )
+
+    def _side_by_side(self, signals: Sequence[Signal]) -> tuple[int, _Columns]:
+        """Return the size of a layer that reads these signals, by channels if all have channels, and its columns."""
         shape = torch.broadcast_shapes(*(signal.value.shape for signal in signals))  # type: ignore[no-untyped-call]
-        wide = [_Signal(signal.value.expand(shape), signal.neurons.expand(shape)) for signal in signals]
+        wide = [Signal(signal.value.expand(shape), signal.neurons.expand(shape)) for signal in signals]
         channels = [signal.channels for signal in wide]
         by_channel = all(each is not None for each in channels)
-        parts = [self._hear(each, own if by_channel else None) for each, own in zip(wide, channels, strict=True)]
-        return len(parts[0].neurons), _Heard(*map(torch.cat, zip(*parts, strict=True)))
+        parts = [self._read(each, own if by_channel else None) for each, own in zip(wide, channels, strict=True)]
+        return len(parts[0].sources), _Columns(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _hear(self, signal: _Signal, channels: Tensor | None) -> _Heard:
-        """Return the columns of a signal, its channels or else its elements, and note what its neurons hand on."""
+    def _read(self, signal: Signal, channels: Tensor | None) -> _Columns:
+        """Return the columns of a signal, its channels or else its elements, and record its neurons' activations."""
         value = signal.value.detach().double()
-        fresh = torch.zeros(len(self._constants), 2, dtype=torch.double)
-        fresh.index_add_(0, signal.neurons.flatten(), torch.stack([value.flatten(), torch.ones(value.numel())], dim=1))
-        means = (fresh[:, 0] / fresh[:, 1]).float()
+        sums = torch.zeros(len(self._constants), 2, dtype=torch.double)
+        sums.index_add_(0, signal.neurons.flatten(), torch.stack([value.flatten(), torch.ones(value.numel())], dim=1))
+        means = (sums[:, 0] / sums[:, 1]).float()
         self._constants = torch.where(self._constants.isnan(), means, self._constants)
-        steep = torch.zeros(len(self._constants), dtype=torch.bool)
+        responsive = torch.zeros(len(self._constants), dtype=torch.bool)
         slopes = torch.autograd.grad(
             signal.value.sum(), [leaf.value for leaf in self._leaves], retain_graph=True, allow_unused=True
         )
         for leaf, slope in zip(self._leaves, slopes, strict=True):
             if slope is not None:
-                steep[leaf.neurons[slope != 0]] = True
+                responsive[leaf.neurons[slope != 0]] = True
         if channels is None:
-            return _Heard(signal.neurons.flatten(), value.flatten(), steep[signal.neurons.flatten()])
-        return _Heard(channels, _uniform(value.reshape(len(channels), -1), signal.value.dtype), steep[channels])
-
-
-def _signals(arguments: Any) -> list[_Signal]:
-    found: list[_Signal] = []
-    fx.node.map_aggregate(arguments, lambda each: found.append(each) if isinstance(each, _Signal) else None)
-    return found
-
-
-def _paired(value: Any, neurons: Any) -> Any:
-    """Return moved tensors with their neurons, alone or as many as there are."""
-    if isinstance(value, Tensor):
-        return _Signal(value, neurons)
-    return tuple(_paired(*pair) for pair in zip(value, neurons, strict=True))
-
-
-def _over_positions(channels: Tensor, value: Tensor) -> Tensor | None:
-    """Return the neurons of channels at all positions of a tensor (1, channels, ...); None if it has others."""
-    fits = value.shape[1] == len(channels)
-    return channels.view(1, -1, *[1] * (value.ndim - 2)).expand(value.shape) if fits else None
-
-
-def _uniform(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the one value of every channel (channels, positions), but for rounding; NaN where it has several."""
-    least, greatest = values.aminmax(dim=1)
-    same = greatest - least <= 8 * torch.finfo(dtype).eps * values.abs().amax(dim=1)
-    return torch.where(same, (least + greatest) / 2, torch.nan)
+            return _Columns(signal.neurons.flatten(), value.flatten(), responsive[signal.neurons.flatten()])
+        return _Columns(channels, uniform(value.reshape(len(channels), -1), signal.value.dtype), responsive[channels])
 
 
 def _sure(neurons: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What became of a ticket's network: small enough to be kept for every level."""
+"""The states of one ticket's network, small enough to keep for every level."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from lthprune.search import Ticket
 
 @dataclass(frozen=True, eq=False)
 class BiasStates:
-    """The biases of a layer or of a batch norm, and the neurons that they belong to.
+    """The biases of a layer or of a batch norm, and the states of their neurons.
 
     Attributes:
-        values: (neurons,), as trained; zero where pruned.
-        left: (neurons,), which are unpruned.
-        neurons: (neurons,), int8 values of ``NeuronState``: those of the neurons, whether the bias is pruned or not.
-        attached: (neurons,), to which neurons or from which any unpruned weight leads.
+        values: (neurons,), the trained biases; zero where pruned.
+        unpruned: (neurons,), which biases are unpruned.
+        neurons: (neurons,), int8 values of ``NeuronState``, whether the neuron's bias is pruned or not.
+        attached: (neurons,), neurons with at least one unpruned weight in or out.
     """
 
     values: np.ndarray
-    left: np.ndarray
+    unpruned: np.ndarray
     neurons: np.ndarray
     attached: np.ndarray
 
@@ -39,13 +39,12 @@ class TicketStates:
     Attributes:
         level: the pruning round; 0 is the dense network.
         density: fraction of prunable weights left, in [0, 1].
-        neurons: for every dense and convolutional layer (neurons,), int8 values of ``NeuronState``. Inputs are not
-            among them.
-        parameters: for every parameter int8 values of ``NeuronState``, of its shape, by plain name.
+        neurons: for each dense and convolutional layer (neurons,), int8 values of ``NeuronState``; inputs are left out.
+        parameters: for each parameter int8 values of ``NeuronState``, of its shape, by plain name.
         biases: by the plain names of biases.
-        fan_out: for every input (features,), how many unpruned weights leave each of its features.
-        horizon: for every prunable tensor the smallest magnitude that the pruning before this level kept; empty
-            where the ticket that it was pruned from is not at hand, as at level 0. See ``pruning_horizon``.
+        fan_out: for each input (features,), the number of unpruned weights that read each feature.
+        horizon: for each prunable tensor the smallest magnitude that the pruning before this level kept; empty if the
+            ticket before that pruning was not given, as at level 0. See ``pruning_horizon``.
     """
 
     level: int
@@ -61,9 +60,9 @@ class TicketStates:
 
     @property
     def smallest_kept(self) -> float:
-        """The pruning horizon of the whole network: the smallest of its weights'; NaN where none is known.
+        """The pruning horizon of the whole network: the smallest one of its weights; NaN if none is known.
 
-        Biases are left out: where they are pruned, they compete by another measure than weights do.
+        Biases are left out: their magnitudes are not comparable with those of weights.
         """
         horizons = [own for name, own in self.horizon.items() if not name.endswith("bias")]
         return min((own for own in horizons if not isnan(own)), default=nan)
@@ -77,16 +76,16 @@ def ticket_states(
     functional: bool = False,
     layers: Sequence[str] | None = None,
 ) -> Iterator[TicketStates]:
-    """Find out what became of the trained network of one ticket after another.
+    """Yield the states of the trained network of each ticket.
 
-    Tickets are asked for one at a time, and no more than two of them are held.
+    Tickets are read one at a time, and at most two of them are held in memory.
 
     Args:
-        model: of the kind that the tickets come from; it is not changed.
+        model: of the architecture that the tickets come from; it is not changed.
         tickets: of one search, by ascending level.
-        inputs: an example for each input, as of ``neuron_states``.
-        functional: read biases and activations as they were trained; otherwise states follow from the masks alone.
-        layers: as of ``neuron_states``.
+        inputs: an example for each input, as in ``neuron_states``.
+        functional: whether to read trained biases and activations; by default states follow from the masks alone.
+        layers: as in ``neuron_states``.
 
     Raises:
         PruningError: the model cannot be traced; see ``neuron_states``.
@@ -101,9 +100,9 @@ def ticket_states(
         [(0, (8,)), (1, (8,)), (2, (8,)), (3, (8,))]
     """
     if isinstance(tickets, Ticket):
-        raise PruningError("ticket_states takes the tickets of several levels; put a single one into a list.")
+        raise PruningError("ticket_states takes the tickets of several levels; pass a single one in a list.")
     fresh = without_pruning(model)
-    sources: dict[int, Ticket] = {}  # that the next level may have been pruned from: the dense ticket and the last one
+    sources: dict[int, Ticket] = {}  # the next level was pruned from the dense ticket or the last one
     for ticket in tickets:
         network = neuron_states(ticket.apply(fresh, "trained"), inputs, layers=layers)
         source = sources.get(0 if ticket.provenance.get("driver") == "osp" else ticket.level - 1)
@@ -125,15 +124,15 @@ def ticket_states(
 
 
 def pruning_horizon(before: Ticket, after: Ticket) -> dict[str, float]:
-    """Return, for every prunable tensor, the smallest magnitude that a pruning kept; NaN where it kept nothing.
+    """Return, for each prunable tensor, the smallest magnitude that a pruning kept; NaN if it kept nothing.
 
-    It is read off the trained weights that were judged, those of ``before``, at the places that ``after`` still has.
-    Among the weights of one level the smallest would say little: some weight is always near zero, until it is pruned.
-    Where magnitude was the score, nothing above the horizon was pruned but what shares its scope with larger weights.
+    It is the smallest trained weight of ``before`` among those that ``after`` keeps. The smallest trained weight of
+    ``after`` itself would say little: some weights are always near zero until the next pruning. With magnitude as the
+    score, every weight above the horizon was kept if all tensors compete in one scope.
 
     Args:
-        before: the ticket that was pruned: of IMP the level before, of OSP the dense one.
-        after: the ticket that came of it.
+        before: the ticket that was pruned: with IMP of the level before, with OSP the dense one.
+        after: the ticket that resulted.
     """
     return {
         name: float(before.trained[name][mask].abs().min()) if mask.any() else float("nan")
@@ -142,21 +141,21 @@ def pruning_horizon(before: Ticket, after: Ticket) -> dict[str, float]:
 
 
 def _biases(graph: Graph, neurons: np.ndarray, trained: State) -> dict[str, BiasStates]:
-    everyone = torch.ones(graph.size, 1, dtype=torch.bool)
-    attached = (graph.next(everyone) | graph.previous(everyone))[:, 0]
+    every = torch.ones(graph.size, 1, dtype=torch.bool)
+    attached = (graph.successors(every) | graph.predecessors(every))[:, 0]
     biases: dict[str, BiasStates] = {}
     for place in graph.places:
-        if place.of is None and place.name.rpartition(".")[2] == "bias" and place.name not in biases:
+        if place.sources is None and place.name.rpartition(".")[2] == "bias" and place.name not in biases:
             values = trained[place.name].double().numpy()
             biases[place.name] = BiasStates(
-                values, place.mask.numpy(), neurons[place.to.numpy()], attached[place.to].numpy()
+                values, place.mask.numpy(), neurons[place.neurons.numpy()], attached[place.neurons].numpy()
             )
     return biases
 
 
 def _fan_out(network: NetworkStates) -> dict[str, np.ndarray]:
-    leaving = torch.zeros(network.graph.size, dtype=torch.long)
+    counts = torch.zeros(network.graph.size, dtype=torch.long)
     for layer in network.graph.layers:
         if layer.edges is not None:
-            leaving.index_add_(0, layer.heard, layer.edges.sum(dim=0))
-    return {layer.name: leaving[layer.own].numpy() for layer in network.graph.layers if layer.kind == "input"}
+            counts.index_add_(0, layer.sources, layer.edges.sum(dim=0))
+    return {layer.name: counts[layer.span].numpy() for layer in network.graph.layers if layer.kind == "input"}

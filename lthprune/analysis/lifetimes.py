@@ -1,4 +1,4 @@
-"""Lifetimes: how long neurons and parameters were in each state, and how they moved from one to the next."""
+"""Lifetimes: how many levels neurons and parameters spend in each state, and how they change states."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,15 @@ PARAMETER_STATES = tuple(state for state in NeuronState if state is not NeuronSt
 
 @dataclass(frozen=True, eq=False)
 class Lifetimes:
-    """How long each neuron or each parameter of a network was in which state.
+    """How many levels each neuron or each parameter of a network spends in each state.
 
     Attributes:
-        states: what the axes below stand for: all six states for neurons; for parameters five, of which none is
-            comatose.
-        spent: by name, (states, *shape): in how many levels each neuron of a layer, or each element of a parameter,
-            was in which state. Along the first axis they sum up to the number of levels.
-        counts: (levels, states), how many were in which state.
-        flows: (levels - 1, states, states), how many went from which state (first) to which (second) between a level
-            and the next; on the diagonal are those that stayed.
+        states: the states along the axes below: all six for neurons; for parameters five, without comatose.
+        spent: by name, (states, *shape): the number of levels that each neuron of a layer, or each element of a
+            parameter, spends in each state. The sum along the first axis is the number of levels.
+        counts: (levels, states), the number of neurons or parameters in each state.
+        flows: (levels - 1, states, states), how many change from one state (first axis) to another (second) between a
+            level and the next; the diagonal counts those that do not change.
     """
 
     states: tuple[NeuronState, ...]
@@ -34,12 +33,12 @@ class Lifetimes:
 
 
 def parameter_lifetimes(levels: Sequence[TicketStates]) -> Lifetimes:
-    """Follow every parameter of a network over the levels.
+    """Count the levels that every parameter of a network spends in each state.
 
-    A parameter's lifetime is the number of levels that it spent as alive, audience, zombie, unproductive and pruned.
+    A parameter's lifetime is the number of levels that it spends as alive, audience, zombie, unproductive and pruned.
 
     Raises:
-        PruningError: there are no levels, or they are not those of one network.
+        PruningError: there are no levels, or they belong to several networks.
 
     Examples:
         >>> from torch import nn
@@ -59,10 +58,10 @@ def parameter_lifetimes(levels: Sequence[TicketStates]) -> Lifetimes:
 
 
 def neuron_lifetimes(levels: Sequence[TicketStates]) -> Lifetimes:
-    """Follow every neuron of a network over the levels; inputs are not among them.
+    """Count the levels that every neuron of a network spends in each state; inputs are left out.
 
     Raises:
-        PruningError: there are no levels, or they are not those of one network.
+        PruningError: there are no levels, or they belong to several networks.
     """
     return _follow([level.neurons for level in levels], tuple(NeuronState))
 
@@ -71,7 +70,7 @@ def _follow(levels: Sequence[Mapping[str, np.ndarray]], states: tuple[NeuronStat
     shapes = [{name: own.shape for name, own in level.items()} for level in levels]
     if not levels or any(each != shapes[0] for each in shapes):
         raise PruningError(
-            "lifetimes are those of one network over at least one level; "
+            "lifetimes need at least one level, and all levels of one network; "
             + ("these are the states of several." if levels else "no level is given.")
         )
     spent = {

@@ -1,4 +1,4 @@
-"""Neuron states: who is alive, who only seems to be, and which parameters still matter."""
+"""Neuron states: which neurons and parameters affect the output, and how."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,36 @@ _REPORTED: tuple[LayerKind, ...] = ("input", *WEIGHTED)
 
 
 class NeuronState(IntEnum):
-    """What became of a neuron; as masks shrink, a structural state only ever moves down this list.
+    """The state of a neuron; as masks shrink, its structural state only ever moves down this list.
 
-    - ``ALIVE``: an unpruned path leads from an input to it, and one from it to an output.
-    - ``AUDIENCE``: it hears no input but a zombie, directly or through other audience, and speaks to an output.
-    - ``ZOMBIE``: it hears nobody, speaks to an output, and hands on a constant that is not zero.
-    - ``UNPRODUCTIVE``: it speaks to an output but cannot change it: its constant is zero, or all who hear it are
-      unproductive. Its outgoing weights to productive neurons can be overwritten at will.
-    - ``COMATOSE``: no unpruned path leads from it to any output. It gets no gradient, and all its parameters can be
-      overwritten at will.
-    - ``PRUNED``: nothing of it is left, neither a weight in or out nor a bias.
+    Paths are made of unpruned weights, and a constant neuron is one that no path connects to an input.
 
-    A parameter has the state of the neuron that it comes from (a bias: of its own), is unproductive if that one or the
-    one it leads to is unproductive or comatose, and pruned where its mask says so.
+    - ``ALIVE``: a path leads from an input to it, and one from it to an output.
+    - ``AUDIENCE``: it is constant and has a path to an output; it reads zombies or other audience, and no other neuron
+      that is not zero.
+    - ``ZOMBIE``: it has a path to an output, no input that is not zero, and a constant activation other than zero.
+    - ``UNPRODUCTIVE``: it has a path to an output, but its activation does not contribute to any output: it is
+      constantly zero, or only unproductive neurons read it.
+    - ``COMATOSE``: no path leads from it to an output. It gets no gradient.
+    - ``PRUNED``: it has no unpruned weight in or out and no unpruned bias.
 
-    The structural state follows from the masks alone: an unpruned bias, or a batch norm, counts as a constant whatever
-    its value. The functional state reads biases and activations as they stand, in evaluation mode; it is the structural
-    one or lies further down. With ReLU, a zombie whose bias is not positive is unproductive.
+    A parameter has the state of the neuron whose activation it weights (a bias: of the neuron that it belongs to). It
+    is unproductive if that neuron or the one that it leads to is unproductive or comatose, and pruned where its mask is
+    zero. What follows for the outputs depends on the kind of state and on how many parameters are changed:
+
+    - The *structural* state follows from the masks alone: an unpruned bias, or a batch norm, counts as a constant
+      other than zero, whatever its value. Any one or any number of structurally unproductive parameters can be given
+      any values without changing an output.
+    - The *functional* state reads biases and activations as they are, in evaluation mode; it is the structural one or
+      lies further down. With ReLU, a zombie whose bias is not positive is unproductive. All functionally unproductive
+      parameters together can be pruned without changing an output. This does not hold for one of them alone: pruning
+      a negative weight into a neuron that only this weight keeps at zero makes that neuron a zombie. Taken one by one,
+      only the parameters of comatose neurons and the weights from an unproductive to a productive neuron are free.
+      (All of this supposes that the activation of zero is zero wherever a sum or an output reads an unproductive
+      neuron without weights.)
+
+    The states do not show neurons that read an input and yet are zero for every input; such neurons are alive. See
+    [`dead_neurons`][lthprune.analysis.dead_neurons].
     """
 
     ALIVE = 0
@@ -46,17 +59,18 @@ class NeuronState(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class LayerStates:
-    """The neurons of a layer.
+    """The states of a layer's neurons.
 
     Attributes:
-        name: the layer's name; of an input that of the argument.
+        name: the layer's name; of an input the name of the argument.
         kind: ``input``, ``dense`` or ``conv``.
         structural: (neurons,), int8 values of ``NeuronState``, from the masks alone.
-        functional: (neurons,), the same for biases and activations as they stand.
-        frozen: (neurons,), which constant neurons no gradient reaches: no path leads from them to an output on which
-            every constant neuron's activation has a derivative other than zero.
-        constant: (neurons,), the activation of those that hear no input, a channel's mean over its positions; NaN for
-            the others.
+        functional: (neurons,), the same, from biases and activations as they are.
+        frozen: (neurons,), which constant neurons get no gradient for any input: those with no path to an output along
+            which the activation of every constant neuron has a derivative other than zero. Comatose neurons without a
+            path from an input are among them.
+        constant: (neurons,), the activation of constant neurons, a channel's mean over its positions; NaN for neurons
+            that a path connects to an input.
     """
 
     name: str
@@ -72,7 +86,7 @@ class NetworkStates:
     """The states of a network's neurons and parameters; see ``neuron_states``.
 
     Attributes:
-        graph: who hears whom.
+        graph: the connections between neurons.
         structural: (neurons of the graph,), int8 values of ``NeuronState``.
         functional: (neurons of the graph,), likewise.
         frozen: (neurons of the graph,), see ``LayerStates``.
@@ -86,18 +100,18 @@ class NetworkStates:
     constant: np.ndarray
 
     def __repr__(self) -> str:
-        own = np.concatenate([layer.structural for layer in self.layers if layer.kind != "input"])
-        counts = ", ".join(f"{number:,} {state.name.lower()}" for state, number in _count(own).items() if number)
-        return f"<NetworkStates of {len(own):,} neurons: {counts}>"
+        states = np.concatenate([layer.structural for layer in self.layers if layer.kind != "input"])
+        counts = ", ".join(f"{number:,} {state.name.lower()}" for state, number in _count(states).items() if number)
+        return f"<NetworkStates of {len(states):,} neurons: {counts}>"
 
     @cached_property
     def layers(self) -> tuple[LayerStates, ...]:
-        """The states layer by layer, inputs first; sums and outputs, which have no parameters, are left out."""
+        """The states of inputs and of layers with weights, inputs first."""
         return tuple(
             LayerStates(
                 layer.name,
                 layer.kind,
-                *(values[layer.own] for values in (self.structural, self.functional, self.frozen, self.constant)),
+                *(values[layer.span] for values in (self.structural, self.functional, self.frozen, self.constant)),
             )
             for layer in self.graph.layers
             if layer.kind in _REPORTED
@@ -106,16 +120,15 @@ class NetworkStates:
     def parameters(self, *, functional: bool = False) -> dict[str, np.ndarray]:
         """Return the state of every parameter: int8 arrays of the parameters' shapes, by plain name.
 
-        They are of five states only: parameters of comatose neurons count as unproductive. A parameter that is used in
-        several places has the least of its states there.
+        Parameters have five states only: those of comatose neurons count as unproductive. A parameter that is used in
+        several places has the first of its states there, in the order of ``NeuronState``.
         """
         neurons = torch.from_numpy(self.functional if functional else self.structural)
         states: dict[str, np.ndarray] = {}
         for place in self.graph.places:
-            to = neurons[place.to]
-            state = to
-            if place.of is not None:
-                state = torch.where(to >= NeuronState.UNPRODUCTIVE, to, neurons[place.of])
+            state = neurons[place.neurons]
+            if place.sources is not None:
+                state = torch.where(state >= NeuronState.UNPRODUCTIVE, state, neurons[place.sources])
             state = state.clamp(max=NeuronState.UNPRODUCTIVE)
             state = state.reshape(*state.shape, *[1] * (place.mask.ndim - state.ndim))
             own = torch.where(place.mask, state, state.new_tensor(NeuronState.PRUNED)).numpy()
@@ -123,15 +136,15 @@ class NetworkStates:
         return states
 
     def count_neurons(self, *, functional: bool = False) -> dict[str, dict[NeuronState, int]]:
-        """Return how many neurons of every layer are in each state."""
+        """Return how many neurons of each layer are in each state."""
         return {layer.name: _count(layer.functional if functional else layer.structural) for layer in self.layers}
 
     def count_parameters(self, *, functional: bool = False) -> dict[str, dict[NeuronState, int]]:
-        """Return how many elements of every weight and bias are in each state."""
+        """Return how many elements of each parameter are in each state."""
         return {name: _count(states) for name, states in self.parameters(functional=functional).items()}
 
     def to_json(self) -> str:
-        """Return the states as JSON: every neuron's, and how many parameters are in each."""
+        """Return the states as JSON: of each neuron, and the number of parameters in each state."""
         layers = [
             {
                 "name": layer.name,
@@ -160,22 +173,22 @@ def neuron_states(
     masks: Mapping[str, Tensor] | None = None,
     layers: Sequence[str] | None = None,
 ) -> NetworkStates:
-    """Find out what became of every neuron and every parameter of a network.
+    """Return the state of every neuron and every parameter of a network.
 
-    Neurons are the features of inputs and dense layers and the channels of convolutions. The definitions are those of
-    ``NeuronState``; nothing is learnt from data, every input is taken to be possible.
+    Neurons are the features of inputs and dense layers and the channels of convolutions. See ``NeuronState`` for the
+    definitions. No data is used: every input is considered possible.
 
     Args:
-        model: dense or pruned in torch's terms; it is not changed. What ``torch.fx`` can trace: dense and convolutional
-            layers, batch norms, activations, pooling, dropout, reshaping, sums and concatenations, with any number
-            of inputs and outputs.
-        inputs: an example for each input, (batch, ...), of which the shape alone counts; may be left out where the
-            first layer is dense.
-        masks: where weights are left, by plain name, besides the model's own masks.
-        layers: names of modules that a signal passes one after another, for a model that cannot be traced.
+        model: dense or pruned; it is not changed. ``torch.fx`` has to be able to trace it. Supported are dense and
+            convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and concatenations, with
+            any number of inputs and outputs.
+        inputs: an example for each input, (batch, ...), of which only the shape counts; may be left out if the first
+            layer is dense.
+        masks: which elements of parameters are unpruned, by plain name, in addition to the model's own masks.
+        layers: names of modules to run one after another, for a model that cannot be traced.
 
     Raises:
-        PruningError: the model cannot be traced, or does something of which it is not known what it does to neurons.
+        PruningError: the model cannot be traced or uses an unsupported operation, which the error names.
 
     Examples:
         >>> import torch.nn.utils.prune as torch_prune
@@ -188,37 +201,39 @@ def neuron_states(
         ['ALIVE', 'ZOMBIE', 'COMATOSE']
     """
     graph = trace_graph(model, inputs, masks=masks, layers=layers)
-    everyone = torch.ones(graph.size, 1, dtype=torch.bool)
-    hears = graph.forward(graph.marked(graph.numbers("input")))
-    outputs = graph.marked(graph.numbers("output"))
-    speaks = graph.backward(outputs)
+    every = torch.ones(graph.size, 1, dtype=torch.bool)
+    reads_input = graph.descendants(graph.mark(graph.numbers("input")))
+    outputs = graph.mark(graph.numbers("output"))
+    reaches_output = graph.ancestors(outputs)
     silent = graph.silent()[:, None]
     biased = graph.biased[:, None]
 
-    loud = graph.forward((biased | ~silent) & ~hears) & ~hears  # a constant that need not be zero
-    audience = graph.next(loud)
-    structural = _states(hears, speaks, speaks & (hears | loud), audience)
+    nonzero = graph.descendants((biased | ~silent) & ~reads_input) & ~reads_input  # constants that need not be zero
+    audience = graph.successors(nonzero)
+    structural = _states(reads_input, reaches_output, reaches_output & (reads_input | nonzero), audience)
 
-    productive = graph.backward(outputs, lambda layer: hears[layer.heard, 0] | ~layer.zero)
-    talking = productive & ~hears & ~silent
-    audience = graph.next(talking, lambda layer: ~layer.zero)
-    functional = _states(hears, speaks, productive, audience)
+    productive = graph.ancestors(outputs, lambda layer: reads_input[layer.sources, 0] | ~layer.zero)
+    nonzero = productive & ~reads_input & ~silent
+    audience = graph.successors(nonzero, lambda layer: ~layer.zero)
+    functional = _states(reads_input, reaches_output, productive, audience)
 
-    frozen = speaks & ~hears & ~graph.backward(outputs, lambda layer: hears[layer.heard, 0] | layer.steep)
-    gone = graph.weighted()[:, None] & ~speaks & ~biased & ~graph.next(everyone) & ~graph.previous(everyone)
+    gets_gradient = graph.ancestors(outputs, lambda layer: reads_input[layer.sources, 0] | layer.responsive)
+    unconnected = ~graph.successors(every) & ~graph.predecessors(every)
+    pruned = graph.weighted()[:, None] & ~reaches_output & ~biased & unconnected
     for states in (structural, functional):
-        states[gone] = NeuronState.PRUNED
-    constant = torch.where(hears[:, 0], torch.nan, graph.constants)
+        states[pruned] = NeuronState.PRUNED
+    constant = torch.where(reads_input[:, 0], torch.nan, graph.constants)
+    frozen = ~reads_input & ~gets_gradient
     return NetworkStates(graph, *(each.flatten().numpy() for each in (structural, functional, frozen, constant)))
 
 
-def _states(hears: Tensor, speaks: Tensor, productive: Tensor, audience: Tensor) -> Tensor:
-    """Return every neuron's state, the later conditions overruling the earlier ones."""
-    states = torch.full(hears.shape, NeuronState.ALIVE, dtype=torch.int8)
-    states[~hears] = NeuronState.ZOMBIE
-    states[~hears & audience] = NeuronState.AUDIENCE
+def _states(reads_input: Tensor, reaches_output: Tensor, productive: Tensor, audience: Tensor) -> Tensor:
+    """Return the state of every neuron; later conditions overrule earlier ones."""
+    states = torch.full(reads_input.shape, NeuronState.ALIVE, dtype=torch.int8)
+    states[~reads_input] = NeuronState.ZOMBIE
+    states[~reads_input & audience] = NeuronState.AUDIENCE
     states[~productive] = NeuronState.UNPRODUCTIVE
-    states[~speaks] = NeuronState.COMATOSE
+    states[~reaches_output] = NeuronState.COMATOSE
     return states
 
 

@@ -1,4 +1,4 @@
-"""What operations do to neurons: the ones that the tracing knows."""
+"""The effect of operations on neurons: the table of supported operations."""
 
 import operator
 from typing import Any, Literal
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 Rule = Literal["each", "move", "pool", "mean", "sum", "mix"]
 
-# What is known of an operation: it maps each element by itself, moves elements, pools each channel, takes means over
-# positions, adds tensors, or mixes a sample's features. Modules by class, functions by themselves, methods by name.
+# An operation maps each element on its own, moves elements, pools each channel, takes means over positions, adds
+# tensors, or mixes a sample's features. Modules are listed by class, functions as they are, methods by name.
 _RULES: dict[Rule, tuple[Any, ...]] = {
     "each": (
         *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
@@ -51,11 +51,12 @@ _RULES: dict[Rule, tuple[Any, ...]] = {
 _RULE_OF: dict[Any, Rule] = {operation: rule for rule, operations in _RULES.items() for operation in operations}
 _SCALING = (torch.mul, torch.div, operator.mul, operator.truediv, "mul", "div", "mul_", "div_")  # by a constant
 _IN_PLACE = (operator.iadd, operator.isub, "add_", "sub_")
-_ASKING = (getattr, "size", "dim", "numel")  # about a tensor's shape
+_READING_SHAPE = (getattr, "size", "dim", "numel")  # getattr as in x.shape
+_JOINING = (torch.cat, torch.concat, torch.stack)
 
 
 def rule_of(operation: Any) -> Rule | None:
-    """Return what an operation does, a module's class, a function or a method's name; None where that is not known.
+    """Return the rule of an operation (a module's class, a function or a method's name); None if it is unsupported.
 
     Examples:
         >>> rule_of(nn.ReLU), rule_of("view"), rule_of(nn.LSTM)
@@ -65,15 +66,20 @@ def rule_of(operation: Any) -> Rule | None:
 
 
 def scales(operation: Any) -> bool:
-    """Say whether an operation multiplies or divides, which is known where one of its arguments is a constant."""
+    """Return whether an operation multiplies or divides; this is supported if one of its arguments is a constant."""
     return operation in _SCALING
 
 
 def writes_in_place(operation: Any) -> bool:
-    """Say whether a sum is written into its first term."""
+    """Return whether a sum overwrites its first term."""
     return operation in _IN_PLACE
 
 
-def asks_for_a_shape(operation: Any) -> bool:
-    """Say whether an operation reads a tensor's shape and not its values."""
-    return operation in _ASKING
+def reads_shape(operation: Any) -> bool:
+    """Return whether an operation may read a tensor's shape instead of its values."""
+    return operation in _READING_SHAPE
+
+
+def joins(operation: Any) -> bool:
+    """Return whether an operation concatenates or stacks tensors."""
+    return operation in _JOINING

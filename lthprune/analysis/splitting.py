@@ -1,4 +1,4 @@
-"""Splitting: whether a network that learnt several tasks has fallen apart into one for each."""
+"""Splitting: whether a network of several tasks consists of a separate network for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ Coverage = Literal["pairs", "outputs"]
 
 @dataclass(frozen=True, eq=False)
 class Decidedness:
-    """How far a layer's neurons belong to one task.
+    """The fractions of a layer's alive neurons that belong to one task only; NaN if none is alive.
 
-    ``by_inputs`` is the fraction of its alive neurons that hear the inputs of one task only, ``by_outputs`` of those
-    that speak to the outputs of one task only; NaN where none is alive.
+    Attributes:
+        layer: its name.
+        by_inputs: the fraction with paths from the inputs of only one task.
+        by_outputs: the fraction with paths to the outputs of only one task.
     """
 
     layer: str
@@ -34,25 +36,27 @@ class Decidedness:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Splitting:
-    """How far a network has split into its tasks.
+    """How far a network has split into separate networks for its tasks.
 
     Attributes:
         tasks: their names.
-        components: (neurons of the graph,), the connected component of the alive graph that a neuron belongs to, -1 for
-            what is not alive; the largest is 0.
-        sizes: (components,), how many neurons each has, inputs and sums not counted.
-        coverage: (components, tasks), in [0, 1]: covered inputs/all times covered outputs/all. Where outputs alone
-            count, covered outputs/all of components that hear anything of the task.
-        status: ``interconnected``, ``separated`` (every task is fully covered, and no component has a part in two) or
-            ``degraded`` (some task is less than fully covered). Where outputs alone count, only they make a part.
-        metric: how many splits are still needed, 0 once separated; when degraded ``potential - 1``, in [-1, 0).
-        potential: in [0, 1], the mean over the tasks of the pairs of an input and an output that are still in one
-            component (or of the outputs that are alive).
-        matrix: (tasks, tasks), the coverage of the component that suits each task best. Once separated it is the
-            identity, but where outputs alone count and those of one task are in several components.
-        distance: the Frobenius norm of ``matrix`` less the identity.
-        strays: how many alive inputs are in components without an output of their own task.
-        decidedness: of the layers with weights, from the inputs on.
+        components: (neurons of the graph,), the connected component of each alive neuron, -1 for all others. Component
+            0 is the largest.
+        sizes: (components,), the number of neurons in each, without inputs and sums.
+        coverage: (components, tasks), in [0, 1]: the fraction of the task's inputs in the component times the fraction
+            of its outputs. With coverage ``"outputs"`` it is the fraction of the outputs alone, or 0 if the component
+            contains no input of the task.
+        status: ``interconnected``; ``separated`` (every task is fully covered, and no component belongs to two tasks);
+            or ``degraded`` (some task is less than fully covered). A component belongs to the tasks of its inputs and
+            outputs; with coverage ``"outputs"`` to those of its outputs.
+        metric: the number of splits still needed, 0 once separated; when degraded ``potential - 1``, in [-1, 0).
+        potential: in [0, 1], the mean over the tasks of the fraction of pairs of an input and an output that are in
+            one component; with coverage ``"outputs"``, of outputs in a component with an input of their task.
+        matrix: (tasks, tasks), one row for each task: the coverage of the component that suits it best. Once separated
+            it is the identity, unless outputs alone count and the outputs of a task are in several components.
+        distance: the Frobenius norm of ``matrix`` minus the identity.
+        strays: the number of alive inputs in components without an output of their task.
+        decidedness: of the layers with weights, in the order of computation.
     """
 
     tasks: tuple[str, ...]
@@ -72,19 +76,20 @@ class Splitting:
 
 
 def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Coverage = "pairs") -> Splitting:
-    """Find out how far a network has split into its tasks.
+    """Return how far a network has split into separate networks for its tasks.
 
-    The definitions are those of the experiments with joined data sets that this follows: connected components of the
-    graph of alive neurons, a matrix of what each covers of each task, and a number that counts the splits still needed.
+    It finds the connected components of the graph of alive neurons, computes how much of each task each component
+    covers, and counts the splits still needed.
 
     Args:
-        states: of the network's neurons.
-        tasks: the inputs and outputs of each, two tasks at least.
-        coverage: what a task must keep not to count as degraded: all ``pairs`` of an input and an output, or its
-            ``outputs`` alone (images, whose outermost pixels are the first to go).
+        states: the states of the network's neurons.
+        tasks: at least two, which share out the network's inputs and outputs.
+        coverage: what a task has to keep so as not to count as degraded. ``"pairs"``: each of its inputs connected to
+            each of its outputs. ``"outputs"``: each of its outputs connected to at least one of its inputs (for
+            images, which lose their outermost pixels first).
 
     Raises:
-        PruningError: there are fewer than two tasks, or the network has other inputs or outputs than they say.
+        PruningError: there are fewer than two tasks, or the network has other inputs or outputs than they state.
 
     Examples:
         >>> from lthprune.analysis import neuron_states
@@ -97,19 +102,19 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
         'separated'
     """
     if not isinstance(states, NetworkStates):
-        raise PruningError(f"find_splitting takes what neuron_states(model) returns; this is {described(states)}.")
+        raise PruningError(f"find_splitting takes the result of neuron_states(model), not {described(states)}.")
     check_word("coverage", coverage, get_args(Coverage))
     graph = states.graph
     inputs, outputs = (_members(graph, kind, tasks) for kind in ("input", "output"))
     alive = states.structural == NeuronState.ALIVE
     components, number = _components(graph, alive)
-    heard = _per_component(components, inputs, number)  # (components, tasks), how many inputs of each task
-    spoken = _per_component(components, outputs, number)
-    kept = (heard if coverage == "pairs" else heard > 0) * spoken
+    of_inputs = _per_component(components, inputs, number)  # (components, tasks), the number of inputs of each task
+    of_outputs = _per_component(components, outputs, number)
+    kept = (of_inputs if coverage == "pairs" else of_inputs > 0) * of_outputs
     whole = outputs.sum(axis=0) * (inputs.sum(axis=0) if coverage == "pairs" else 1)
     covered = kept / whole
     potential = float((kept.sum(axis=0) / whole).mean())
-    parts = ((heard if coverage == "pairs" else 0) + spoken > 0).astype(int)
+    parts = ((of_inputs if coverage == "pairs" else 0) + of_outputs > 0).astype(int)
     groups = _groups(parts.T @ parts)
     full = bool((kept.sum(axis=0) == whole).all())
     matrix = _matched(covered, len(tasks))
@@ -122,14 +127,14 @@ def find_splitting(states: NetworkStates, tasks: Sequence[Task], *, coverage: Co
         metric=float(len(tasks) - groups) if full else potential - 1,
         potential=potential,
         matrix=matrix,
-        strays=int(heard[spoken == 0].sum()),
+        strays=int(of_inputs[of_outputs == 0].sum()),
         distance=float(np.linalg.norm(matrix - np.eye(len(tasks)))),
         decidedness=_decidedness(graph, alive, torch.from_numpy(inputs), torch.from_numpy(outputs)),
     )
 
 
 def outcome(statuses: Sequence[Status]) -> Outcome:
-    """Return what became of a network over its levels.
+    """Summarise the statuses of a network over its levels.
 
     Examples:
         >>> outcome(["interconnected", "separated", "degraded"])
@@ -143,15 +148,15 @@ def outcome(statuses: Sequence[Status]) -> Outcome:
 
 
 def _members(graph: Graph, kind: LayerKind, tasks: Sequence[Task]) -> np.ndarray:
-    """Return which neurons (neurons of the graph, tasks) are inputs, or outputs, of each task."""
+    """Return which neurons (neurons of the graph, tasks) are inputs or outputs of each task."""
     numbers = graph.numbers(kind).numpy()
     ranges = [task.inputs if kind == "input" else task.outputs for task in tasks]
     counted = sorted(number for each in ranges for number in each)
     if len(tasks) < 2 or counted != list(range(len(numbers))):
         listed = ", ".join(f"{task.name}: {_span(own)}" for task, own in zip(tasks, ranges, strict=True))
         raise PruningError(
-            f"splitting is a question about two tasks or more that share out all {kind}s of a network. This one has "
-            f"{len(numbers):,} {kind}s; the tasks have {listed or 'none'}."
+            f"splitting needs two tasks or more that share out all {kind}s of the network. It has {len(numbers):,} "
+            f"{kind}s; the tasks have {listed or 'none'}."
         )
     members = np.zeros((graph.size, len(tasks)), dtype=bool)
     for place, own in enumerate(ranges):
@@ -164,7 +169,7 @@ def _span(own: range) -> str:
 
 
 def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the component of every neuron, largest first, and how many there are; -1 for what is not alive."""
+    """Return the component of every neuron, -1 for those not alive, and the number of components, largest first."""
     from scipy.sparse import coo_array  # scipy changes warning filters when it is imported
     from scipy.sparse.csgraph import connected_components
 
@@ -179,7 +184,7 @@ def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _per_component(components: np.ndarray, members: np.ndarray, number: int) -> np.ndarray:
-    """Return how many neurons of each task (neurons, tasks) every component has, (components, tasks)."""
+    """Return the number of each task's neurons (neurons, tasks) in each component, (components, tasks)."""
     counts = np.zeros((number, members.shape[1]), dtype=np.int64)
     neurons, tasks = np.nonzero(members & (components >= 0)[:, None])
     np.add.at(counts, (components[neurons], tasks), 1)
@@ -187,14 +192,14 @@ def _per_component(components: np.ndarray, members: np.ndarray, number: int) -> 
 
 
 def _groups(linked: np.ndarray) -> int:
-    """Return into how many groups tasks fall, those being in one that some component links (tasks, tasks)."""
+    """Return the number of groups of tasks that components link, directly or through others (tasks, tasks)."""
     from scipy.sparse.csgraph import connected_components
 
     return int(connected_components(linked, directed=False)[0])
 
 
 def _matched(coverage: np.ndarray, tasks: int) -> np.ndarray:
-    """Return the coverage of the components that suit the tasks best, one for each; zeros where there is none."""
+    """Return for each task the coverage of the component that suits it best; zeros if there are too few."""
     from scipy.optimize import linear_sum_assignment
 
     matrix = np.zeros((tasks, tasks))
@@ -204,12 +209,12 @@ def _matched(coverage: np.ndarray, tasks: int) -> np.ndarray:
 
 
 def _decidedness(graph: Graph, alive: np.ndarray, inputs: Tensor, outputs: Tensor) -> tuple[Decidedness, ...]:
-    by_inputs = (graph.forward(inputs).sum(dim=1) == 1).numpy()
-    by_outputs = (graph.backward(outputs).sum(dim=1) == 1).numpy()
+    by_inputs = (graph.descendants(inputs).sum(dim=1) == 1).numpy()
+    by_outputs = (graph.ancestors(outputs).sum(dim=1) == 1).numpy()
     return tuple(
         Decidedness(layer.name, _fraction(by_inputs[own][alive[own]]), _fraction(by_outputs[own][alive[own]]))
         for layer in graph.layers
-        for own in [layer.own]
+        for own in [layer.span]
         if layer.kind in WEIGHTED
     )
 

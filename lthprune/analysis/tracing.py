@@ -1,4 +1,4 @@
-"""From a module to the graph of its neurons, through ``torch.fx``."""
+"""The graph of a module's neurons, traced by ``torch.fx``."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,52 +24,66 @@ def trace_graph(
     """Return the graph of a model's neurons; the model is not changed.
 
     Args:
-        model: dense or pruned; what ``torch.fx`` can trace, of dense and convolutional layers, batch norms,
-            activations, pooling, dropout, reshaping, sums and concatenations.
-        inputs: an example for each input, (batch, ...), of which the shape alone counts; may be left out where the
-            first layer is dense.
-        masks: where weights are left, by plain name, besides the model's own masks.
-        layers: names of modules to go through one after another, for a model that cannot be traced as it is.
+        model: dense or pruned. ``torch.fx`` has to be able to trace it; supported are dense and convolutional layers,
+            batch norms, activations, pooling, dropout, reshaping, sums and concatenations.
+        inputs: an example for each input, (batch, ...), of which only the shape counts; may be left out if the first
+            layer is dense.
+        masks: which elements of parameters are unpruned, by plain name, in addition to the model's own masks.
+        layers: names of modules to run one after another, for a model that cannot be traced.
 
     Raises:
-        PruningError: the model cannot be traced, or does something that is not known; its name is said.
+        PruningError: the model cannot be traced or uses an unsupported operation, which the error names.
 
     Examples:
         >>> graph = trace_graph(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
         >>> [(layer.name, layer.kind, len(layer.neurons)) for layer in graph.layers]
         [('input_1', 'input', 4), ('0', 'dense', 3), ('2', 'dense', 2), ('output', 'output', 2)]
     """
+    network, live, examples = traced_network(model, inputs, masks=masks, layers=layers)
+    interpreter = NeuronInterpreter(network, live)
+    run_on_examples(interpreter, examples, model)
+    return interpreter.traced()
+
+
+def traced_network(
+    model: nn.Module,
+    inputs: Tensor | Sequence[Tensor] | None,
+    *,
+    masks: Mapping[str, Tensor] | None,
+    layers: Sequence[str] | None,
+) -> tuple[fx.GraphModule, dict[str, Tensor], tuple[Tensor, ...]]:
+    """Return a copy of a model as ``torch.fx`` traced it, all its masks, and a sample of each input."""
     check_module(model)
     if isinstance(model, nn.Linear | _ConvNd):
-        raise PruningError(
-            f"this {type(model).__name__} is a single layer; put it into a network: nn.Sequential(layer)."
-        )
+        raise PruningError(f"this {type(model).__name__} is a single layer; pass a network: nn.Sequential(layer).")
     for each in model_parameters(model):
         if each.parameter is None:
             raise PruningError(
-                f"{each.layer!r} is parametrised (a weight norm, say), so its weights are computed anew in every call. "
-                "Take that off first: torch.nn.utils.parametrize.remove_parametrizations."
+                f"{each.layer!r} is parametrised (by a weight norm, say), so every call computes its weights anew. "
+                "Remove that first: torch.nn.utils.parametrize.remove_parametrizations."
             )
     live = {name: mask.detach().cpu().bool() for name, mask in masks_of(model).items()}
     copy = without_pruning(model).cpu().eval()
     live |= _masked(copy, masks or {})
     examples = example_inputs(copy, inputs)
-    traced = _symbolic(copy) if layers is None else _in_a_row(copy, layers)
-    interpreter = NeuronInterpreter(traced, live)
+    return _symbolic(copy) if layers is None else _sequence(copy, layers), live, examples
+
+
+def run_on_examples(interpreter: NeuronInterpreter, examples: Sequence[Tensor], model: nn.Module) -> None:
+    """Run a traced model on a sample of each input."""
     try:
         with torch.enable_grad():
             interpreter.run(*examples)
     except (RuntimeError, TypeError, IndexError) as error:
         shapes = ", ".join(str(tuple(example.shape)) for example in examples)
         raise PruningError(
-            f"an example input of shape {shapes} does not go through this {type(model).__name__} "
-            f"({' '.join(str(error).split())}). Give one of the shape that it takes: inputs=torch.zeros(1, ...)."
+            f"this {type(model).__name__} fails on an example input of shape {shapes} "
+            f"({' '.join(str(error).split())}). Pass an example of the right shape: inputs=torch.zeros(1, ...)."
         ) from error
-    return interpreter.traced()
 
 
 def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put zeros into a model where masks say so, and return the masks."""
+    """Set a model's masked weights to zero, and return the masks."""
     parameters, first = dict(model.named_parameters(remove_duplicate=False)), first_names(model)
     if not isinstance(masks, Mapping):
         raise PruningError(
@@ -91,16 +105,16 @@ def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _symbolic(model: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(model)
-    except Exception as error:  # tracing runs the model's own code on stand-ins, which fails in any way there is
+    except Exception as error:  # tracing runs the model's code on placeholders, which can fail in any way
         raise PruningError(
-            f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). neuron_states "
-            "can follow a list of modules that a signal passes one after another, layers=('conv1', 'relu', 'flatten', "
-            "'dense1'); or move what depends on values out of forward()."
+            f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). Name the modules to "
+            "run one after another, neuron_states(model, layers=('conv1', 'relu', 'flatten', 'dense1')); or move code "
+            "that depends on values out of forward()."
         ) from error
 
 
-def _in_a_row(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
-    """Return a network that passes these modules one after another."""
+def _sequence(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
+    """Return a network that runs these modules one after another."""
     if isinstance(layers, str) or not layers:
         raise PruningError(
             f"layers = {layers!r}: name modules in a tuple, as in ('conv1', 'relu', 'flatten', 'dense1')."
@@ -119,13 +133,13 @@ def _in_a_row(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
 def example_inputs(model: nn.Module, inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
     """Return one sample for each input."""
     if any(is_lazy(parameter) for parameter in model.parameters()):
-        raise PruningError("the model has lazy layers that are not initialised yet. Run one forward pass first.")
+        raise PruningError("the model has lazy layers that are not initialised. Run one forward pass first.")
     parameter = next(model.parameters(), torch.zeros(()))
     if inputs is None:
         first = next((module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)), None)
         if not isinstance(first, nn.Linear):
             raise PruningError(
-                f"the shape of this {type(model).__name__}'s inputs does not follow from its first layer. Give an "
+                f"the first layer of this {type(model).__name__} does not determine the shape of its inputs. Pass an "
                 "example of each: inputs=torch.zeros(1, channels, height, width)."
             )
         return (torch.zeros(1, first.in_features, dtype=parameter.dtype),)

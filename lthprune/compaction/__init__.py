@@ -1,4 +1,4 @@
-"""Pruned networks made smaller and faster, with the same outputs."""
+"""Smaller and faster networks with the same outputs as pruned ones."""
 
 from lthprune.compaction.compacting import Compacted, compact
 from lthprune.compaction.csr import SparseLinear, to_csr

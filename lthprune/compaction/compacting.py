@@ -1,7 +1,7 @@
-"""The front door: a network in, a smaller one that computes the same out."""
+"""The main function of compaction: from a network to a smaller one that computes the same."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,29 +11,27 @@ from torch.nn.modules.conv import _ConvNd
 
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, example_inputs, neuron_states, trace_graph
 from lthprune.arguments import check_module
-from lthprune.compaction.cutting import shrink
+from lthprune.compaction.cutting import cut
+from lthprune.compaction.equivalence import output_difference, random_inputs, same_operations
 from lthprune.compaction.latency import measure_latency
 from lthprune.compaction.report import CompactionReport, LayerChange, sizes_of
-from lthprune.compaction.survivors import survivors
+from lthprune.compaction.survivors import surviving_neurons
 from lthprune.errors import PruningError
 from lthprune.pruning import without_pruning
 
 Inputs = tuple[Tensor, ...]
 KeptInputs = tuple[Tensor | None, ...]
 
-_SAMPLES = 16  # random inputs that outputs are compared on, and as many
-_LARGE = 10.0  # times as large, which wake neurons that are silent for small ones
-
 
 @dataclass(frozen=True, eq=False)
 class Compacted:
-    """A smaller network that computes what a pruned one did, in evaluation mode; see ``compact``.
+    """A smaller network that computes what a pruned one does in evaluation mode; see ``compact``.
 
-    Called with the inputs of the original, it computes its outputs.
+    Call it with the inputs of the original to get the original's outputs.
 
     Attributes:
         model: an ordinary dense module, without masks and hooks.
-        kept_inputs: of every input the features, counted after flattening, that ``model`` reads; None for all.
+        kept_inputs: for each input the features that ``model`` reads, counted after flattening; None for all.
         report: sizes before and after.
     """
 
@@ -42,17 +40,17 @@ class Compacted:
     report: CompactionReport
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Compute what the original does of its inputs."""
+        """Return the outputs of the original for its inputs."""
         return self.model(*self.select(*inputs))
 
     def select(self, *inputs: Tensor) -> Inputs:
-        """Return what ``model`` reads of the original's inputs: (batch, features kept) where some are dropped."""
+        """Return the part of the original's inputs that ``model`` reads: (batch, kept features) if some are dropped."""
         return _select(inputs, self.kept_inputs)
 
     def speedup(self, original: nn.Module, *inputs: Tensor, rounds: int = 11) -> float:
         """Measure how many times as long another model takes on these inputs; see ``measure_latency``.
 
-        Inputs that are dropped are dropped before the clock starts.
+        The time to select the kept inputs is not measured.
         """
         own = self.select(*inputs)
         seconds = measure_latency(
@@ -66,26 +64,28 @@ def compact(
 ) -> Compacted:
     """Make a smaller network that computes the same in evaluation mode; the model is not changed.
 
-    Comatose and unproductive neurons and channels go. So do those that hear no input: what they hand on is constant,
-    and goes into the biases of those who hear it. A constant other than zero stays where a convolution hears it among
-    zeros that it pads, or that is not the same at all positions. Channels that are added to each other go together or
-    not at all, and a grouped convolution loses whole groups. Every layer keeps a neuron, and outputs all of theirs.
-    Pruned weights between neurons that stay are zeros. A module that is called twice keeps its size.
+    Comatose and unproductive neurons and channels are removed. So are those that no path connects to an input: their
+    activation is constant and is added to the biases of their readers. A constant other than zero stays if a
+    convolution reads it with zero padding, or if it differs between positions. Channels that are added to each other
+    are removed together or not at all, and a grouped convolution loses whole groups. Every layer keeps at least one
+    neuron, and outputs keep all. Pruned weights between kept neurons are zeros. A module that is called twice keeps its
+    size.
 
-    The smaller network is a copy of the model with smaller dense layers, convolutions and batch norms, so that its
-    code, names and dtype are the model's own. It is traced again and compared with what it should be; a layer of which
-    the code counts the neurons (``x.view(-1, 256)``, ``x.chunk(2)``) stays as it is.
+    The smaller network is a copy of the model with smaller dense layers, convolutions and batch norms; its code, names
+    and dtype are the model's. A layer keeps its size if the model's code relies on it (``x.view(-1, 256)``,
+    ``x.chunk(2)``, ``x / x.shape[1]``, ``x * self.scale[:n]``): the smaller network is traced, and has to run the same
+    operations with the same constants on the same neurons. In addition, both networks are compared on random inputs.
 
     Args:
-        model: dense or pruned; what ``torch.fx`` can trace, as for ``neuron_states``. Weights of zero count as pruned.
-        inputs: an example for each input, (batch, ...), of which the shape alone counts; may be left out where the
-            first layer is dense.
-        drop_inputs: whether to drop the input features that nobody listens to as well, of networks that begin with a
-            dense layer, flattened inputs or not.
+        model: dense or pruned; supported are the models of ``neuron_states``. Weights of zero count as pruned.
+        inputs: an example for each input, (batch, ...), of which only the shape counts; may be left out if the first
+            layer is dense.
+        drop_inputs: whether to remove also the input features that no unpruned weight reads, of networks that begin
+            with a dense layer, on flattened inputs or not.
 
     Raises:
-        PruningError: the model cannot be traced or does something of which it is not known what it does to neurons;
-            ``drop_inputs`` of a network that reads images as such.
+        PruningError: the model cannot be traced or uses an unsupported operation; ``drop_inputs`` of a network that
+            does not read its input as a list of features.
 
     Examples:
         >>> from lthprune.pruning import write_mask
@@ -103,7 +103,7 @@ def compact(
     dense = without_pruning(model).cpu().eval()
     for name, tensor in dense.state_dict().items():
         if not tensor.isfinite().all():
-            raise PruningError(f"{name!r} has values that are NaN or infinite, as after a training that diverged.")
+            raise PruningError(f"{name!r} has values that are NaN or infinite. Did the training diverge?")
     examples = example_inputs(dense, inputs)
     masks = {
         f"{name}.weight": module.weight != 0
@@ -116,17 +116,17 @@ def compact(
     original = _Original(dense, examples, states)
     attempt = original.attempt(drop_inputs, whole=())
     whole: tuple[str, ...] = ()
-    if not attempt.same:  # the layers that have to stay as they are come out by letting go of one after another
-        whole = original.losing(attempt.kept)
+    if not attempt.same:  # find the layers that have to keep their size: release one after another
+        whole = original.shrinking(attempt.kept)
         for name in whole:
             fewer = tuple(each for each in whole if each != name)
             whole = fewer if original.attempt(drop_inputs, fewer).same else whole
         attempt = original.attempt(drop_inputs, whole)
-    left = _select(examples, attempt.kept_inputs)
-    before, after = sizes_of(dense, examples), sizes_of(attempt.model, left)
+    selected = _select(examples, attempt.kept_inputs)
+    before, after = sizes_of(dense, examples), sizes_of(attempt.model, selected)
     report = CompactionReport(
         layers=tuple(LayerChange(name, size, after[name]) for name, size in before.items()),
-        inputs=(_features(examples), _features(left)),
+        inputs=(_features(examples), _features(selected)),
         whole=whole,
         difference=attempt.difference,
     )
@@ -135,7 +135,7 @@ def compact(
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """A network of which some neurons are left, and how it compares with the original."""
+    """A network without some of the neurons, and how it compares with the original."""
 
     model: nn.Module
     kept: Tensor
@@ -153,66 +153,42 @@ class _Original:
     states: NetworkStates
 
     def attempt(self, drop_inputs: bool, whole: Collection[str]) -> _Attempt:
-        """Take out what can go, but for neurons of the layers that stay whole, and see what is computed then."""
+        """Remove the neurons that do not matter, except from the layers ``whole``, and compare with the original."""
         model = copy.deepcopy(self.model)
-        kept = survivors(model, self.states, inputs=not drop_inputs, whole=whole)
-        shrink(model, self.states, kept)
-        own = [kept[layer.own] for layer in self.states.graph.layers if layer.kind == "input"]
-        kept_inputs = tuple(None if bool(each.all()) else each.nonzero()[:, 0] for each in own)
+        kept = surviving_neurons(model, self.states, inputs=not drop_inputs, whole=whole)
+        cut(model, self.states, kept)
+        features = [kept[layer.span] for layer in self.states.graph.layers if layer.kind == "input"]
+        kept_inputs = tuple(None if bool(each.all()) else each.nonzero()[:, 0] for each in features)
         try:
             graph = trace_graph(model, _select(self.examples, kept_inputs))
-        except PruningError:  # the code of the model counts on the sizes that were
+        except PruningError:  # the model's code relies on the sizes of the original
             return _Attempt(model, kept, kept_inputs, False, torch.nan)
-        difference, bound = self._difference(model, kept_inputs)
-        same = difference <= bound and _is_rest(graph, self.states.graph, kept)
-        return _Attempt(model, kept, kept_inputs, same, difference)
+        if not same_operations(graph, self.states.graph, kept):
+            return _Attempt(model, kept, kept_inputs, False, torch.nan)
+        inputs = random_inputs(self.examples)
+        difference, bound = output_difference(self.model, model, inputs, _select(inputs, kept_inputs))
+        return _Attempt(model, kept, kept_inputs, difference <= bound, difference)
 
-    def losing(self, kept: Tensor) -> tuple[str, ...]:
-        """Return the layers that have neurons to lose."""
+    def shrinking(self, kept: Tensor) -> tuple[str, ...]:
+        """Return the layers of which some neurons are not kept."""
         layers = [layer for layer in self.states.graph.layers if layer.kind in ("input", *WEIGHTED)]
-        return tuple(layer.name for layer in layers if not kept[layer.own].all())
-
-    def _difference(self, model: nn.Module, kept_inputs: KeptInputs) -> tuple[float, float]:
-        """Return the largest difference between the outputs on random inputs, and how large rounding may make it."""
-        generator = torch.Generator().manual_seed(0)
-        drawn = [torch.randn(_SAMPLES, *each.shape[1:], generator=generator).to(each) for each in self.examples]
-        inputs = tuple(torch.cat([each, _LARGE * each]) for each in drawn)
-        with torch.no_grad():
-            pairs = zip(_tensors(self.model(*inputs)), _tensors(model(*_select(inputs, kept_inputs))), strict=True)
-            compared = [(was.double(), now.double()) for was, now in pairs]
-        difference = max(float((was - now).abs().max()) for was, now in compared)
-        scale = max(float(was.abs().max()) for was, _ in compared)
-        return difference, max(scale, 1.0) * torch.finfo(inputs[0].dtype).eps ** 0.5
+        return tuple(layer.name for layer in layers if not kept[layer.span].all())
 
 
 def _check_droppable(graph: Graph, examples: Inputs) -> None:
-    """Refuse to drop features of images that are read as such."""
+    """Refuse to drop features of inputs that other layers than dense ones read."""
     layers = [layer for layer in graph.layers if layer.kind == "input"]
-    for read, example in zip(layers, examples, strict=True):
-        images = [layer for layer in graph.layers if layer.kind != "dense" and _hears(layer, read)]
-        if example.ndim > 2 and images:
+    for layer, example in zip(layers, examples, strict=True):
+        others = [each for each in graph.layers if each.kind != "dense" and _reads(each, layer)]
+        if example.ndim > 2 and others:
             raise PruningError(
-                f"drop_inputs: the input {read.name!r} of shape {tuple(example.shape)} is read by {images[0].name!r} "
-                "as it is, and not by dense layers alone; it is no list of features to drop some of. Leave "
-                "drop_inputs out."
+                f"drop_inputs: the input {layer.name!r} of shape {tuple(example.shape)} is read by {others[0].name!r}, "
+                "and not by dense layers only; so no single features of it can be dropped. Leave drop_inputs out."
             )
 
 
-def _hears(layer: Layer, other: Layer) -> bool:
-    return bool(((layer.heard >= other.neurons.start) & (layer.heard < other.neurons.stop)).any())
-
-
-def _is_rest(graph: Graph, original: Graph, kept: Tensor) -> bool:
-    """Say whether a graph is what is left of the original: the same neurons in the same places, but for the others."""
-    number = kept.cumsum(0) - 1
-    if [(layer.name, layer.kind) for layer in graph.layers] != [(layer.name, layer.kind) for layer in original.layers]:
-        return False
-    of = {place.name: place.to for place in graph.places}
-    columns = [(now.heard, was.heard) for now, was in zip(graph.layers, original.layers, strict=True)]
-    norms = [(of[place.name], place.to) for place in original.places if place.of is None]  # and biases
-    return graph.size == int(kept.sum()) and all(
-        torch.equal(now, number[was[kept[was]]]) for now, was in columns + norms
-    )
+def _reads(layer: Layer, other: Layer) -> bool:
+    return bool(((layer.sources >= other.neurons.start) & (layer.sources < other.neurons.stop)).any())
 
 
 def _select(inputs: Inputs, kept_inputs: KeptInputs) -> Inputs:
@@ -224,11 +200,3 @@ def _select(inputs: Inputs, kept_inputs: KeptInputs) -> Inputs:
 
 def _features(inputs: Inputs) -> int:
     return sum(each[0].numel() for each in inputs)
-
-
-def _tensors(outputs: Any) -> list[Tensor]:
-    """Return the tensors of outputs, however they are packed."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    packed = outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, Sequence) else ()
-    return [tensor for each in packed for tensor in _tensors(each)]

@@ -1,4 +1,4 @@
-"""Dense layers of which only the weights that are left are stored and multiplied."""
+"""Dense layers that store and multiply only their remaining weights."""
 
 import warnings
 
@@ -11,10 +11,10 @@ from lthprune.pruning import without_pruning
 
 
 class SparseLinear(nn.Module):
-    """A dense layer for inference, with its weights in compressed sparse rows: what ``to_csr`` puts into a network.
+    """A dense layer for inference with its weights in compressed sparse rows; ``to_csr`` makes it.
 
     Attributes:
-        weight: (out_features, in_features), a sparse matrix of the weights that are not zero.
+        weight: (out_features, in_features), a sparse matrix with the weights other than zero.
         bias: (out_features,).
     """
 
@@ -31,11 +31,11 @@ class SparseLinear(nn.Module):
         """Return (batch, out_features) of (batch, in_features)."""
         if len(x) == 1:
             return torch.addmv(self.bias, self.weight, x[0])[None]
-        columns = x.t().contiguous()  # MKL takes longer for rows; what a layer like this returns is in columns already
+        columns = x.t().contiguous()  # MKL is slower on rows; the output of another SparseLinear is in columns already
         return torch.addmm(self.bias[:, None], self.weight, columns).t()
 
     def extra_repr(self) -> str:
-        """Say how many weights are stored, and of how many."""
+        """Return the sizes and the number of weights stored."""
         out_features, in_features = self.weight.shape
         return f"in_features={in_features}, out_features={out_features}, left={self.weight.values().numel()}"
 
@@ -43,14 +43,14 @@ class SparseLinear(nn.Module):
 def to_csr(model: nn.Module) -> nn.Module:
     """Return a copy of a perceptron for inference, with the weights of its dense layers in compressed sparse rows.
 
-    Zeros cost it neither memory nor time. That pays where few weights are left; ``measure_latency`` says whether it
-    does on your machine.
+    Zeros cost neither memory nor time. This is faster only at low densities; ``measure_latency`` shows whether it is
+    on your machine.
 
     Args:
-        model: dense, pruned or compacted; every ``nn.Linear`` in it, which has to read (batch, features), is replaced.
+        model: dense, pruned or compacted; every ``nn.Linear`` in it is replaced, and has to read (batch, features).
 
     Raises:
-        PruningError: the model has no dense layer, or weights of a type that sparse products are not made for, or this
+        PruningError: the model has no dense layer, or sparse products do not support the type of its weights, or this
             build of PyTorch has no MKL.
 
     Examples:
@@ -64,26 +64,26 @@ def to_csr(model: nn.Module) -> nn.Module:
     """
     check_module(model)
     dense = without_pruning(model).eval()
-    modules = dense.named_modules(remove_duplicate=False)  # a layer may stand at several places
+    modules = dense.named_modules(remove_duplicate=False)  # a layer may have several names
     linears = {name: module for name, module in modules if type(module) is nn.Linear}
     if not linears or isinstance(dense, nn.Linear):
-        raise PruningError(f"there is no nn.Linear within this {type(model).__name__} to make sparse.")
+        raise PruningError(f"this {type(model).__name__} contains no nn.Linear that could be made sparse.")
     for name, linear in linears.items():
         if linear.weight.dtype not in (torch.float32, torch.float64):
             raise PruningError(
-                f"the weights of {name!r} are {linear.weight.dtype}; sparse products are made of torch.float32 and "
+                f"the weights of {name!r} are {linear.weight.dtype}; sparse products need torch.float32 or "
                 "torch.float64. Convert the model first: model.float()."
             )
         if linear.weight.device.type == "cpu" and not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
-            raise PruningError("this PyTorch was built without MKL, which makes sparse products on a CPU.")
+            raise PruningError("this PyTorch was built without MKL, which sparse products on a CPU need.")
     for name, linear in linears.items():
         dense.set_submodule(name, SparseLinear(linear))
     return dense
 
 
 def _compressed(weight: Tensor) -> Tensor:
-    """Return a sparse copy of a matrix, with indices of 32 bits, which MKL takes as they are."""
-    with warnings.catch_warnings():  # torch calls its sparse matrices a beta, and its checks of them off
+    """Return a sparse copy of a matrix with indices of 32 bits, which MKL reads without conversion."""
+    with warnings.catch_warnings():  # torch warns that CSR support is in beta, and that checks are off
         warnings.filterwarnings("ignore", message="(?s).*[Ss]parse", category=UserWarning)
         rows = weight.to_sparse_csr()
         return torch.sparse_csr_tensor(

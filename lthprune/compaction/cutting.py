@@ -1,4 +1,4 @@
-"""Modules cut down to the neurons that stay."""
+"""Modules without the neurons that are removed."""
 
 import torch
 from torch import Tensor, nn
@@ -9,32 +9,32 @@ from lthprune.analysis import WEIGHTED, NetworkStates, NeuronState
 from lthprune.compaction.survivors import foldable, module_of
 
 
-def shrink(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
-    """Cut a model's dense layers, convolutions and batch norms down to the neurons (neurons,) kept, in place.
+def cut(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
+    """Remove all neurons but the kept ones (neurons,) from dense layers, convolutions and batch norms, in place.
 
-    What is no longer heard goes into the biases; a layer that has none gets one if it takes that.
+    Constants of removed neurons are added to the biases of their readers; a layer without biases gets them if needed.
     """
     comatose = torch.from_numpy(states.functional) >= NeuronState.COMATOSE
     for layer in states.graph.layers:
         if layer.kind in WEIGHTED:
-            own = kept[layer.own]
-            if own.all() and kept[layer.heard].all():
+            rows, columns = kept[layer.span], kept[layer.sources]
+            if rows.all() and columns.all():
                 continue
             module = module_of(layer, model)
             assert isinstance(module, nn.Linear | _ConvNd)
-            if isinstance(module, nn.Linear) or module.groups == 1:  # a group goes as a whole, with those who hear it
-                constant = ~kept[layer.heard] & ~comatose[layer.heard] & foldable(layer, module)
+            if isinstance(module, nn.Linear) or module.groups == 1:  # a group is removed together with its readers
+                constant = ~columns & ~comatose[layer.sources] & foldable(layer, module)
                 _fold(module, torch.where(constant, layer.value, 0))
-            _cut(module, own.nonzero()[:, 0], kept[layer.heard].nonzero()[:, 0])
+            _cut_layer(module, rows.nonzero()[:, 0], columns.nonzero()[:, 0])
     for place in states.graph.places:
         name, _, attribute = place.name.rpartition(".")
         module = model.get_submodule(name)
-        if isinstance(module, _BatchNorm) and attribute == "weight" and not kept[place.to].all():
-            _cut_norm(module, kept[place.to].nonzero()[:, 0])
+        if isinstance(module, _BatchNorm) and attribute == "weight" and not kept[place.neurons].all():
+            _cut_norm(module, kept[place.neurons].nonzero()[:, 0])
 
 
 def _fold(module: nn.Linear | _ConvNd, values: Tensor) -> None:
-    """Add what constants (in,) come to at every output to the bias."""
+    """Add the contribution of constant inputs (columns,) to the bias."""
     if not values.any():
         return
     weight = module.weight.detach().double()
@@ -44,8 +44,8 @@ def _fold(module: nn.Linear | _ConvNd, values: Tensor) -> None:
     module.bias = _like(module.weight if module.bias is None else module.bias, bias)
 
 
-def _cut(module: nn.Linear | _ConvNd, rows: Tensor, columns: Tensor) -> None:
-    """Keep some outputs and some inputs of a layer; of a grouped convolution, whole groups."""
+def _cut_layer(module: nn.Linear | _ConvNd, rows: Tensor, columns: Tensor) -> None:
+    """Keep some outputs (rows) and some inputs (columns) of a layer; of a grouped convolution whole groups."""
     weight = module.weight.detach()
     rows, columns = rows.to(weight.device), columns.to(weight.device)
     first, second = (columns, rows) if isinstance(module, _ConvTransposeNd) else (rows, columns)

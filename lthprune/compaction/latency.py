@@ -1,4 +1,4 @@
-"""How long something takes, side by side with other things."""
+"""The time that calls take, compared with each other."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -6,18 +6,18 @@ from timeit import Timer
 
 import torch
 
-_SECONDS = 0.02  # of one measurement, long beside what the clock and the loop take
+_SECONDS = 0.02  # of one measurement, long compared with the overhead of the clock and the loop
 
 
 def measure_latency(calls: Mapping[str, Callable[[], object]], *, rounds: int = 11) -> dict[str, float]:
-    """Measure how long calls take, in seconds: medians over rounds in which they take turns, all in one process.
+    """Measure the seconds that calls take: medians over rounds in which they take turns, in one process.
 
-    What else a machine does disturbs all calls alike, so ratios are steadier than the times themselves. Nothing is
-    recorded for gradients, and a GPU is waited for.
+    Other load on the machine affects all calls alike, so ratios are steadier than the times themselves. Gradients are
+    off, and each call waits until the GPU has finished.
 
     Args:
-        calls: what to measure, by name; every call should do the same work each time.
-        rounds: how often each is measured; every measurement repeats the call for 20 ms, and at least once.
+        calls: the functions to measure, by name; each should do the same work every time.
+        rounds: how often to measure each; a measurement repeats the call for 20 ms, and at least once.
 
     Examples:
         >>> model, inputs = torch.nn.Linear(784, 10), torch.zeros(1000, 784)
@@ -30,7 +30,7 @@ def measure_latency(calls: Mapping[str, Callable[[], object]], *, rounds: int = 
     with torch.inference_mode():
         repeats = {}
         for name, timer in timers.items():
-            timer.timeit(3)  # what is done once only, and caches
+            timer.timeit(3)  # a warm-up: caches, and work that is done only once
             repeats[name] = max(1, round(_SECONDS / (timer.timeit(3) / 3)))
         for _ in range(rounds):
             for name, timer in timers.items():
@@ -39,7 +39,7 @@ def measure_latency(calls: Mapping[str, Callable[[], object]], *, rounds: int = 
 
 
 def _finished(call: Callable[[], object]) -> Callable[[], object]:
-    """Return a call that waits for the GPU, if there is one."""
+    """Return a call that waits until the GPU has finished, if there is one."""
     if not torch.cuda.is_available():
         return call
 

@@ -1,4 +1,4 @@
-"""What a network weighs, before and after."""
+"""The sizes of a network before and after compaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
 class Size(NamedTuple):
-    """What a layer, or a network, comes to.
+    """The size of a layer or of a network.
 
     Attributes:
         neurons: features of dense layers and channels of convolutions.
-        weights: how many are stored, zeros included; without biases.
+        weights: the number of weights stored, zeros included, biases not.
         left: how many of them are not zero.
-        flops: floating-point operations for one sample: two for every weight (a product and a sum) at every position
-            that the layer puts it to. Biases, activations, pooling and batch norms are not counted, zeros are.
+        flops: floating-point operations for one sample: two for each weight, zeros included, at each position where
+            the layer applies it (a product and a sum). Biases, activations, pooling and batch norms are not counted.
     """
 
     neurons: int
@@ -37,14 +37,14 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class CompactionReport:
-    """What became of a network's layers.
+    """The sizes of a network's layers before and after compaction.
 
     Attributes:
-        layers: in the order in which signals pass them.
-        inputs: the number of input features that are read, before and after.
-        whole: layers of which all neurons stay, because the network's own code counts on their number.
-        difference: the largest absolute difference between the outputs before and after, on random inputs of which
-            every element is drawn from a normal distribution, and on the same ones ten times as large.
+        layers: in the order of computation.
+        inputs: the number of input features that the network reads, before and after.
+        whole: layers that keep all neurons because the model's code relies on their number.
+        difference: the largest absolute difference between the outputs before and after, on random inputs drawn from a
+            normal distribution and on the same inputs multiplied by ten.
     """
 
     layers: tuple[LayerChange, ...]
@@ -64,7 +64,7 @@ class CompactionReport:
 
 
 def sizes_of(model: nn.Module, examples: Sequence[Tensor]) -> dict[str, Size]:
-    """Return the sizes of a network's dense layers and convolutions, in the order in which they are run."""
+    """Return the sizes of a network's dense layers and convolutions, in the order of computation."""
     names = {module: name for name, module in model.named_modules()}
     sizes: dict[str, Size] = {}
 
@@ -74,7 +74,7 @@ def sizes_of(model: nn.Module, examples: Sequence[Tensor]) -> dict[str, Size]:
         weights, left = module.weight.numel(), int(module.weight.count_nonzero())
         positions = (arguments[0] if isinstance(module, _ConvTransposeNd) else output).shape[2:].numel()
         flops = 2 * weights * positions
-        if names[module] in sizes:  # a layer that is run again
+        if names[module] in sizes:  # the layer is called again
             flops += sizes[names[module]].flops
         sizes[names[module]] = Size(neurons, weights, left, flops)
 

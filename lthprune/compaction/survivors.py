@@ -10,49 +10,49 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
 
 
-def survivors(model: nn.Module, states: NetworkStates, *, inputs: bool, whole: Collection[str]) -> Tensor:
-    """Return which neurons (neurons,) stay: those that matter, and those that the ones that matter are tied to.
+def surviving_neurons(model: nn.Module, states: NetworkStates, *, inputs: bool, whole: Collection[str]) -> Tensor:
+    """Return which neurons (neurons,) have to be kept: those that matter, and those that must be kept with them.
 
-    What does not matter is comatose, or hears no input, so that it is a constant that who hears it can do without.
-    A constant stays where it cannot be folded (``foldable``). Neurons that are added to each other go together or not
-    at all, as do those of a group of a grouped convolution. Every layer keeps a neuron.
+    A neuron does not matter if it is comatose or unproductive, or if it is a constant that its readers can absorb into
+    their biases (``foldable``). Neurons that are added to each other are kept or removed together, as are those of a
+    group of a grouped convolution. Every layer keeps at least one neuron.
 
     Args:
-        model: the network that the states are of.
-        states: its neurons' states.
-        inputs: whether all inputs stay.
-        whole: names of layers of which all neurons stay.
+        model: the network.
+        states: the states of its neurons.
+        inputs: whether to keep all inputs.
+        whole: names of layers that keep all their neurons.
     """
     graph = states.graph
     functional = torch.from_numpy(states.functional)
     kept = functional == NeuronState.ALIVE
     for layer in graph.layers:
         if layer.kind in ("output", "mix"):
-            kept[layer.heard] = True
+            kept[layer.sources] = True
         if layer.kind in ("output", "mix") or layer.name in whole or (inputs and layer.kind == "input"):
-            kept[layer.own] = True
-    for place in _shared(graph):
-        kept[place] = True
-    speaks = functional < NeuronState.COMATOSE
+            kept[layer.span] = True
+    for neurons in _sharing_parameters(graph):
+        kept[neurons] = True
+    reaches_output = functional < NeuronState.COMATOSE
     while True:
         before = int(kept.sum())
         for layer in reversed(graph.layers):
-            _keep_ties(kept, layer, model)
-            _keep_what_cannot_be_folded(kept, layer, model, speaks)
+            _keep_together(kept, layer, model)
+            _keep_unfoldable(kept, layer, model, reaches_output)
         if int(kept.sum()) == before and not _keep_one(kept, graph):
             return kept
 
 
 def module_of(layer: Layer, model: nn.Module) -> nn.Module:
-    """Return the module of a layer, which has the name of its node besides where the module is called again."""
+    """Return the module of a layer; the name of a layer that is called again ends with its node in parentheses."""
     return model.get_submodule(layer.name.partition(" (")[0])
 
 
 def foldable(layer: Layer, module: nn.Module) -> Tensor:
-    """Return which columns (in,) of a layer can be replaced by a part of the bias, were they constant.
+    """Return which columns (columns,) of a layer its bias can replace, if they are constant.
 
-    Zeros can, and any constant that a dense layer hears; of a convolution those that are the same at all positions,
-    if no zeros are padded around them.
+    A dense layer can absorb any constant, every layer zeros. A convolution can absorb a constant that is the same at
+    all positions, unless it pads with zeros.
     """
     if isinstance(module, _ConvNd) and _pads_zeros(module):
         return layer.zero
@@ -67,36 +67,36 @@ def _pads_zeros(module: _ConvNd) -> bool:
     return module.padding == "same" or (module.padding != "valid" and any(module.padding))
 
 
-def _shared(graph: Graph) -> list[Tensor]:
-    """Return who belongs to parameters that are used in several places; there every use would have to agree."""
+def _sharing_parameters(graph: Graph) -> list[Tensor]:
+    """Return the neurons whose parameters are used in several places; these are never removed."""
     uses = Counter(place.name for place in graph.places)
     shared = [place for place in graph.places if uses[place.name] > 1]
-    return [place.to for place in shared] + [place.of for place in shared if place.of is not None]
+    return [place.neurons for place in shared] + [place.sources for place in shared if place.sources is not None]
 
 
-def _keep_ties(kept: Tensor, layer: Layer, model: nn.Module) -> None:
-    """Keep all that are tied to one that is kept."""
+def _keep_together(kept: Tensor, layer: Layer, model: nn.Module) -> None:
+    """Keep the neurons that must be kept together with a kept one."""
     own = torch.arange(layer.neurons.start, layer.neurons.stop)
     if layer.kind == "sum":
-        ties = torch.cat([layer.heard.view(-1, len(own)), own[None]]).t()
+        together = torch.cat([layer.sources.view(-1, len(own)), own[None]]).t()
     elif layer.kind == "conv" and isinstance(module := module_of(layer, model), _ConvNd) and module.groups > 1:
-        ties = torch.cat([layer.heard.view(module.groups, -1), own.view(module.groups, -1)], dim=1)
+        together = torch.cat([layer.sources.view(module.groups, -1), own.view(module.groups, -1)], dim=1)
     else:
         return
-    kept[ties[kept[ties].any(dim=1)]] = True
+    kept[together[kept[together].any(dim=1)]] = True
 
 
-def _keep_what_cannot_be_folded(kept: Tensor, layer: Layer, model: nn.Module, speaks: Tensor) -> None:
-    """Keep the constants that a layer's kept neurons hear, unless they can be folded into its bias."""
+def _keep_unfoldable(kept: Tensor, layer: Layer, model: nn.Module, reaches_output: Tensor) -> None:
+    """Keep the constants that a layer's kept neurons read, unless its bias can absorb them."""
     if layer.edges is not None and layer.kind in WEIGHTED:
-        heard = layer.edges[(kept & speaks)[layer.own]].any(dim=0)
-        kept[layer.heard[heard & ~foldable(layer, module_of(layer, model))]] = True
+        read = layer.edges[(kept & reaches_output)[layer.span]].any(dim=0)
+        kept[layer.sources[read & ~foldable(layer, module_of(layer, model))]] = True
 
 
 def _keep_one(kept: Tensor, graph: Graph) -> bool:
-    """Keep a neuron of the first layer that would be left with none; say whether there was one."""
+    """Keep a neuron of the first layer that would lose all of them; return whether there was such a layer."""
     for layer in graph.layers:
-        if len(layer.neurons) and not kept[layer.own].any():
+        if len(layer.neurons) and not kept[layer.span].any():
             kept[layer.neurons.start] = True
             return True
     return False

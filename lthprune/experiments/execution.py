@@ -21,7 +21,7 @@ from lthprune.experiments.run import Run, create_run, new_folder
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
-from lthprune.training import Evaluation, Training, check_batches, check_engine, train_population
+from lthprune.training import Evaluation, Training, check_batches, check_engine, stored_plan, train_population
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def prepare(
     device: str = "cpu",
     trust_code: bool = True,
     load: LoadData | None = None,
+    stored: bool = False,
 ) -> Experiment:
     """Load the data and build the models of a recipe, or of its preview.
 
@@ -73,6 +74,7 @@ def prepare(
         device: ``cpu`` or ``cuda``.
         trust_code: whether functions of your own that the recipe names may be imported.
         load: replaces ``load_data``, for several recipes that share data.
+        stored: whether the recipe comes from a run directory, perhaps of an earlier version.
 
     Raises:
         LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
@@ -88,6 +90,8 @@ def prepare(
         recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
         for trial in range(recipe.run.trials)
     ]
+    if stored:
+        recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, models[0])})
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
     return Experiment(recipe, data.to(place), models, preview.search)
 
@@ -158,7 +162,7 @@ def resume_run(
     except StorageError:
         before = {}  # a record of the past, which resuming does not need
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code)
+    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code, stored=True)
     run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
     now = describe_environment(find_device(device), data_dir)
     warn_of_other_roundings(before, now)
@@ -229,7 +233,7 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
         [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same order at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
         start=late.start if late is not None else 0,
-        least=late.at if late is not None else 0,
+        no_stop_before=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level > 0,
         keep_early_stop=recipe.run.keep_early_stop,
         on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,

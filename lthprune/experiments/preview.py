@@ -20,8 +20,8 @@ from lthprune.pruning import (
     Target,
     Trajectory,
     count_parameters,
+    counts_per_level,
     extend,
-    plan_counts,
     rate_of,
 )
 from lthprune.search import Search, try_score
@@ -169,7 +169,7 @@ def preview_recipe(
     recipe = recipe.with_levels(_levels_to_target(recipe, pruning, model))
     search = recipe.prune.search(recipe.run.first_seed, trust_code=trust_code)
     pools = pruning.pools(model)
-    counts = pruning.plan(model, search.schedule, search.levels)
+    counts = pruning.counts(model, search.schedule, search.levels)
     by_pool = {_label(pool): tuple(level[at] for level in counts) for at, pool in enumerate(pools)}
     return Preview(recipe, input_shape, outputs, _layers(model, search, pools), by_pool, search, data)
 
@@ -179,7 +179,7 @@ def _levels_to_target(recipe: Recipe, pruning: Pruning, model: nn.Module) -> int
     rate, target = recipe.prune.rate, recipe.prune.target
     if recipe.prune.levels is not None or target is None or rate is None or isinstance(rate, dict):
         return None
-    weights, remaining = map(sum, plan_counts(Target(target), pruning.pools(model), 1))
+    weights, remaining = map(sum, counts_per_level(Target(target), pruning.pools(model), 1))
     return Trajectory.through(weights=weights, rate=rate, target=remaining).levels
 
 

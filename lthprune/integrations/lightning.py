@@ -1,6 +1,6 @@
 """Lottery tickets with Lightning: a callback under which every ``trainer.fit`` trains one level."""
 
-from typing import Any, Unpack
+from typing import Any
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 
 from lthprune.errors import PruningError
 from lthprune.integrations.repeated import RepeatedTraining
-from lthprune.search import Rewinder, SearchOptions
+from lthprune.search import Rewinder
 
 __all__ = ["IterativePruning", "OneShotPruning"]
 
@@ -20,16 +20,15 @@ __all__ = ["IterativePruning", "OneShotPruning"]
 class IterativePruning(RepeatedTraining, Callback):
     """Iterative magnitude pruning over repeated calls of ``trainer.fit``; each call trains one level.
 
-    Before the first step of a fit, the module gets the level's masks and rewound weights, biases and buffers. When
-    the fit ends, its ticket is found, with ``trainer.callback_metrics`` as metrics. Parameters keep their names and
-    identities, so checkpoints fit an unpruned module. A fit that fails, or is interrupted, does not count: the next
-    one trains the same level from its start.
+    Before the first step of a fit, the callback sets the level's masks and rewound weights, biases and buffers. At
+    the end of the fit it adds the ticket, with ``trainer.callback_metrics`` as metrics. Parameters keep their names and
+    identities, so checkpoints fit an unpruned module. If a fit fails or is interrupted, the next one trains
+    the same level from its start.
 
     Args:
-        **options: as of [`imp`][lthprune.imp]: ``levels``, ``rate``, ``target`` or ``schedule``, ``scope``, ``bias``,
-            ``score``, ``selection``, ``min_survivors``, ``rewind``, ``store``, ``on_level`` and ``seed``. With
-            ``rewind=Rewinder(at=1000)`` the callback counts ``trainer.global_step``, so do not call
-            ``rewinder.step()`` yourself.
+        levels: the number of pruning rounds after the dense training; this and all other arguments are those of
+            [`imp`][lthprune.imp]. With ``rewind=Rewinder(at=1000)`` the callback counts ``trainer.global_step``, so do
+            not call ``rewinder.step()`` yourself.
 
     Raises:
         PruningError: an option is refused; or, before anything is trained, a fit: the search is finished, the module
@@ -51,12 +50,10 @@ class IterativePruning(RepeatedTraining, Callback):
 
     training = "fit"
 
-    def __init__(self, **options: Unpack[SearchOptions]) -> None:
-        super().__init__(**options)
-        self._start_step = self._last_step = 0
+    _start_step = _last_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a fit that cannot train the next level, and rewind before ``configure_optimizers`` is called."""
+        """Check that the fit can train the next level, and rewind before ``configure_optimizers`` is called."""
         if stage == TrainerFn.FITTING:
             self._check(pl_module)
             self._check_trainer(trainer)
@@ -64,10 +61,10 @@ class IterativePruning(RepeatedTraining, Callback):
                 self._prepare(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse to continue a training in its middle."""
+        """Refuse to continue a training from a checkpoint."""
         if (
             trainer.state.fn == TrainerFn.FITTING and checkpoint["global_step"]
-        ):  # 0 where Lightning finds a learning rate
+        ):  # 0 when Lightning searches for a learning rate
             raise PruningError(
                 "trainer.fit(ckpt_path=...) would replace the rewound weights of this level by those of a checkpoint. "
                 "Leave ckpt_path out: a level is trained from its start. To continue a search after its last finished "
@@ -75,7 +72,7 @@ class IterativePruning(RepeatedTraining, Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the module its masks and rewound weights; all its parameters exist now, on their device."""
+        """Set masks and rewound weights, now that all parameters exist on their device."""
         self._prepare(pl_module, writes=trainer.is_global_zero)
         self._restart(trainer.optimizers, [config.scheduler for config in trainer.lr_scheduler_configs])
         self._start_step = self._last_step = trainer.global_step
@@ -126,7 +123,7 @@ class IterativePruning(RepeatedTraining, Callback):
 
 
 class OneShotPruning(IterativePruning):
-    """One-shot pruning over repeated calls of ``trainer.fit``: every level prunes the dense network anew.
+    """One-shot pruning over repeated calls of ``trainer.fit``: every level prunes the trained dense network.
 
     Takes the options of [`IterativePruning`][lthprune.integrations.lightning.IterativePruning] and prunes to the
     counts that it reaches at each level; see [`osp`][lthprune.osp].

@@ -1,35 +1,67 @@
-"""A search whose trainings a framework runs, one for each level: what the callbacks of all frameworks share."""
+"""The common part of all callbacks: a search in which a framework runs the training of each level."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any, ClassVar, Unpack
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning import warn_of_gaps
-from lthprune.search import Descent, FoundTickets, Rewinder, SearchOptions, Tickets, check_words, search_from
+from lthprune.pruning import (
+    BiasPruning,
+    Pruning,
+    Rate,
+    Schedule,
+    Scope,
+    Score,
+    Selection,
+    warn_of_gaps,
+)
+from lthprune.search import Descent, FoundTickets, Rewind, Rewinder, Search, Tickets, schedule_from
 
 
 class RepeatedTraining:
-    """A search of which each level is one training by a framework.
+    """A search in which each training of a framework trains one level.
 
     Attributes:
         driver: ``"imp"`` or ``"osp"``.
-        training: what the framework calls a training, for messages.
+        training: the framework's word for a training, for messages.
     """
 
     driver: ClassVar[str] = "imp"
     training: ClassVar[str] = "training"
 
-    def __init__(self, **options: Unpack[SearchOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        levels: int,
+        rate: Rate | None = None,
+        target: float | int | None = None,
+        schedule: Schedule | Sequence[float | int] | None = None,
+        scope: Scope = "global",
+        score: Score | str = "magnitude",
+        bias: BiasPruning = False,
+        selection: Selection | None = None,
+        min_survivors: int = 0,
+        rewind: Rewind | Rewinder = "init",
+        seed: int = 0,
+        store: str | Path | None = None,
+        on_level: Callable[[Any], object] | None = None,
+    ) -> None:
         super().__init__()
-        name = type(self).__name__
-        check_words(name, options, SearchOptions, example=f"{name}(levels=12, rate=0.2)")
-        self._search = search_from(options, form="plain", final_form="plain")
-        self._found = FoundTickets(self.driver, self._search, options.get("store"), options.get("on_level"))
-        self._stores = options.get("store") is not None
-        self._warns = options.get("selection") is None
+        self._search = Search(
+            levels=levels,
+            schedule=schedule_from(rate, target, schedule),
+            pruning=Pruning(scope, score, bias, selection or Selection(), min_survivors),
+            rewind=rewind,
+            seed=seed,
+            form="plain",
+            final_form="plain",
+        )
+        self._found = FoundTickets(self.driver, self._search, store, on_level)
+        self._stores = store is not None
+        self._warns = selection is None
         self._descent: Descent | None = None
         self._parameters: dict[str, nn.Parameter] = {}
         self._starts: list[tuple[Any, dict[str, Any]]] = []
@@ -51,17 +83,17 @@ class RepeatedTraining:
 
     @property
     def start(self) -> int:
-        """The step that the next training starts from: that of the ``Rewinder``, and 0 in the dense training."""
+        """The step that the next training starts from: 0 in the dense training, then that of the ``Rewinder``."""
         rewind = self._search.rewind
         return rewind.at if isinstance(rewind, Rewinder) and self.level > 0 else 0
 
     @property
     def tickets(self) -> Tickets:
-        """The tickets found so far, level by level; those that a store held already come first."""
+        """The tickets found so far, level by level; those of a store included."""
         return Tickets(ticket for (ticket,) in self._found)
 
     def _check(self, model: nn.Module) -> None:
-        """Refuse a training that is not the next one of this search; nothing is changed then."""
+        """Refuse a training that is not the next one of this search, before anything is changed."""
         if self.finished:
             raise PruningError(
                 f"this search is finished: all {self.levels + 1} levels are trained. Loop with `while not "
@@ -72,8 +104,8 @@ class RepeatedTraining:
             return
         if self._descent.models[0] is not model:
             raise PruningError(
-                f"the {self.training} of level {self.level} was given another model than the first one. A search "
-                "trains one model object over and over and rewinds it itself: pass the same object each time."
+                f"the {self.training} of level {self.level} has another model than the first one. A search "
+                "trains and rewinds one model object: pass the same object each time."
             )
         parameters = dict(model.named_parameters())
         replaced = [name for name, own in self._parameters.items() if parameters.get(name) is not own]
@@ -85,20 +117,20 @@ class RepeatedTraining:
             )
 
     def _prepare(self, model: nn.Module, *, writes: bool = True) -> None:
-        """Give the model the masks and weights of the next level; ``writes`` to the store in one process only."""
+        """Set the masks and weights of the next level; only one process ``writes`` to the store."""
         self._check(model)
         if self._descent is None:
             if self._warns:
-                warn_of_gaps(model, stacklevel=1)
+                warn_of_gaps(model)
             stored = self._found.begin([model], writes=writes)
             self._descent = Descent(self.driver, [model], self._search, stored)
             self._parameters = dict(model.named_parameters())
         self._descent.prepare()
 
     def _restart(self, optimizers: Sequence[Any], schedulers: Sequence[Any], scalers: Sequence[Any] = ()) -> None:
-        """Take optimisers, schedulers and gradient scalers that served an earlier training back to their first start.
+        """Reset optimisers, schedulers and gradient scalers of an earlier training to their first state.
 
-        The learning rate of an optimiser is that of its scheduler; a new scheduler has already set it.
+        An optimiser keeps its learning rate if its scheduler is new, because the scheduler has already set it.
         """
         known = {id(part): state for part, state in self._starts}
         for optimizer in optimizers:

@@ -24,17 +24,17 @@ _TIMINGS = ("_runtime", "_per_second", "_preparation_time", "_compilation_time")
 class IterativePruning(RepeatedTraining, TrainerCallback):
     """Iterative magnitude pruning over repeated calls of ``trainer.train()``; each call trains one level.
 
-    Before the first step of a training, the model gets the level's masks and rewound weights, biases and buffers. A
-    Trainer keeps its optimiser from one training to the next; the callback takes it back to how it first started.
-    When the training ends, its ticket is found. Its metrics are those of the last evaluation, or with
+    Before the first step of a training, the callback sets the level's masks and rewound weights, biases and buffers.
+    A Trainer keeps its optimiser from one training to the next; the callback resets it to its first state. At the end
+    of the training the callback adds the ticket. Its metrics are those of the last evaluation, or with
     ``load_best_model_at_end`` those of the checkpoint that was loaded, and ``train_loss``. Parameters keep their
-    names and identities, so checkpoints fit an unpruned model. A training that fails, or is interrupted, does not
-    count: the next one trains the same level from its start.
+    names and identities, so checkpoints fit an unpruned model. If a training fails or is interrupted, the next
+    one trains the same level from its start.
 
     Args:
-        **options: as of [`imp`][lthprune.imp]: ``levels``, ``rate``, ``target`` or ``schedule``, ``scope``, ``bias``,
-            ``score``, ``selection``, ``min_survivors``, ``rewind``, ``store``, ``on_level`` and ``seed``. With
-            ``rewind=Rewinder(at=1000)`` the callback counts the steps, so do not call ``rewinder.step()`` yourself.
+        levels: the number of pruning rounds after the dense training; this and all other arguments are those of
+            [`imp`][lthprune.imp]. With ``rewind=Rewinder(at=1000)`` the callback counts the steps, so do not call
+            ``rewinder.step()`` yourself.
 
     Raises:
         PruningError: an option is refused; or, before anything is trained, a training: the search is finished, the
@@ -65,7 +65,7 @@ class IterativePruning(RepeatedTraining, TrainerCallback):
         lr_scheduler: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Give the model its masks and rewound weights, and the optimiser a fresh state."""
+        """Set masks and rewound weights, and reset the optimiser."""
         if state.global_step:
             raise PruningError(
                 f"trainer.train(resume_from_checkpoint=...) continues a training at step {state.global_step}, and a "
@@ -100,7 +100,7 @@ class IterativePruning(RepeatedTraining, TrainerCallback):
 
 
 class OneShotPruning(IterativePruning):
-    """One-shot pruning over repeated calls of ``trainer.train()``: every level prunes the dense network anew.
+    """One-shot pruning over repeated calls of ``trainer.train()``: every level prunes the trained dense network.
 
     Takes the options of [`IterativePruning`][lthprune.integrations.transformers.IterativePruning] and prunes to the
     counts that it reaches at each level; see [`osp`][lthprune.osp].
@@ -118,7 +118,7 @@ class OneShotPruning(IterativePruning):
 
 
 def _metrics(args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
-    """Return the evaluation of the weights that the training ends with, and its mean training loss."""
+    """Return the evaluation of the final weights, and the mean training loss."""
     evaluations = [entry for entry in state.log_history if any(name.startswith("eval_") for name in entry)]
     step = evaluations[-1]["step"] if evaluations else None
     if args.load_best_model_at_end and state.best_model_checkpoint is not None:

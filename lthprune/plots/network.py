@@ -59,7 +59,7 @@ def plot_network(
     _draw_lines(axes, places[pairs[drawn]], values[drawn])
     states = network.functional if functional else network.structural
     for layer, centre in zip(shown, centres, strict=True):
-        own = layer.own
+        own = layer.span
         colours = [COLOURS[NeuronState(state)] for state in states[own]]
         x, y = places[own].T
         axes.scatter(x, y, s=np.clip(6000 / size, 12, 90), c=colours, edgecolors="#444444", linewidths=0.2, zorder=2)
@@ -72,12 +72,12 @@ def plot_network(
 
 
 def shown_layers(graph: Graph) -> list[Layer]:
-    """Return the layers that are drawn: all but outputs, which repeat others, and inputs that no weight hears."""
-    heard = {int(number) for layer in graph.layers if layer.edges is not None for number in layer.heard}
+    """Return the layers that are drawn: all but outputs, which repeat others, and inputs that no weight reads."""
+    read = {int(number) for layer in graph.layers if layer.edges is not None for number in layer.sources}
     return [
         layer
         for layer in graph.layers
-        if layer.kind != "output" and (layer.kind != "input" or not heard.isdisjoint(layer.neurons))
+        if layer.kind != "output" and (layer.kind != "input" or not read.isdisjoint(layer.neurons))
     ]
 
 
@@ -94,7 +94,7 @@ def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float
         rows = -(-number // columns)
         column, row = np.divmod(np.arange(number), rows)
         height = 1 if columns > 1 else rows / _TALLEST
-        own = places[layer.own]
+        own = places[layer.span]
         own[:, 0] = left + _BESIDE * column
         own[:, 1] = -height * (row - (rows - 1) / 2) / max(1, rows - 1)
         width = _BESIDE * (columns - 1)
@@ -105,20 +105,20 @@ def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float
 
 def _edges(graph: Graph, layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Return who is heard and who hears (edges, 2), and the values (edges,), zero where sums hear without weights."""
-    pairs = [layer.pairs() for layer in layers if layer.edges is None and len(layer.heard)]
+    pairs = [layer.pairs() for layer in layers if layer.edges is None and len(layer.sources)]
     values = [torch.zeros(len(own)) for own in pairs]
     for place in graph.places:
-        if place.of is None:
+        if place.sources is None:
             continue
         left = place.mask.reshape(*place.mask.shape[:2], -1)  # with all positions of a kernel on one axis
         kernels = weights[place.name].detach().cpu().float().view_as(left) * left
         joined = left.any(dim=2)
-        of, to = (own.expand(joined.shape)[joined] for own in (place.of, place.to))
+        of, to = (own.expand(joined.shape)[joined] for own in (place.sources, place.neurons))
         pairs.append(torch.stack([of, to], dim=1))
         values.append((kernels.norm(dim=2) * kernels.sum(dim=2).sign())[joined])
     shown = torch.zeros(graph.size, dtype=torch.bool)
     for layer in layers:
-        shown[layer.own] = True
+        shown[layer.span] = True
     every, value = torch.cat([torch.empty(0, 2, dtype=torch.long), *pairs]), torch.cat([torch.empty(0), *values])
     both = shown[every].all(dim=1)
     return every[both].numpy(), value[both].numpy()

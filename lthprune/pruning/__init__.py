@@ -25,6 +25,7 @@ from lthprune.pruning.methods import (
 )
 from lthprune.pruning.naming import join
 from lthprune.pruning.projection import forget_interrupted
+from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
 from lthprune.pruning.schedules import (
     Explicit,
@@ -34,7 +35,7 @@ from lthprune.pruning.schedules import (
     Schedule,
     Target,
     check_rate,
-    plan_counts,
+    counts_per_level,
     rate_of,
 )
 from lthprune.pruning.scores import (
@@ -48,7 +49,7 @@ from lthprune.pruning.scores import (
     random,
     score_named,
 )
-from lthprune.pruning.selection import PrunableTensor, Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import (
     State,
     check_fit,
@@ -99,6 +100,7 @@ __all__ = [
     "convert",
     "count",
     "count_parameters",
+    "counts_per_level",
     "current_masks",
     "describe",
     "extend",
@@ -117,7 +119,6 @@ __all__ = [
     "name_of",
     "overlap",
     "pack",
-    "plan_counts",
     "project",
     "prune",
     "random",

@@ -1,16 +1,16 @@
-"""What of a model is pruned, what is left out and why."""
+"""Coverage: which parameters of a model are prunable, which are left out, and why."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from lthprune.errors import CoverageWarning
+from lthprune.errors import CoverageWarning, warn_caller
+from lthprune.pruning.eligibility import Eligibility, assess
 from lthprune.pruning.kinds import Kind, ModelParameter
-from lthprune.pruning.selection import Choice, Selection, choices
+from lthprune.pruning.selection import Selection
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,11 +21,11 @@ _ENOUGH = 0.9  # of the weights in matrices
 
 @dataclass(frozen=True)
 class CoveredParameter:
-    """A parameter of a model, and what becomes of it.
+    """A parameter of a model, and whether it is prunable.
 
     Attributes:
         names: its plain names, several if it is tied.
-        kind: what kind of tensor it is; see [`Selection`][lthprune.Selection].
+        kind: its kind; see [`Selection`][lthprune.Selection].
         shape: its shape.
         is_bias: whether it is the bias of a layer.
         reason: why it is left out; empty if it is prunable.
@@ -50,7 +50,7 @@ class CoveredParameter:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of a model is pruned; see [`describe`][lthprune.describe]. Printed as a table.
+    """Which parameters of a model are prunable; see [`describe`][lthprune.describe]. ``print`` shows a table.
 
     Attributes:
         parameters: all parameters, in the order of registration, a tied one once.
@@ -60,12 +60,12 @@ class Coverage:
 
     @property
     def prunable(self) -> tuple[CoveredParameter, ...]:
-        """The parameters that are pruned."""
+        """The prunable parameters."""
         return tuple(each for each in self.parameters if not each.reason)
 
     @property
     def left_out(self) -> tuple[CoveredParameter, ...]:
-        """The parameters that are not pruned."""
+        """The parameters that are not prunable."""
         return tuple(each for each in self.parameters if each.reason)
 
     @property
@@ -109,12 +109,15 @@ class Coverage:
 
 
 def describe(model: nn.Module, selection: Selection | None = None, *, bias: bool = False) -> Coverage:
-    """Say which parameters of a model are prunable, of what kind, and which are left out and why.
+    """Return which parameters of a model are prunable, and why the others are left out.
 
     Args:
         model: any module, dense or pruned.
-        selection: which parameters are prunable; by default what ``imp`` and ``prune`` prune by default.
-        bias: whether biases are pruned.
+        selection: which parameters are prunable; the default is that of ``imp`` and ``prune``.
+        bias: whether to include biases.
+
+    Returns:
+        All parameters, with their names, kinds and shapes. ``print`` shows them as a table.
 
     Raises:
         PruningError: the selection does not fit the model, or the model is not initialised.
@@ -127,43 +130,41 @@ def describe(model: nn.Module, selection: Selection | None = None, *, bias: bool
         >>> [(each.names[0], each.reason) for each in coverage.left_out][:1]
         [('0.weight', "kind 'embedding' is not selected")]
     """
-    found = choices(model, selection or Selection(), bias=bias)
-    return Coverage(tuple(_covered(choice) for choice in found))
+    return Coverage(tuple(_covered(each) for each in assess(model, selection or Selection(), bias=bias)))
 
 
-def warn_of_gaps(model: nn.Module, *, stacklevel: int) -> None:
-    """Warn if the default selection prunes less than 90 % of a model's weights in matrices."""
+def warn_of_gaps(model: nn.Module) -> None:
+    """Warn if the default selection covers less than 90 % of the entries of a model's weight matrices."""
     coverage = describe(model)
-    refused = not coverage.matrix_share or any(each.reason == COMPUTED for each in coverage.parameters)
-    if coverage.matrix_share >= _ENOUGH or refused:
+    will_be_refused = not coverage.matrix_share or any(each.reason == COMPUTED for each in coverage.parameters)
+    if coverage.matrix_share >= _ENOUGH or will_be_refused:
         return
     gaps = sorted((each for each in coverage.left_out if each.is_matrix), key=lambda each: -each.numel)[:5]
     named = ", ".join(f"{each.names[0]!r} ({each.kind}, {each.numel:,} weights)" for each in gaps)
     kinds = tuple(dict.fromkeys(each.kind for each in gaps))
-    warnings.warn(
-        f"{coverage.matrix_share:.1%} of the weights in matrices of this {type(model).__name__} are pruned, and "
-        f"densities are fractions of these. Left out, largest first: {named}. lthprune.describe(model) lists "
-        f"everything. To prune more: Selection(kinds=(*Selection.kinds, {', '.join(map(repr, kinds))})); to confirm "
-        "this selection, give it: selection=Selection().",
+    warn_caller(
+        f"the default selection prunes only {coverage.matrix_share:.1%} of the weights in the matrices of this "
+        f"{type(model).__name__}; rates and densities are fractions of those. Left out, largest first: {named}. To "
+        f"prune these, too, pass selection=Selection(kinds=(*Selection.kinds, {', '.join(map(repr, kinds))})). To keep "
+        "the default without this warning, pass selection=Selection(). lthprune.describe(model) lists all parameters.",
         CoverageWarning,
-        stacklevel=stacklevel + 1,
     )
 
 
-def _covered(choice: Choice) -> CoveredParameter:
-    place = choice.places[0]
+def _covered(eligibility: Eligibility) -> CoveredParameter:
+    place = eligibility.places[0]
     computed = place.parameter is None
     return CoveredParameter(
-        names=tuple(each.name for each in choice.places),
-        kind=choice.kind,
+        names=tuple(each.name for each in eligibility.places),
+        kind=eligibility.kind,
         shape=_shape(place),
-        is_bias=choice.is_bias,
-        reason=choice.reason or (COMPUTED if computed else ""),
+        is_bias=eligibility.is_bias,
+        reason=eligibility.reason or (COMPUTED if computed else ""),
     )
 
 
 def _shape(place: ModelParameter) -> tuple[int, ...]:
-    """Return a parameter's shape; of one that is computed without computing it, which a spectral norm would notice."""
+    """Return a parameter's shape, without computing it: reading it would update a spectral norm's buffers."""
     if place.parameter is not None:
         return tuple(place.parameter.shape)
     own = place.module._parameters.get(place.attribute, vars(place.module).get(place.attribute))

@@ -1,8 +1,8 @@
-"""The two forms of a pruned model, and the way from each to the other.
+"""The two forms of a pruned model, and conversion between them.
 
-Plain: ``weight`` stays the parameter, and its pruned entries are kept at zero (``projection.py``). torch's:
-``weight_orig``, ``weight_mask`` and a hook (``methods.py``). Both may occur in one model: what torch's form cannot
-reach stays plain.
+Plain: ``weight`` stays the parameter, and its pruned entries are kept at zero (``plain_form.py``). torch's:
+``weight_orig``, ``weight_mask`` and a hook (``methods.py``). A model may contain both, since
+parameters that torch's form does not reach stay plain.
 """
 
 import copy
@@ -17,7 +17,8 @@ from lthprune.errors import PruningError
 from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.pruning.naming import join, named_modules, unwrapped
-from lthprune.pruning.projection import is_projection, keep, kept_masks, release
+from lthprune.pruning.plain_form import keep, kept_masks, release
+from lthprune.pruning.projection import is_projection
 from lthprune.pruning.state import first_names, masks_of, refresh
 from lthprune.pruning.torch_form import masked_by_torch, plain_name
 
@@ -26,19 +27,20 @@ FORMS: tuple[Form, ...] = ("plain", "torch")
 
 
 def convert(model: nn.Module, form: Form) -> nn.Module:
-    """Bring a pruned model into the plain form or into torch's, in place, and return it.
+    """Convert a pruned model to the plain form or to torch's, in place, and return it.
 
-    Masks, surviving weights and the identity of every parameter are the same afterwards, to the bit. In torch's form,
+    Masks and remaining weights do not change by a bit, and parameters keep their identity. In torch's form,
     parameters that torch's hooks do not reach stay plain: the output projection of ``nn.MultiheadAttention``,
-    parameters in lists and dicts, and whatever a training has shown to be read without a call of its module.
+    parameters in lists and dicts, and those that the model read in a training without calling their module.
 
     Args:
-        model: pruned in either form, or dense (nothing happens then).
+        model: pruned in either form; a dense model does not change.
         form: ``"plain"`` (``weight`` is the parameter, its pruned entries are kept at zero) or ``"torch"``
             (``weight_orig``, ``weight_mask`` and a hook, as ``torch.nn.utils.prune`` has them).
 
     Raises:
-        PruningError: a tied parameter is pruned differently under its names; the model is unchanged then.
+        PruningError: a tied parameter has different masks under its names, or a parameter is pruned in both forms at
+            once; the model stays unchanged.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(4, 4))
@@ -67,10 +69,15 @@ def convert(model: nn.Module, form: Form) -> nn.Module:
 
 
 def write_masks(model: nn.Module, masks: Mapping[str, Tensor], form: Form) -> None:
-    """Make these the masks of a model, in one form; a parameter with several names may go by any of them.
+    """Set masks of a model, and convert it to a form.
+
+    Args:
+        model: dense or pruned.
+        masks: boolean masks by plain name; a tied parameter may go by any of its names.
+        form: ``"plain"`` or ``"torch"``.
 
     Raises:
-        PruningError: torch's form is wanted where it does not reach; the model is unchanged then.
+        PruningError: torch's form does not reach one of the tensors; the model stays unchanged.
     """
     first = first_names(model)
     if form == "torch":
@@ -84,7 +91,7 @@ def write_masks(model: nn.Module, masks: Mapping[str, Tensor], form: Form) -> No
 
 
 def strip(model: nn.Module) -> nn.Module:
-    """Take masks and hooks of either form off a model, in place, and return it: pruned weights are ordinary zeros.
+    """Remove masks and hooks of either form from a model, in place, and return it; pruned weights stay zero.
 
     Examples:
         >>> model = torch.nn.utils.prune.l1_unstructured(nn.Linear(4, 4), "weight", 0.5)
@@ -99,13 +106,13 @@ def strip(model: nn.Module) -> nn.Module:
 
 
 def without_pruning(model: nn.Module) -> nn.Module:
-    """Return a copy in which masked tensors are ordinary parameters: no hooks, and zero where they were pruned."""
-    refresh(model)  # deepcopy refuses what hangs in a graph
+    """Return a copy of a model without masks and hooks, in which pruned weights are zero."""
+    refresh(model)  # deepcopy fails for tensors in an autograd graph
     return strip(copy.deepcopy(unwrapped(model)))
 
 
 def has_other_hooks(model: nn.Module) -> bool:
-    """Say whether a module of a model has hooks on its forward pass that are not those of pruning."""
+    """Return whether a model has hooks on its forward pass other than those of pruning."""
     return any(
         not is_projection(hook) and not is_pruning_method(hook)
         for module in model.modules()
@@ -114,15 +121,15 @@ def has_other_hooks(model: nn.Module) -> bool:
 
 
 def refuse_unreached(model: nn.Module, names: Iterable[str]) -> None:
-    """Raise a PruningError if torch's form does not reach one of these tensors; all of them are named."""
+    """Raise a PruningError that names those of the given tensors that torch's form does not reach."""
     first, unreached = first_names(model), unreached_by_torch(model)
     reasons = {first[name]: reason for name, reason in unreached.items()}
     refused = {name: reasons[first[name]] for name in names if first[name] in reasons}
     if refused:
         named = "; ".join(f"{name!r} ({reason})" for name, reason in refused.items())
         raise PruningError(
-            f"torch's form of pruning does not reach {named}: its hook would never run, and the weights would stay as "
-            'they are now. The plain form reaches every parameter: form="plain". Or leave them out: '
+            f"torch's form of pruning does not reach {named}: its hook would never run, so the weights would not be "
+            'trained. Use form="plain", which reaches every parameter, or leave them out: '
             f"Selection(exclude={tuple(refused)!r})."
         )
 
@@ -140,24 +147,24 @@ def unreached_by_torch(model: nn.Module) -> dict[str, str]:
             elif isinstance(module, nn.ParameterList | nn.ParameterDict):
                 reasons[plain] = f"nothing calls an nn.{type(module).__name__}"
             elif kept is not None and kept.uncalled:
-                reasons[plain] = "it was trained without a call of its module"
+                reasons[plain] = "it was trained although its module was not called"
     return reasons
 
 
 def _refuse_both(model: nn.Module) -> None:
-    """Raise a PruningError if torch's functions have pruned a parameter that is kept in the plain form."""
+    """Raise a PruningError if torch's functions have pruned a parameter that is also pruned in the plain form."""
     for name, module, attribute in _torch_places(model):
         parameter = module._parameters[f"{attribute}_orig"]
         if parameter is not None and kept_mask(parameter) is not None:
             raise PruningError(
-                f"{name!r} is pruned in the plain form, and torch.nn.utils.prune has pruned it as well. Take that "
-                f"back (prune.remove(module, {attribute!r})), and convert the model before the next call of torch's "
-                'functions: lthprune.convert(model, "torch").'
+                f"{name!r} is pruned in the plain form, and torch.nn.utils.prune has pruned it as well. Undo that with "
+                f"prune.remove(module, {attribute!r}), and before calling torch's functions again, convert the model: "
+                'lthprune.convert(model, "torch").'
             )
 
 
 def _torch_places(model: nn.Module) -> Iterable[tuple[str, nn.Module, str]]:
-    """Yield what is pruned in torch's form: its plain name, its module and its name there."""
+    """Yield the plain name, module and attribute of every tensor that is pruned in torch's form."""
     for prefix, module in named_modules(model):
         for name in masked_by_torch(module):
             yield join(prefix, name), module, name
@@ -172,8 +179,8 @@ def _masks_of_torch(model: nn.Module, first: Mapping[str, str]) -> dict[str, Ten
     for name, own in first.items():
         if own in masks and not torch.equal(everywhere.get(name, torch.ones_like(masks[own])), masks[own]):
             raise PruningError(
-                f"{own!r} and {name!r} are one tied parameter, and are pruned differently. Prune both alike, or untie "
-                "them."
+                f"{own!r} and {name!r} are one tied parameter, but are pruned differently. Give both the same mask, or "
+                "untie them."
             )
     return masks
 

@@ -1,4 +1,4 @@
-"""Masks of parameters that stay parameters: what each mask knows, and setting pruned entries to zero."""
+"""The mask of one parameter in the plain form: its state, its gradient hook, and setting pruned entries to zero."""
 
 import weakref
 from collections import OrderedDict
@@ -14,26 +14,27 @@ from lthprune.errors import PruningError
 from lthprune.pruning.steps import after_every_step
 
 SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
-_MARK = "_lthprune_kept"  # the attribute of a parameter that leads to its mask
+_MARK = "_lthprune_kept"  # the attribute by which a parameter refers to its mask
 
 
 class KeptMask:
     """The mask of one parameter: ones and zeros in the parameter's type, edited in place from level to level.
 
     Attributes:
-        values: the mask, of the parameter's shape, type and device: multiplying by booleans takes several times as
-            long.
-        prunes: whether the mask holds a zero.
-        received: whether a gradient has come since ``received`` was last set to False.
-        pending: whether a gradient has come since pruned entries were last set to zero.
-        called: whether a module that owns the parameter has been called.
-        uncalled: whether a gradient has come before any such call: the model reads the parameter by itself.
-        overwritten: whether pruned entries were not zero when somebody last wrote to the parameter (loaded a
-            checkpoint), and no gradient has come since.
-        version: the parameter's version when its pruned entries were last set to zero, or looked at.
-        watched: whether a training is under way that will be verified. Then passes without gradients, which are not
-            those that count for speed, look for writes through ``.data``, too.
-        released: whether the parameter is not to be masked any more.
+        values: the mask, of the parameter's shape, type and device; multiplying by a boolean mask is several times
+            slower.
+        prunes: whether the mask contains a zero.
+        received: whether a gradient was computed since ``received`` was last set to False.
+        pending: whether a gradient was computed since pruned entries were last set to zero.
+        called: whether a module that owns the parameter was called.
+        uncalled: whether a gradient was computed before any such call: the model's code reads the parameter without
+            calling its module.
+        overwritten: whether pruned entries were not zero after the last write to the parameter (a loaded checkpoint),
+            and no gradient was computed since.
+        version: the parameter's version when its pruned entries were last set to zero or checked.
+        watched: whether a training is running that will be verified. If so, passes without gradients, whose speed
+            matters less, also check for writes through ``.data``.
+        released: whether the mask no longer applies to the parameter.
     """
 
     def __init__(self, mask: Tensor, parameter: Tensor) -> None:
@@ -45,7 +46,7 @@ class KeptMask:
         self._handle: RemovableHandle | None = None
 
     def write(self, mask: Tensor) -> None:
-        """Make this the mask, in place: a captured or compiled step reads the same memory."""
+        """Write a new mask in place, since captured or compiled steps read the same memory."""
         self.values.copy_(mask)
         self.prunes = not bool(mask.all())
 
@@ -58,7 +59,7 @@ class KeptMask:
             self._handle = parameter.register_hook(unserializable_hook(hook))  # type: ignore[no-untyped-call]
 
     def detach(self, parameter: Tensor) -> None:
-        """Undo ``attach``, also for the projections of other modules that still hold this mask."""
+        """Undo ``attach``; projections of other modules that still hold this mask ignore it from now on."""
         self.released = True
         if kept_mask(parameter) is self:
             delattr(parameter, _MARK)
@@ -71,30 +72,30 @@ class KeptMask:
         return self.values.to(tensor.device, tensor.dtype)
 
     def follow(self, parameter: Tensor) -> Tensor:
-        """Return the mask, moved to where the parameter is now."""
+        """Return the mask, moved to the parameter's current device and type."""
         if self.values.shape != parameter.shape:
             raise PruningError(
-                f"a masked parameter of the shape {tuple(self.values.shape)} has the shape {tuple(parameter.shape)} "
-                f"now: {SHARDED}"
+                f"a masked parameter of shape {tuple(self.values.shape)} now has the shape {tuple(parameter.shape)}: "
+                f"{SHARDED}"
             )
         if self.values.device != parameter.device or self.values.dtype != parameter.dtype:
             self.values = self.for_tensor(parameter)
         return self.values
 
     def regrown(self, parameter: Tensor) -> bool:
-        """Say whether a pruned entry is neither zero nor, after a diverged training, NaN."""
+        """Return whether a pruned entry has become a finite value other than zero (a diverged training makes NaN)."""
         values, mask = parameter.data, self.follow(parameter)
         if torch.equal(values, values * mask):
             return False
         return bool(values.isfinite().logical_and_(values != 0).logical_and_(mask == 0).any())
 
     def spoiled(self, parameter: Tensor) -> bool:
-        """Say whether pruned entries are NaN or infinite though all others are finite."""
-        spoilt = parameter.data.isfinite().logical_not_()
-        return bool(spoilt.any()) and bool((self.follow(parameter)[spoilt] == 0).all())
+        """Return whether some pruned entries are NaN or infinite while all unpruned entries are finite."""
+        invalid = parameter.data.isfinite().logical_not_()
+        return bool(invalid.any()) and bool((self.follow(parameter)[invalid] == 0).all())
 
     def look_at(self, parameter: Tensor) -> None:
-        """Note whether pruned entries hold weights that were written there, not by a step of training."""
+        """Record whether something other than a training step has written to pruned entries."""
         before = self.overwritten and self.version == version_of(parameter)
         self.overwritten = before or self.regrown(parameter)
         self.version = version_of(parameter)
@@ -108,23 +109,24 @@ class KeptMask:
         if not self.prunes:
             return gradient
         mask = self.for_tensor(gradient)
-        if gradient.is_sparse:  # of an embedding: rows of it
+        if gradient.is_sparse:  # some rows of an embedding's gradient
             rows = gradient._indices()
             values = gradient._values() * mask[tuple(rows)]
-            return torch.sparse_coo_tensor(rows, values, gradient.shape, check_invariants=False)  # unsaid, torch warns
+            return torch.sparse_coo_tensor(rows, values, gradient.shape, check_invariants=False)  # silences a warning
         return gradient * mask
 
     def _refuse_regrown(self, parameter: Tensor | None) -> None:
-        """Raise a PruningError if a gradient comes of pruned entries that are not zero.
+        """Raise a PruningError if a gradient was computed while pruned entries were not zero.
 
-        Two gradients without a forward pass of the model between them are rare, and usually rightly so.
+        Called only for a second gradient without a forward pass of the model in between, which is rare and usually
+        legitimate.
         """
         if parameter is not None and parameter.shape == self.values.shape and self.prunes and self.regrown(parameter):
             raise PruningError(
-                f"pruned weights of a parameter of the shape {tuple(parameter.shape)} were not zero in a forward pass "
-                "that no hook of the model noticed, after a step that was not that of an optimizer of torch.optim. If "
-                "the model was compiled and called before the search, call torch._dynamo.reset() before it. If the "
-                "loop reads parameters without calling modules, let a torch.optim optimizer make the steps."
+                f"pruned weights of a parameter of shape {tuple(parameter.shape)} were not zero in a forward pass that "
+                "ran no hooks of the model, after a step that no torch.optim optimizer made. If the model was compiled "
+                "and called before the search, call torch._dynamo.reset() first. If the loop reads parameters without "
+                "calling modules, use a torch.optim optimizer for the steps."
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class KeptMask:
 
 
 class _Mark:
-    """What a masked parameter carries: pickled, it is nothing, so that ``torch.load`` reads parameters as ever."""
+    """A parameter's reference to its mask. It is not pickled, so that ``torch.load`` can read the parameter."""
 
     def __init__(self, kept: KeptMask) -> None:
         self.kept = kept
@@ -142,7 +144,7 @@ class _Mark:
 
 
 def kept_mask(parameter: Tensor) -> KeptMask | None:
-    """Return the mask of a parameter in plain form, if it has one."""
+    """Return the mask of a parameter in the plain form, or None."""
     mark = getattr(parameter, _MARK, None)
     return mark.kept if isinstance(mark, _Mark) else None
 
@@ -150,8 +152,8 @@ def kept_mask(parameter: Tensor) -> KeptMask | None:
 def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
     """Set the pruned entries of parameters to zero.
 
-    The version counters of the parameters stay as they are: between the forward pass and the backward pass of a loop
-    that calls the model twice, autograd would otherwise refuse zeros written over zeros.
+    The version counters of the parameters do not change. Otherwise autograd would raise an error for a loop that calls
+    the model twice before the backward pass, although zeros only overwrite zeros.
     """
     values, masks = [], []
     for parameter, kept in masked:
@@ -167,7 +169,7 @@ def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
 
 
 def watch_optimizers() -> None:
-    """See to it that pruned entries are set to zero after every step of every optimiser."""
+    """Have pruned entries set to zero after every step of every optimiser."""
     after_every_step(_after_step)
 
 
@@ -182,5 +184,5 @@ def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Non
 
 
 def version_of(parameter: Tensor) -> int:
-    """Return a number that changes when somebody writes to a parameter, except through ``.data``."""
+    """Return a number that changes with every write to a parameter, except through ``.data``."""
     return -1 if parameter.is_inference() else parameter._version

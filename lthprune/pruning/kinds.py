@@ -1,4 +1,4 @@
-"""What kind each parameter of a model is of."""
+"""Kinds: convolutional, dense, recurrent and other parameters of a model."""
 
 import re
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ ALL_KINDS: tuple[Kind, ...] = (*DEFAULT_KINDS, "embedding", "matrix", "vector")
 
 @dataclass(frozen=True, eq=False)
 class ModelParameter:
-    """A parameter in one of the places where a model holds it.
+    """A parameter in one of the places in which a model holds it.
 
     Attributes:
         layer: the plain name of its module.
         module: the module.
-        attribute: its name there, without what torch's pruning adds to it.
-        parameter: the parameter; None where the module computes the tensor from other parameters.
-        kind: by its module, and for a raw parameter by its shape.
+        attribute: its name there, without the suffix of torch's pruning.
+        parameter: the parameter; None if the module computes the tensor from other parameters.
+        kind: the kind of its module; for other parameters, by their shape.
         is_bias: whether it is the bias of a layer that has weights.
     """
 
@@ -45,14 +45,14 @@ class ModelParameter:
 def model_parameters(model: nn.Module) -> Iterator[ModelParameter]:
     """Yield the floating-point parameters of a model, weights before biases in each module.
 
-    A tied parameter comes in each of its places, and the weight of a layer that computes it from other parameters
-    comes without one.
+    A tied parameter is yielded for each of its places. If a layer computes its weight from other parameters, the weight
+    is yielded without a parameter.
 
     Examples:
         >>> [(each.name, each.kind) for each in model_parameters(nn.LSTM(2, 3))][:2]
         [('weight_ih_l0', 'recurrent'), ('weight_hh_l0', 'recurrent')]
     """
-    projections: set[int] = set()  # output projections of attention, which is entered before them
+    projections: set[int] = set()  # output projections of attention layers, which are visited before them
     for layer, module in named_modules(model):
         if isinstance(module, nn.MultiheadAttention):
             projections.add(id(module.out_proj))
@@ -73,7 +73,7 @@ def model_parameters(model: nn.Module) -> Iterator[ModelParameter]:
 
 
 def is_conv1d(module: nn.Module) -> bool:
-    """Say whether a module is the dense layer of GPT-2, which transformers calls Conv1D: its weight is (in, out)."""
+    """Return whether a module is the Conv1D of transformers, the dense layer of GPT-2; its weight is (in, out)."""
     return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
 
 
@@ -92,12 +92,12 @@ def _kind_of_layer(module: nn.Module) -> Kind | None:
 
 
 def _is_weight(name: str) -> bool:
-    """Say whether a layer multiplies its inputs by the parameter of this name."""
+    """Return whether a layer multiplies its inputs by the parameter of this name."""
     return re.fullmatch(r"weight(_(ih|hh|hr)(_l\d+)?(_reverse)?)?|(in|q|k|v)_proj_weight", name) is not None
 
 
 def is_bias_name(name: str) -> bool:
-    """Say whether a layer that has weights calls its bias by this name."""
+    """Return whether a parameter of this name is the bias of a layer with weights."""
     return re.fullmatch(r"bias(_(ih|hh)(_l\d+)?(_reverse)?)?|in_proj_bias", name) is not None
 
 
@@ -105,5 +105,5 @@ def _computed(module: nn.Module) -> list[str]:
     """Return the names of the tensors that a module computes from other parameters, or takes from another module."""
     computed = list(getattr(module, "parametrizations", None) or ())
     if "weight" not in (*module._parameters, *masked_by_torch(module)) and "weight" in vars(module):
-        computed.append("weight")  # as the older weight norms leave it
+        computed.append("weight")  # the older torch.nn.utils.weight_norm does this
     return list(dict.fromkeys(computed))

@@ -1,6 +1,6 @@
-"""Masks: which weights are left. Exact counts, ties broken the same way on every machine.
+"""Masks: which weights remain. Counts are exact, and ties are broken the same way on every machine.
 
-A mask is a boolean tensor, true where a weight is left; several are a dict by tensor name.
+A mask is a boolean tensor, true where a weight remains; the masks of a model are a dict by tensor name.
 """
 
 import functools
@@ -20,19 +20,19 @@ _CHUNK = 1 << 20  # scores gathered at a time: few enough to stay in the process
 
 
 class Count(NamedTuple):
-    """How many weights are left, and of how many."""
+    """How many weights remain, and of how many."""
 
     left: int
     total: int
 
     @property
     def density(self) -> float:
-        """The fraction left, in [0, 1]."""
+        """The fraction of weights that remain, in [0, 1]."""
         return self.left / self.total
 
 
 def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
-    """Count the weights left in every tensor.
+    """Count the remaining weights of every tensor.
 
     Examples:
         >>> count({"w": torch.tensor([True, False, True])})
@@ -42,20 +42,20 @@ def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
 
 
 def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, *, minimum: int = 0) -> Masks:
-    """Keep exactly ``left`` weights: those of the highest scores among the ones that the masks still hold.
+    """Return masks that keep exactly ``left`` weights: the remaining weights with the highest scores.
 
     Of equal scores the first ones stay, in the order of the tensors and within a tensor in row-major order, so
-    the same inputs give the same masks everywhere. Takes one partition of the surviving scores, in
-    ``O(n)``; ``keep_highest_by_sorting`` is its readable twin.
+    the same inputs give the same masks on every machine. Partitions the scores once, in ``O(n)``;
+    ``keep_highest_by_sorting`` is its readable twin.
 
     Args:
-        scores: a score for every weight; tensors of any shapes, all in one competition.
-        masks: what was left before, of the same names and shapes; nothing outside it is ever kept.
-        left: how many to keep over all tensors.
-        minimum: how many to keep at least in each tensor (all of them, where a tensor holds fewer).
+        scores: a score for every weight; tensors of any shapes, which all compete with one another.
+        masks: the masks before, with the same names and shapes; a pruned weight stays pruned.
+        left: how many weights to keep in all tensors together.
+        minimum: how many weights to keep at least in each tensor, or all of them if a tensor has fewer.
 
     Raises:
-        PruningError: ``left`` is more than the masks hold or too few for the minimum, or a score is NaN.
+        PruningError: ``left`` exceeds the remaining weights or is too small for the minimum, or a score is NaN.
 
     Examples:
         >>> scores = {"a": torch.tensor([0.1, 0.9]), "b": torch.tensor([0.5, 0.5])}
@@ -83,7 +83,7 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
 
 
 def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> Masks:
-    """Do what ``keep_highest`` does, by one stable sort: slower, and plain to see that it is right."""
+    """Return the masks of ``keep_highest``, by one stable sort: slower, but easy to verify."""
     _check(scores, masks, left)
     survives = torch.cat([mask.flatten() for mask in masks.values()])
     flat = torch.cat([scores[name].flatten() for name in masks])
@@ -98,6 +98,13 @@ def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Te
 def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     """Return the Jaccard index of two sets of masks: weights in both over weights in either, in [0, 1].
 
+    Args:
+        first: masks by tensor name.
+        second: masks of the same names and shapes.
+
+    Raises:
+        PruningError: these are not masks, or their names or shapes differ.
+
     Examples:
         >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
         0.3333333333333333
@@ -105,7 +112,7 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     for masks in (first, second):
         if not isinstance(masks, Mapping):
             raise PruningError(
-                f"overlap() compares masks by name; this is {described(masks)}. Hand in the masks of tickets: "
+                f"overlap() compares masks by name; this is {described(masks)}. Pass the masks of tickets: "
                 "overlap(one.masks, other.masks)."
             )
     if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
@@ -137,14 +144,14 @@ def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> int:
-    """Refuse what cannot be ranked or kept; return how many weights the masks hold."""
+    """Raise a PruningError for scores or counts that are impossible; return the number of remaining weights."""
     for name, mask in masks.items():
         if not isinstance(scores[name], Tensor):
             raise PruningError(f"the score function returned {described(scores[name])} for {name!r}, not a tensor.")
         if scores[name].shape != mask.shape:
             raise PruningError(
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "
-                "a score function gives every weight one score."
+                "a score function returns one score for every weight."
             )
         unranked = (
             mask.numel() and scores[name].is_floating_point() and bool(scores[name].amax().isnan())
@@ -152,11 +159,11 @@ def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int)
         if unranked and bool(scores[name][mask].isnan().any()):
             raise PruningError(
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
-                "pruning probably diverged; a lower learning rate usually mends it."
+                "pruning probably diverged; a lower learning rate usually helps."
             )
     survivors = sum(int(mask.count_nonzero()) for mask in masks.values())
     if not 0 <= left <= survivors:
-        raise PruningError(f"cannot keep {left:,} weights of the {survivors:,} that are left in {', '.join(masks)}.")
+        raise PruningError(f"cannot keep {left:,} weights of the {survivors:,} that remain in {', '.join(masks)}.")
     return survivors
 
 
@@ -185,12 +192,12 @@ def _keep_highest_above_minimum(
         name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.count_nonzero())))[name]
         for name, mask in masks.items()
     }
-    spoken_for = sum(int(mask.count_nonzero()) for mask in protected.values())
-    if spoken_for > left:
+    reserved = sum(int(mask.count_nonzero()) for mask in protected.values())
+    if reserved > left:
         raise PruningError(
-            f"cannot keep only {left:,} weights with at least {minimum:,} in each of {len(masks)} tensors, which takes "
-            f"{spoken_for:,}. Lower min_survivors or stop at a higher density."
+            f"cannot keep only {left:,} weights: with min_survivors = {minimum:,}, {', '.join(masks)} keep at least "
+            f"{reserved:,} in total. Lower min_survivors, or end at a higher density."
         )
     contested = {name: mask & ~protected[name] for name, mask in masks.items()}
-    rest = keep_highest(scores, contested, left - spoken_for)
+    rest = keep_highest(scores, contested, left - reserved)
     return {name: protected[name] | rest[name] for name in masks}

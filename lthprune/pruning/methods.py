@@ -1,9 +1,9 @@
-"""Pruning in torch's own terms: ``BasePruningMethod`` subclasses, and masks edited in place.
+"""Pruning methods for ``torch.nn.utils.prune``: ``BasePruningMethod`` subclasses that edit masks in place.
 
-``torch.nn.utils.prune`` stacks a new method and another mask on a tensor at every round. Here a tensor gets
-one method, once; further rounds edit its ``weight_mask`` buffer. ``prune.is_pruned``, ``prune.remove`` and
-torch's own methods work before, between and after. (``prune.global_unstructured`` stacks methods of torch's own
-whatever method it is given; ``lthprune.prune`` does not.)
+``torch.nn.utils.prune`` adds another method and mask to a tensor at every round. Here a tensor gets one method;
+further rounds edit its ``weight_mask`` buffer. ``prune.is_pruned``, ``prune.remove`` and torch's own methods work
+before, between and after these. (``prune.global_unstructured`` always adds a method of torch's own, whichever method it
+is given; ``lthprune.prune`` does not.)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,22 +19,22 @@ from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.kinds import Kind
 from lthprune.pruning.masks import keep_highest
 from lthprune.pruning.schedules import Pool, left_after, rate_of
-from lthprune.pruning.scores import Candidate, magnitude, one_footing, random
+from lthprune.pruning.scores import Candidate, magnitude, random, scale_bias_scores
 from lthprune.pruning.torch_form import check_unwritten, recompute, stamped
 
 
 class PruningMethod(torch_prune.BasePruningMethod):
-    """Prune exactly ``amount`` of what is left of a tensor, by the lowest scores.
+    """Prune exactly ``amount`` of the remaining weights of a tensor, those with the lowest scores.
 
-    ``amount`` is a fraction of the weights left (rounded to the nearest whole number, a half upwards) or their
-    number. Subclass it and set ``score`` to turn a criterion into a torch pruning method:
+    ``amount`` is how many weights to prune: an int, or a fraction of the remaining weights, which is rounded to the
+    nearest whole number (a half up). To turn a criterion into a torch pruning method, subclass it and set ``score``:
 
     Examples:
-        >>> class SmallestGoLast(PruningMethod):
+        >>> class LargestFirst(PruningMethod):
         ...     score = staticmethod(lambda candidate: -candidate.final.abs())
         >>> linear = nn.Linear(10, 10)
         >>> for _ in range(3):
-        ...     _ = SmallestGoLast.apply(linear, "weight", amount=0.5)
+        ...     _ = LargestFirst.apply(linear, "weight", amount=0.5)
         >>> int(linear.weight_mask.sum()), len(linear._forward_pre_hooks)
         (12, 1)
     """
@@ -43,28 +43,30 @@ class PruningMethod(torch_prune.BasePruningMethod):
 
     @staticmethod
     def score(candidate: Candidate) -> Tensor:
-        """Score the weights; the lowest are pruned."""
+        """Return the scores of the weights; the lowest are pruned."""
         return magnitude(candidate)
 
     def __init__(self, amount: float | int) -> None:
-        left_after(amount, amount if isinstance(amount, int) else 1)  # refuses a negative number, a fraction above 1
+        left_after(
+            amount, amount if isinstance(amount, int) else 1
+        )  # raises for a negative number or a fraction above 1
         self.amount = amount
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
-        """Return the new mask of a tensor, or of the vector of its survivors: torch hands in the one or the other."""
+        """Return the new mask of a tensor, or of the vector of its unpruned entries; torch passes either."""
         mask = default_mask.bool()
         scores = type(self).score(Candidate("tensor", t.detach()))
         left = left_after(self.amount, int(mask.count_nonzero()))
         return keep_highest({"tensor": scores}, {"tensor": mask}, left)["tensor"]
 
     def apply_mask(self, module: nn.Module) -> Tensor:
-        """Return the dense tensor times its mask, without torch's copy of the mask in between."""
+        """Return the dense tensor times its mask, without first copying the mask as torch does."""
         name = self._tensor_name
         pruned: Tensor = getattr(module, f"{name}_orig") * getattr(module, f"{name}_mask")
         return stamped(pruned, before=module.__dict__.get(name))
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:
-        """Compute the pruned tensor before a forward pass; refuse to lose what was written to the last one."""
+        """Compute the pruned tensor before a forward pass; raise a PruningError if the last one was written to."""
         if not torch.compiler.is_compiling():
             check_unwritten(module, self._tensor_name)
         super().__call__(module, inputs)  # type: ignore[no-untyped-call]
@@ -73,16 +75,21 @@ class PruningMethod(torch_prune.BasePruningMethod):
     def apply(
         cls, module: nn.Module, name: str, *args: Any, importance_scores: Tensor | None = None, **kwargs: Any
     ) -> torch_prune.BasePruningMethod:
-        """Prune ``module.name``; a tensor that is pruned already keeps its method and has its mask edited."""
+        """Prune ``module.name``. If it is pruned already, its method stays and its mask is edited.
+
+        Raises:
+            PruningError: ``importance_scores`` has another shape than the tensor, the tensor is pruned in the plain
+                form, or the method refuses its arguments.
+        """
         if importance_scores is not None and importance_scores.shape != getattr(module, name).shape:
             raise PruningError(
                 f"the importance scores have the shape {tuple(importance_scores.shape)}, the tensor {name!r} "
-                f"{tuple(getattr(module, name).shape)}: every weight takes one score."
+                f"{tuple(getattr(module, name).shape)}. Pass one score for every weight."
             )
         if kept_mask(getattr(module, name)) is not None:
             raise PruningError(
                 f"{name!r} of this {type(module).__name__} is pruned in the plain form, which torch's methods do not "
-                'know. Convert the model first: lthprune.convert(model, "torch").'
+                'support. Convert the model first: lthprune.convert(model, "torch").'
             )
         existing = _method_on(module, name)
         if existing is None:
@@ -109,7 +116,7 @@ class LayerwiseMagnitude(PruningMethod):
 
 
 class GlobalMagnitude(PruningMethod):
-    """Magnitude pruning over many tensors: the method to hand to ``torch.nn.utils.prune.global_unstructured``.
+    """Magnitude pruning over many tensors, for use with ``torch.nn.utils.prune.global_unstructured``.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
@@ -121,7 +128,7 @@ class GlobalMagnitude(PruningMethod):
 
 
 class RandomPruning(PruningMethod):
-    """Random pruning, the control: every weight is as likely to go. Draws from torch's default generator.
+    """Random pruning, a control: all weights are equally likely to be pruned. Uses torch's default generator.
 
     Examples:
         >>> linear = nn.Linear(10, 10)
@@ -132,12 +139,12 @@ class RandomPruning(PruningMethod):
 
     @staticmethod
     def score(candidate: Candidate) -> Tensor:
-        """Score by chance."""
+        """Return random scores."""
         return random(candidate)
 
 
 class PerLayerRates(PruningMethod):
-    """Magnitude pruning at the rate that belongs to a layer's name or kind.
+    """Magnitude pruning at the rate for a layer's name or kind.
 
     Examples:
         >>> rates = {"dense": 0.2, "output": 0.1}
@@ -154,8 +161,8 @@ class PerLayerRates(PruningMethod):
 class BiasAware(PruningMethod):
     """Magnitude pruning of weights and biases.
 
-    ``apply`` ranks one tensor on its own, so that a bias has a scope of its own. To let weights and biases
-    compete, hand torch the scores that put them on one footing; zero biases are then not the first to go:
+    ``apply`` ranks one tensor at a time, so weights and biases do not compete. To let them compete, pass torch the
+    scaled scores that ``importance_scores`` returns; otherwise biases, which start at zero, would be pruned first:
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(10, 10))
@@ -177,7 +184,7 @@ class BiasAware(PruningMethod):
             masks[module, name] = getattr(module, f"{name}_mask", torch.ones_like(tensor)).bool()
         for module, name in parameters:
             if name == "bias" and (module, "weight") in scores:
-                scores[module, name] = one_footing(
+                scores[module, name] = scale_bias_scores(
                     scores[module, "weight"],
                     masks[module, "weight"],
                     scores[module, name],
@@ -187,7 +194,7 @@ class BiasAware(PruningMethod):
 
 
 class _Masked(PruningMethod):
-    """The method behind ``write_mask``, handed the mask as scores: it holds none of its own, the buffer is it."""
+    """The method behind ``write_mask``: the importance scores that it is given are the mask."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -197,15 +204,15 @@ class _Masked(PruningMethod):
 
 
 def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
-    """Make ``mask`` the mask of ``module.name``: in place where the tensor is pruned already, whoever pruned it."""
+    """Set the mask of ``module.name``, in place if lthprune or torch has already pruned the tensor."""
     _Masked.apply(module, name, importance_scores=mask)
 
 
 def erase_mask(module: nn.Module, name: str) -> Tensor:
-    """Undo ``write_mask``, whoever pruned the tensor, and return the mask: the parameter has its name back.
+    """Remove the mask of a tensor that lthprune or torch has pruned, and return it.
 
-    Its pruned entries are zero. ``prune.remove`` does nearly the same, but gives the parameter other memory, which
-    tears it from whatever shares it.
+    The parameter gets its plain name back, and its pruned entries become zero. ``prune.remove`` does nearly the same,
+    but moves the parameter to other memory, so that it is no longer shared.
     """
     for key, hook in list(module._forward_pre_hooks.items()):
         if isinstance(hook, torch_prune.BasePruningMethod) and hook._tensor_name == name:
@@ -224,9 +231,9 @@ def erase_mask(module: nn.Module, name: str) -> Tensor:
 
 @contextmanager
 def _place_held(module: nn.Module, old: str, new: str) -> Iterator[None]:
-    """Let a parameter that gets another name keep its place among the module's parameters.
+    """Keep a parameter's position among the module's parameters while it is renamed.
 
-    Optimisers load their state by position. Where torch has put ``weight_orig`` behind ``bias``, the weight comes
+    Optimisers load their state by position. If torch has moved ``weight_orig`` behind ``bias``, this puts the weight
     first again.
     """
     order = [new if name == old else name for name in module._parameters]
@@ -239,7 +246,7 @@ def _place_held(module: nn.Module, old: str, new: str) -> Iterator[None]:
 
 
 def is_pruning_method(hook: object) -> bool:
-    """Say whether a hook of a module is one of torch's pruning methods, or of ours."""
+    """Return whether a module's hook is a pruning method, of torch or lthprune."""
     return isinstance(hook, torch_prune.BasePruningMethod)
 
 

@@ -1,10 +1,10 @@
-"""Plain names: what modules and tensors of a model are called, whatever wraps it."""
+"""Plain names: the names of modules and tensors in a model, without those that wrappers add."""
 
 from collections.abc import Iterator
 
 from torch import nn
 
-# Modules that add a component to every name inside them, and that component.
+# Classes of wrappers, and the component that each adds to every name inside it.
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",  # torch.compile
     "DistributedDataParallel": "module",
@@ -17,8 +17,8 @@ _WRAPPERS = {
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules of a model by plain name, each once, in the order of registration.
 
-    Names are those of ``model.named_modules()`` without what ``torch.compile``, data-parallel wrappers and
-    activation checkpointing put into them, so that a ticket of a wrapped model fits the plain one.
+    Names are those of ``model.named_modules()`` without the components that ``torch.compile``, data-parallel wrappers
+    and activation checkpointing add, so that a ticket of a wrapped model fits the unwrapped one.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2))
@@ -41,7 +41,7 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def further_names(model: nn.Module) -> dict[int, list[str]]:
-    """Return for every module that is registered more than once its further names, by identity.
+    """Return the further names of every module that is registered more than once, by ``id``.
 
     Examples:
         >>> layer = nn.Linear(2, 2)
@@ -66,7 +66,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def join(prefix: str, name: str) -> str:
-    """Return the name of a part of a module.
+    """Join the name of a module and that of a part of it.
 
     Examples:
         >>> join("0", "weight"), join("", "weight")

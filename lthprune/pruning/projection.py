@@ -1,17 +1,16 @@
-"""The plain form of a pruned model: its parameters stay what they are, and pruned entries are kept at zero.
+"""Projections: the hooks of the plain form, which keep pruned entries of ordinary parameters at zero.
 
-A parameter keeps its name, its identity and its place in the module. Its mask acts in three places:
+A parameter keeps its name, its identity and its place in the module. Its mask is applied
 
-- on its gradient, by a tensor hook, so that gradient norms and optimisers see surviving weights only;
+- to its gradient, by a tensor hook, so that gradient norms and optimisers use unpruned weights only;
 - after every step of any ``torch.optim`` optimiser, by one global hook;
-- before every forward pass of a module that holds it, however deep, for whatever else writes to parameters.
+- before every forward pass of a module that contains it, at any depth, in case other code has written to it.
 
-Wherever the module's code reads the parameter, it reads zeros; no forward pass multiplies by a mask.
+The module's code therefore always reads zeros; no forward pass multiplies by a mask.
 """
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -20,15 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning.keeping import SHARDED, KeptMask, kept_mask, project, version_of, watch_optimizers
-from lthprune.pruning.naming import join, named_modules, unwrapped
+from lthprune.pruning.keeping import SHARDED, KeptMask, project, version_of, watch_optimizers
 
-_STAND_IN = "_lthprune_stand_in"  # marks a masked tensor that a forward pass reads in place of another
+_STAND_IN = "_lthprune_stand_in"  # marks a masked tensor that replaces another one during a forward pass
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A masked parameter where a module holds it."""
+    """A masked parameter, and the module and attribute that hold it."""
 
     module: nn.Module
     attribute: str
@@ -38,13 +36,13 @@ class Place:
 
 @dataclass(eq=False)
 class _Entered:
-    """A module in whose forward pass we are.
+    """A module whose forward pass is running.
 
     Attributes:
-        projection: its own.
-        frame: the call's stack frame: after a call that Ctrl-C broke off, it is on no stack any more.
-        swapped: the tensors that its parameters stand in for until it ends.
-        again: how often it has been entered since, by itself.
+        projection: the module's projection.
+        frame: the stack frame of the call; after Ctrl-C interrupts the call, the frame is no longer on the stack.
+        swapped: (module, attribute, tensor) of the tensors that are replaced by masked ones until the pass ends.
+        again: the number of recursive calls in progress.
     """
 
     projection: "Projection"
@@ -62,17 +60,17 @@ _inside = _Inside()
 
 
 class Projection:
-    """The hooks of one module, before and after its forward pass, that keep pruned entries below it at zero.
+    """The hooks of one module that set pruned entries inside it to zero before its forward pass.
 
-    Modules inside one that has just been entered have nothing to do. Copies of the module, pickled ones too, bring
-    their own projection along.
+    While a module's forward pass runs, the projections of its submodules do nothing. Copies of the module, including
+    pickled ones, have projections of their own.
     """
 
     def __init__(self, module: nn.Module, places: tuple[Place, ...]) -> None:
         self.places = places
         self._own = [place for place in places if place.module is module]
         self._covered = frozenset(id(place.kept) for place in places)
-        self._traced: list[tuple[nn.Module, str, Tensor]] = []  # stood in for, while torch.compile traces a call
+        self._traced: list[tuple[nn.Module, str, Tensor]] = []  # replaced while torch.compile traces a call
         self._handles = [
             module.register_forward_pre_hook(self, prepend=True),
             module.register_forward_hook(self.leave, always_call=True),
@@ -116,7 +114,7 @@ class Projection:
         project((place.parameter, place.kept) for place in here.values())
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Note that the forward pass is over."""
+        """Put back the tensors that were replaced for the forward pass."""
         if torch.compiler.is_compiling():
             for owner, attribute, original in self._traced:
                 owner._parameters[attribute] = original  # type: ignore[assignment]
@@ -132,7 +130,7 @@ class Projection:
             owner._parameters[attribute] = tensor  # type: ignore[assignment]
 
     def loaded(self, module: nn.Module, incompatible_keys: Any) -> None:
-        """Look at what ``load_state_dict`` has written to the parameters of the module itself."""
+        """Check what ``load_state_dict`` has written to the module's own parameters."""
         for place in self._own:
             if place.kept.released:
                 continue
@@ -145,7 +143,7 @@ class Projection:
             place.kept.look_at(place.parameter)
 
     def _changed(self) -> bool:
-        """Say whether a parameter of the module itself was written to, or replaced, since pruned entries were zero."""
+        """Return whether one of the module's own parameters was written to or replaced since the last projection."""
         for place in self._own:
             if not place.kept.released:
                 current = place.module._parameters.get(place.attribute)
@@ -157,19 +155,20 @@ class Projection:
         return False
 
     def holds(self, places: tuple[Place, ...]) -> bool:
-        """Say whether these are the places that it is for."""
+        """Return whether this projection is for these places."""
         own, others = ([(id(p.module), p.attribute, id(p.kept)) for p in each] for each in (self.places, places))
         return own == others
 
     def remove(self) -> None:
-        """Take the hooks off the module."""
+        """Remove the hooks from the module."""
         for handle in self._handles:
             handle.remove()
 
     def _project_traced(self) -> None:
-        """Do as ``project`` does, in operations that ``torch.compile`` can trace.
+        """Set pruned entries to zero by operations that ``torch.compile`` can trace.
 
-        It may compile any part of the model, so that every module does this; inductor fuses what is done twice.
+        Every module does this, since ``torch.compile`` may compile any part of the model; inductor fuses repeated
+        operations.
         """
         for place in self.places:
             if place.kept.released:
@@ -178,7 +177,7 @@ class Projection:
             if current is place.parameter:
                 with torch.no_grad():
                     current.mul_(place.kept.values)
-            elif current is not None:  # of torch.func.functional_call
+            elif current is not None:  # passed by torch.func.functional_call
                 place.module._parameters[place.attribute] = current * place.kept.values  # type: ignore[assignment]
                 self._traced.append((place.module, place.attribute, current))
 
@@ -191,68 +190,18 @@ class Projection:
         watch_optimizers()
 
 
-def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Make these the masks of a model in plain form, and set what they prune to zero.
-
-    Masks are named by plain name. A parameter that several modules share has one mask, whichever of its names is
-    given. Other masks of the model, in plain form, stay.
-    """
-    if torch.is_inference_mode_enabled():
-        raise PruningError("masks cannot be written in torch.inference_mode: nothing could be trained with them.")
-    model = unwrapped(model)
-    parameters = dict(_named_parameters(model))
-    for name, mask in masks.items():
-        parameter = parameters[name]
-        kept = kept_mask(parameter)
-        if kept is None:
-            kept = KeptMask(mask, parameter)
-        else:
-            kept.follow(parameter)
-            kept.write(mask)
-        kept.attach(parameter)
-    _install(model)
-    project_model(model)
-
-
-def release(model: nn.Module, names: Iterable[str] | None = None) -> None:
-    """Stop keeping these parameters of a model at zero, by default all of them; their values stay."""
-    model = unwrapped(model)
-    parameters = dict(_named_parameters(model))
-    for name in parameters if names is None else names:
-        kept = kept_mask(parameters[name])
-        if kept is not None:
-            kept.detach(parameters[name])
-    _install(model)
-
-
-def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
-    """Return the masks of a model in plain form by all plain names of their parameters."""
-    named = ((name, kept_mask(parameter)) for name, parameter in _named_parameters(model))
-    return {name: kept for name, kept in named if kept is not None}
-
-
-def project_model(model: nn.Module) -> None:
-    """Set the pruned entries of all parameters of a model to zero, whatever was written there."""
-    masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
-    project(masked)
-    for parameter, kept in masked:
-        kept.overwritten = False
-        if kept.prunes:
-            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets to the bit
-
-
 def is_projection(hook: object) -> bool:
-    """Say whether a hook of a module is one that keeps pruned entries at zero."""
+    """Return whether a module's hook belongs to a projection."""
     return isinstance(getattr(hook, "__self__", hook), Projection)
 
 
 def forget_interrupted() -> None:
-    """Forget forward passes that were broken off by Ctrl-C; the drivers call this before every training."""
+    """Discard records of forward passes that Ctrl-C interrupted; the drivers call this before every training."""
     _inside.stack.clear()
 
 
 def _drop_interrupted(stack: list[_Entered], frame: FrameType) -> None:
-    """Forget forward passes that are not under way any more; whoever swapped parameters there has put them back."""
+    """Discard records of interrupted forward passes; their callers have already put replaced parameters back."""
     while stack:
         caller: FrameType | None = frame
         while caller is not None and caller is not stack[-1].frame:
@@ -263,23 +212,23 @@ def _drop_interrupted(stack: list[_Entered], frame: FrameType) -> None:
 
 
 def _stand_in(place: Place, current: Tensor | None) -> Tensor:
-    """Return what a forward pass reads where something else than the masked parameter is in its place."""
+    """Return the masked tensor that a forward pass reads if another tensor has replaced the masked parameter."""
     if current is None:
         raise PruningError(
             f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} is gone: it was deleted, "
-            "replaced or pruned by torch.nn.utils.prune while lthprune kept its mask. To prune by torch's functions, "
-            f"convert the model first: lthprune.convert(model, 'torch'). If the loop sharded it: {SHARDED}"
+            "replaced or pruned by torch.nn.utils.prune while lthprune kept its mask. To use torch's pruning "
+            f"functions, convert the model first: lthprune.convert(model, 'torch'). If the loop sharded it: {SHARDED}"
         )
     if hasattr(current, "device_mesh"):
         raise PruningError(
-            f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} was replaced by a part of "
-            f"it: {SHARDED}"
+            f"the masked parameter {place.attribute!r} of a {type(place.module).__name__} was replaced by a shard: "
+            f"{SHARDED}"
         )
     if _is_batched(current):
         raise PruningError(
             f"the parameter {place.attribute!r} of a {type(place.module).__name__} comes from several models "
-            "(torch.func.stack_module_state), each of which has a mask of its own, and a call reads one mask. "
-            'Use torch\'s form, in which masks are buffers and are stacked, too: form="torch".'
+            "(torch.func.stack_module_state) with different masks, but the plain form applies only one. Use "
+            'form="torch", in which masks are buffers and are stacked, too.'
         )
     masked = current * place.kept.for_tensor(current)
     setattr(masked, _STAND_IN, True)
@@ -287,42 +236,10 @@ def _stand_in(place: Place, current: Tensor | None) -> Tensor:
 
 
 def _is_batched(tensor: Tensor) -> bool:
-    """Say whether ``torch.vmap`` runs over this tensor."""
+    """Return whether ``torch.vmap`` maps over this tensor."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
         if functorch.is_batchedtensor(tensor):
             return True
         tensor = functorch.get_unwrapped(tensor)
     return False
-
-
-def _install(model: nn.Module) -> None:
-    """Give every module that holds masked parameters, directly or below it, its projection, and no other module."""
-    for module in model.modules():
-        places = _places(module)
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, Projection):
-                if hook.holds(places):  # a compiled model may have it built in
-                    break
-                hook.remove()
-        else:
-            if places:
-                Projection(module, places)
-    watch_optimizers()
-
-
-def _places(module: nn.Module) -> tuple[Place, ...]:
-    return tuple(
-        Place(owner, attribute, parameter, kept)
-        for owner in module.modules()
-        for attribute, parameter in owner._parameters.items()
-        if parameter is not None and (kept := kept_mask(parameter)) is not None
-    )
-
-
-def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Yield a model's parameters by plain name, a shared one under each of its names."""
-    for prefix, module in named_modules(model):
-        for attribute, parameter in module._parameters.items():
-            if parameter is not None:
-                yield join(prefix, attribute), parameter

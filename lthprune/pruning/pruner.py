@@ -1,6 +1,5 @@
-"""Pruning a model once: what competes with what, how many stay, and the masks that follow."""
+"""One pruning round: which weights compete, how many each group keeps, and the resulting masks."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
-from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError
+from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, warn_caller
 from lthprune.pruning.coverage import warn_of_gaps
 from lthprune.pruning.forms import FORMS, Form, write_masks
 from lthprune.pruning.kinds import is_bias_name
 from lthprune.pruning.masks import Count, Masks, count, keep_highest
 from lthprune.pruning.naming import join
-from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, left_after, plan_counts, rate_of
-from lthprune.pruning.scores import SCORES, Candidate, Score, magnitude, one_footing, score_named
-from lthprune.pruning.selection import PrunableTensor, Selection, select
+from lthprune.pruning.prunable import PrunableTensor, select
+from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, counts_per_level, left_after, rate_of
+from lthprune.pruning.scores import SCORES, Candidate, Score, magnitude, scale_bias_scores, score_named
+from lthprune.pruning.selection import Selection
 from lthprune.seeds import Seeds
 
 Scope = Literal["global", "layerwise"]
@@ -26,15 +26,23 @@ BiasPruning = Literal["separate", "together"] | bool
 
 @dataclass(frozen=True)
 class Pruning:
-    """How to prune, whatever the schedule.
+    """How to prune: all settings but the schedule.
 
-    - ``scope``: ``"global"`` (all weights compete) or ``"layerwise"`` (each layer on its own).
+    - ``scope``: ``"global"`` (all weights compete) or ``"layerwise"`` (weights compete within their layer).
     - ``score``: a score function or the name of one; the lowest scores are pruned.
-    - ``bias``: ``False`` leaves biases alone; ``"separate"`` (or ``True``) prunes them in scopes of their own, at
-      the same rate; ``"together"`` lets them compete with the weights, on one footing.
+    - ``bias``: ``False`` does not prune biases; ``"separate"`` (or ``True``) prunes them at the same rate, but they
+      compete among themselves only; ``"together"`` lets them compete with the weights, with scaled scores.
     - ``selection``: which layers are prunable.
-    - ``min_survivors``: so many weights stay in every tensor at least. Under a global scope the total is still
-      exact; under a layerwise one the tensor keeps more than its schedule says.
+    - ``min_survivors``: the least number of weights to keep in every tensor. With a global scope the total is still
+      exact; with a layerwise scope the tensor keeps more than its schedule says.
+
+    Raises:
+        PruningError: an argument has the wrong type, or its value is unknown.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> [pool.names for pool in Pruning(scope="layerwise").pools(model)]
+        [('0.weight',), ('2.weight',)]
     """
 
     scope: Scope = "global"
@@ -55,11 +63,11 @@ class Pruning:
         object.__setattr__(self, "score", score_named(self.score))
 
     def tensors(self, model: nn.Module) -> list[PrunableTensor]:
-        """Return the tensors of a model that this prunes."""
+        """Return the prunable tensors of a model."""
         return select(model, self.selection, bias=bool(self.bias))
 
     def pools(self, model: nn.Module) -> list[Pool]:
-        """Return the groups of tensors that compete with one another, with what each has left."""
+        """Return the groups of tensors whose weights compete with one another, with their remaining weights."""
         groups: dict[tuple[str, ...], list[PrunableTensor]] = {}
         for tensor in self.tensors(model):
             where = f"{tensor.layer} {tensor.kind}" if self.scope == "layerwise" else ""  # kinds have rates
@@ -76,20 +84,21 @@ class Pruning:
             for group in groups.values()
         ]
 
-    def plan(self, model: nn.Module, schedule: Schedule, levels: int) -> list[tuple[int, ...]]:
-        """Return how many weights every pool keeps at levels 0, 1, ...; nothing is pruned."""
+    def counts(self, model: nn.Module, schedule: Schedule, levels: int) -> list[tuple[int, ...]]:
+        """Return how many weights each pool keeps at levels 0, 1, ...; prunes nothing."""
         pools = self.pools(model)
-        plan = plan_counts(schedule, pools, levels)
-        return [tuple(self.kept(left, pool) for left, pool in zip(row, pools, strict=True)) for row in plan]
+        scheduled = counts_per_level(schedule, pools, levels)
+        return [tuple(self.kept(left, pool) for left, pool in zip(row, pools, strict=True)) for row in scheduled]
 
     def kept(self, left: int, pool: Pool) -> int:
-        """Return how many weights a pool keeps where a schedule says ``left``: the minimum has a say in it."""
+        """Return how many weights a pool keeps if its schedule leaves ``left`` of them, given the minimum."""
         if self.scope == "layerwise":
             return max(left, pool.minimum)
         if left < pool.minimum:
             raise PruningError(
-                f"cannot keep only {left:,} weights with at least {self.min_survivors:,} in each of "
-                f"{', '.join(pool.names)}, which takes {pool.minimum:,}. Lower min_survivors or stop sooner."
+                f"cannot keep only {left:,} weights: with min_survivors = {self.min_survivors:,}, "
+                f"{', '.join(pool.names)} keep at least {pool.minimum:,} in total. Lower min_survivors, or end at a "
+                "higher density."
             )
         return left
 
@@ -97,28 +106,34 @@ class Pruning:
 def choose_masks(
     pruning: Pruning,
     pools: Sequence[Pool],
-    left: Sequence[int],
+    counts: Sequence[int],
     *,
     masks: Mapping[str, Tensor],
     final: Mapping[str, Tensor],
     initial: Mapping[str, Tensor] | None = None,
     generator: torch.Generator | None = None,
+    level: int | None = None,
 ) -> Masks:
-    """Return the masks that keep ``left[i]`` weights of ``pools[i]``; a function of tensors, no model involved.
+    """Return the masks that keep ``counts[i]`` weights of ``pools[i]``. Works on tensors, without a model.
 
     Args:
-        pruning: what decides.
-        pools: what competes.
-        left: exact counts, one for each pool.
-        masks: what was left before.
+        pruning: score, treatment of biases and minimum.
+        pools: the groups of tensors whose weights compete.
+        counts: how many weights each pool keeps.
+        masks: the masks before, boolean, by name; a pruned weight stays pruned.
         final: trained weights by name.
-        initial: weights at initialisation by name, for scores that compare.
-        generator: for scores that draw.
+        initial: weights at initialisation by name, for scores that compare with them.
+        generator: for random scores.
+        level: the pruning round, for warnings.
+
+    Raises:
+        PruningError: a remaining weight or its score is not finite, a score has the wrong shape, or a pool cannot
+            keep that many weights.
     """
     score = score_named(pruning.score)
     check_finite(final, masks)
     chosen: Masks = {}
-    for pool, keep in zip(pools, left, strict=True):
+    for pool, keep in zip(pools, counts, strict=True):
         scores = {
             name: score(
                 Candidate(
@@ -134,10 +149,10 @@ def choose_masks(
         if pruning.bias == "together":
             for name in pool.names:
                 weight = weight_of(name)
-                if weight not in scores:  # of attention with keys of another width
+                if weight not in scores:  # attention whose keys have a width of their own
                     weight = weight.replace("in_proj_weight", "q_proj_weight")
                 if weight in scores and weight != name:
-                    scores[name] = one_footing(scores[weight], held[weight], scores[name], held[name])
+                    scores[name] = scale_bias_scores(scores[weight], held[weight], scores[name], held[name])
         chosen |= keep_highest(scores, held, keep, minimum=pruning.min_survivors)
     collapsed = [
         repr(name)
@@ -145,17 +160,17 @@ def choose_masks(
         if bool(masks[name].any()) and not bool(mask.any()) and weight_of(name) == name
     ]
     if collapsed:
-        warnings.warn(
-            f"layer collapse: no weight of {', '.join(collapsed)} is left, so nothing passes through. "
-            "min_survivors= keeps some in every tensor.",
+        when = "" if level is None else f" at level {level}"
+        warn_caller(
+            f"layer collapse{when}: pruning removed the last weight of {', '.join(collapsed)}, so no signal passes "
+            "through. Keep some weights in every tensor with min_survivors=1, use scope='layerwise', or prune less.",
             LayerCollapseWarning,
-            stacklevel=3,
         )
     return {name: chosen[name] for name in masks}
 
 
 def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Raise a PruningError that names every tensor with a remaining weight that is not finite."""
+    """Raise a PruningError that names all tensors with a remaining weight that is NaN or infinite."""
     diverged = [
         name
         for name, mask in masks.items()
@@ -163,13 +178,13 @@ def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
     ]
     if diverged:
         raise PruningError(
-            f"{', '.join(map(repr, diverged))}: some weights are NaN or infinite, so that they cannot be ranked. The "
-            "training before this pruning diverged; a lower learning rate usually helps."
+            f"{', '.join(map(repr, diverged))}: some weights are NaN or infinite and cannot be ranked: the training "
+            "before this pruning diverged. A lower learning rate usually helps."
         )
 
 
 def weight_of(name: str) -> str:
-    """Return the name of the weight that goes with a bias; a weight's own name.
+    """Return the name of the weight in the same layer as a bias; a weight's own name.
 
     Examples:
         >>> weight_of("dense1.bias"), weight_of("lstm.bias_ih_l0"), weight_of("dense1.weight")
@@ -180,9 +195,9 @@ def weight_of(name: str) -> str:
 
 
 def _for_scoring(tensor: Tensor, score: Score) -> Tensor:
-    """Return a tensor on the CPU, where all scores are made, so that a resumed search makes the same.
+    """Return a tensor on the CPU: scores are computed there, so that a resumed search computes the same scores.
 
-    Somebody else's function gets a copy, for it may work in place.
+    User-defined functions get a copy, because they may work in place.
     """
     on_cpu = tensor.detach().cpu()
     return on_cpu if score in SCORES.values() else on_cpu.clone()
@@ -201,24 +216,24 @@ def prune(
     seed: int = 0,
     form: Form = "torch",
 ) -> dict[str, Count]:
-    """Prune a model once, in place, and return what is left of each tensor.
+    """Prune a model once, in place, and return how many weights of each tensor remain.
 
     Args:
-        model: any module; parts of it may be pruned already.
-        amount: what to prune of each scope: a fraction of the weights left, an exact number, or (layerwise)
-            fractions by layer kind or name pattern.
-        scope: see ``Pruning``, as for ``score``, ``bias``, ``selection`` and ``min_survivors``.
-        score: the criterion.
-        bias: whether and how biases are pruned.
+        model: any module; it may be pruned already.
+        amount: how many weights to prune in each scope: a fraction of the remaining weights, an exact number, or
+            (layerwise) fractions by layer kind or name pattern.
+        scope: ``"global"`` (all weights compete) or ``"layerwise"`` (weights compete within their layer).
+        score: the criterion, a function of a ``Candidate`` or the name of one; the lowest scores are pruned.
+        bias: whether and how to prune biases; see ``Pruning``.
         selection: which layers are prunable.
-        min_survivors: how many weights stay in every tensor at least.
+        min_survivors: the least number of weights to keep in every tensor.
         initial: the weights at initialisation by name, for scores that compare with them.
-        seed: the root seed for scores that draw.
+        seed: the root seed of random scores.
         form: ``"torch"`` (``weight_orig``, ``weight_mask`` and a hook) or ``"plain"``, which reaches every parameter;
             see [`convert`][lthprune.convert].
 
     Raises:
-        PruningError: the model or the amount is refused; the model is unchanged then.
+        PruningError: the model or an argument is refused; the model stays unchanged.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 5))
@@ -228,27 +243,27 @@ def prune(
     """
     pruning = Pruning(scope, score, bias, selection or Selection(), min_survivors)
     if selection is None:
-        warn_of_gaps(model, stacklevel=2)
+        warn_of_gaps(model)
     check_word("form", form, FORMS)
     generator = Seeds(seed).generator("mask")
     pools, tensors = pruning.pools(model), pruning.tensors(model)
     if isinstance(amount, Mapping):
         check_rate_names(amount, pools)
-    left = []
+    counts = []
     for pool in pools:
         share = rate_of(pool, amount) if isinstance(amount, Mapping) else amount
-        left.append(pruning.kept(left_after(share, pool.left), pool))
-        if share and left[-1] == pool.left:
-            warnings.warn(
-                f"{share:.3g} of the {pool.left} weights left in {', '.join(pool.names)} rounds to none; "
-                "nothing was pruned there.",
+        counts.append(pruning.kept(left_after(share, pool.left), pool))
+        if share and counts[-1] == pool.left:
+            warn_caller(
+                f"nothing was pruned in {', '.join(pool.names)}: a fraction of {share:.3g} of its {pool.left:,} "
+                "remaining weights rounds to 0 weights, or min_survivors keeps all of them. Prune a larger fraction, "
+                "or an exact number.",
                 NothingPrunedWarning,
-                stacklevel=2,
             )
     masks = choose_masks(
         pruning,
         pools,
-        left,
+        counts,
         masks=current_masks(tensors),
         final={tensor.name: tensor.parameter for tensor in tensors},
         initial=initial,
@@ -259,7 +274,7 @@ def prune(
 
 
 def current_masks(tensors: Sequence[PrunableTensor]) -> Masks:
-    """Return copies of the masks as they stand; a tensor that is not pruned is all there."""
+    """Return copies of the current masks; the mask of a tensor that is not pruned is all true."""
     return {
         tensor.name: torch.ones_like(tensor.parameter, dtype=torch.bool)
         if tensor.mask is None

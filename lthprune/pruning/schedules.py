@@ -1,7 +1,7 @@
-"""Schedules: how many weights are left at every level, as exact whole numbers.
+"""Schedules: how many weights remain at each level, as exact whole numbers.
 
-Counts are worked out in decimal arithmetic, so that 20 % is 20 % and not the float beside it, and a
-schedule gives the same counts on every machine.
+Counts are computed in decimal arithmetic: 20 % is exactly 0.2, not the nearest binary float, and a schedule gives the
+same counts on every machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ Rate = float | Mapping[str, float]
 
 @dataclass(frozen=True)
 class Geometric:
-    """Every level prunes the fraction ``rate`` of what the level before left (the paper's p).
+    """Each level prunes the fraction ``rate`` of the remaining weights, p % per round in Frankle & Carbin (2019).
 
-    Level k leaves ``(1 - p)^k`` of the weights, rounded to the nearest whole number (a half is pruned):
-    rounding errors do not add up over the levels. ``rate`` may also map layer kinds and name patterns to
-    rates of their own, as in ``{"dense": 0.2, "output": 0.1}``; a layer's or tensor's name beats its kind.
+    Level k leaves ``(1 - rate)^k`` of the weights, rounded to the nearest whole number (a half is rounded down), so
+    rounding errors do not accumulate. ``rate`` may also map layer kinds and name patterns to rates, as in
+    ``{"dense": 0.2, "output": 0.1}``. A pattern that matches a layer or tensor takes precedence over its kind.
     """
 
     rate: Rate
@@ -31,10 +31,10 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Target:
-    """The last level leaves ``target``: a density as a float, a number of weights as an int.
+    """The last level leaves ``target`` weights: a density as a float in [0, 1], a number of weights as an int.
 
-    Level k of n leaves ``N * (target / N)^(k / n)`` weights: every level prunes the same fraction of what
-    remains.
+    Level k of n leaves ``N * (target / N)^(k / n)`` of N weights: every level prunes the same fraction of the
+    remaining weights.
     """
 
     target: float | int
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Explicit:
-    """Level k leaves ``left[k - 1]``: a density of the whole as a float, a number of weights as an int."""
+    """Level k leaves ``left[k - 1]`` weights: a density as a float in [0, 1], a number of weights as an int."""
 
     left: Sequence[float | int]
 
@@ -51,7 +51,7 @@ Schedule = Geometric | Target | Explicit
 
 
 class Pool(NamedTuple):
-    """Tensors that compete with one another: how many weights they have left, of how many, and have to keep."""
+    """Tensors whose weights compete: how many weights remain, of how many in total, and how many must be kept."""
 
     names: tuple[str, ...]
     kinds: tuple[Kind, ...]
@@ -60,21 +60,29 @@ class Pool(NamedTuple):
     minimum: int = 0
 
 
-def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
-    """Return how many weights each pool keeps at every level; row 0 is the state before pruning.
+def counts_per_level(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[tuple[int, ...]]:
+    """Return how many weights each pool keeps at each level; row 0 holds the counts before pruning.
 
-    Totals that a schedule names (``Target``, ``Explicit``) are met exactly: what a level prunes is
-    shared among the pools in proportion to what they have left, by the largest remainders.
+    ``Target`` and ``Explicit`` fix the total of each level, which is met exactly: each pool loses weights in
+    proportion to its remaining weights, rounded by the largest-remainder method.
+
+    Args:
+        schedule: what each level leaves.
+        pools: the groups of tensors whose weights compete.
+        levels: how many pruning rounds.
+
+    Returns:
+        ``levels + 1`` rows with one count for each pool.
 
     Examples:
-        >>> plan_counts(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
+        >>> counts_per_level(Geometric(0.2), [Pool(("w",), ("dense",), 100, 100)], 3)
         [(100,), (80,), (64,), (51,)]
-        >>> plan_counts(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
+        >>> counts_per_level(Target(600), [Pool(("w",), ("dense",), 266_200, 266_200)], 20)[-1]
         (600,)
 
     Raises:
-        PruningError: a rate outside [0, 1), a target above what is left, an explicit list that grows, is of
-            another length than ``levels`` or names densities outside [0, 1].
+        PruningError: a rate is outside [0, 1), a target exceeds the remaining weights, or an explicit list grows,
+            does not have ``levels`` values or has a density outside [0, 1].
     """
     if levels < 0:
         raise PruningError(f"levels = {levels}: the number of pruning rounds cannot be negative.")
@@ -87,14 +95,19 @@ def plan_counts(schedule: Schedule, pools: Sequence[Pool], levels: int) -> list[
             for level in range(levels + 1)
         ]
     totals = _totals(schedule, sum(start), sum(pool.total for pool in pools), levels)
-    plan = [start]
+    rows = [start]
     for total in totals:
-        plan.append(_share_out(plan[-1], total))
-    return plan
+        rows.append(_share_out(rows[-1], total))
+    return rows
 
 
 def check_rate(rate: Rate) -> None:
-    """Raise a PruningError unless every rate is a fraction in [0, 1)."""
+    """Raise a PruningError unless there is a rate, and every rate is a fraction in [0, 1)."""
+    if isinstance(rate, Mapping) and not rate:
+        raise PruningError(
+            f"rate = {dict(rate)}: this names no layer. Give one rate for all weights, as in 0.2, or a rate for each "
+            "kind or name of a layer, as in {'dense': 0.2, 'output': 0.1}."
+        )
     named = rate.items() if isinstance(rate, Mapping) else [("rate", rate)]
     for name, value in named:
         if not _is_real(value) or not 0 <= value < 1:
@@ -105,7 +118,7 @@ def check_rate(rate: Rate) -> None:
 
 
 def left_after(amount: float | int, left: int) -> int:
-    """Return how many of ``left`` weights stay when ``amount`` of them, a fraction or a number, are pruned.
+    """Return how many of ``left`` weights remain once ``amount`` of them, a fraction or a number, are pruned.
 
     Examples:
         >>> left_after(0.5, 5), left_after(3, 5)
@@ -113,15 +126,17 @@ def left_after(amount: float | int, left: int) -> int:
     """
     if isinstance(amount, Integral) and not isinstance(amount, bool):
         if not 0 <= amount <= left:
-            raise PruningError(f"cannot prune {amount:,} weights: {left:,} are left.")
+            raise PruningError(f"cannot prune {amount:,} weights: {left:,} remain.")
         return left - int(amount)
     if not _is_real(amount) or not 0 <= amount <= 1:
-        raise PruningError(f"amount = {amount!r}: a fraction to prune lies in [0, 1]; a number of weights is an int.")
+        raise PruningError(
+            f"amount = {amount!r}: a fraction to prune is a float in [0, 1], a number of weights an int."
+        )
     return _shrunk(left, amount, 1)
 
 
 def rate_of(pool: Pool, rate: Rate) -> float:
-    """Return the rate of a pool: of the names its tensors have, else of their kinds."""
+    """Return the rate of a pool, found by the names of its tensors, then by their kinds."""
     check_rate(rate)
     if not isinstance(rate, Mapping):
         return rate
@@ -129,20 +144,20 @@ def rate_of(pool: Pool, rate: Rate) -> float:
     unmatched = [name for name, kind in zip(pool.names, pool.kinds, strict=True) if not _match(name, kind, rate)]
     if unmatched:
         raise PruningError(
-            f"no rate for {', '.join(unmatched)}: the rates name {', '.join(rate)}. Add its kind "
+            f"no rate for {', '.join(unmatched)}: there are rates for {', '.join(rate)} only. Add a rate for its kind "
             f"({', '.join(sorted(set(pool.kinds)))}) or its name."
         )
     values = {rate[match] for match in found}
     if len(values) > 1:
         raise PruningError(
             f"{', '.join(pool.names)} compete with one another but have different rates ({', '.join(sorted(found))}). "
-            "Rates per layer go with scope='layerwise'."
+            "Rates per layer need scope='layerwise'."
         )
     return values.pop()
 
 
 def _match(name: str, kind: Kind, rates: Mapping[str, float]) -> str | None:
-    """Return the key that names a tensor's rate: its own or its layer's name or a pattern for it, else its kind."""
+    """Return the key of a tensor's rate: a pattern that matches the name of the tensor or its layer, else its kind."""
     layer = name.rpartition(".")[0]
     patterns = [key for key in rates if key != kind and (fnmatchcase(name, key) or fnmatchcase(layer, key))]
     if len({rates[key] for key in patterns}) > 1:
@@ -153,7 +168,7 @@ def _match(name: str, kind: Kind, rates: Mapping[str, float]) -> str | None:
 
 
 def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
-    """Raise a PruningError if a key of a rate mapping is no kind of layer and matches no tensor."""
+    """Raise a PruningError if a key of a rate mapping is neither a kind of layer nor matches a tensor."""
     if not isinstance(rate, Mapping):
         return
     named = [(name, kind) for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)]
@@ -167,24 +182,24 @@ def check_rate_names(rate: Rate, pools: Sequence[Pool]) -> None:
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)  # True is 1 to Python, and a slip to a reader
+    return isinstance(value, Real) and not isinstance(value, bool)  # True equals 1 in Python, but is a mistake here
 
 
 def _shrunk(left: int, rate: float, level: int) -> int:
-    """Return left * (1 - rate)**level, rounded to the nearest whole number, a half downwards."""
+    """Return left * (1 - rate)**level, rounded to the nearest whole number, a half down."""
     with localcontext(prec=50):
         exact = left * (1 - Decimal(repr(float(rate)))) ** level
         return int(exact.quantize(Decimal(1), ROUND_HALF_DOWN))
 
 
 def _totals(schedule: Target | Explicit, left: int, total: int, levels: int) -> list[int]:
-    """Return the number of weights left in all pools together at levels 1, 2, ..."""
+    """Return the number of weights that all pools together keep at levels 1, 2, ..."""
     if isinstance(schedule, Target):
         target = _weights(schedule.target, total)
         if not 0 < target <= left:
             raise PruningError(
-                f"target = {schedule.target}: {target:,} weights, but it has to be at least 1 and at most the "
-                f"{left:,} that are left."
+                f"target = {schedule.target}: this is {target:,} weights, and must be at least 1 and at most the "
+                f"{left:,} that remain."
             )
         with localcontext(prec=50):
             ratio = Decimal(target) / Decimal(left)
@@ -192,11 +207,20 @@ def _totals(schedule: Target | Explicit, left: int, total: int, levels: int) -> 
             return [int(value.quantize(Decimal(1), ROUND_HALF_DOWN)) for value in exact] + [target] * (levels > 0)
     totals = [_weights(value, total) for value in schedule.left]
     if len(totals) != levels:
-        raise PruningError(f"{len(totals)} densities are listed for {levels} levels; list one for each pruning round.")
+        raise PruningError(
+            f"the schedule lists {_counted(len(totals), 'value')} for {_counted(levels, 'level')}: list one density or "
+            "number of weights for each pruning round."
+        )
     for above, below in zip([left, *totals], totals, strict=False):
         if below > above:
-            raise PruningError(f"the listed densities grow from {above:,} to {below:,} weights; masks only shrink.")
+            raise PruningError(
+                f"the schedule grows from {above:,} to {below:,} weights, but masks only shrink. List falling values."
+            )
     return totals
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _weights(value: float | int, total: int) -> int:
@@ -209,13 +233,14 @@ def _weights(value: float | int, total: int) -> int:
         raise PruningError(f"{value!r} is neither a density (a float in [0, 1]) nor a number of weights (an int).")
     if not 0 <= value <= 1:
         raise PruningError(
-            f"{value}: a density is a fraction in [0, 1]. A number of weights is written without a point: {value:.0f}."
+            f"{value}: a density is a fraction in [0, 1]. Write a number of weights as an int, without a point: "
+            f"{value:.0f}."
         )
     return int((total * Decimal(repr(float(value)))).quantize(Decimal(1), ROUND_HALF_DOWN))
 
 
 def _share_out(before: tuple[int, ...], total: int) -> tuple[int, ...]:
-    """Shrink the counts to a total, each in proportion, by the largest remainders; none ever grows."""
+    """Shrink counts to a total, each in proportion, by the largest-remainder method; no count grows."""
     have = sum(before)
     pruned = have - total
     quotas = [divmod(count * pruned, have) if have else (0, 0) for count in before]

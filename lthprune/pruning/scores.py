@@ -1,7 +1,7 @@
-"""Scores: how much each weight deserves to stay. The lowest are pruned.
+"""Scores: what a pruning criterion gives each weight. The weights with the lowest scores are pruned.
 
-A score function takes a ``Candidate`` and returns a tensor of the same shape; any such function is a
-pruning criterion. Criteria after Zhou et al. (2019), *Deconstructing Lottery Tickets*, section 3.
+A score function takes a ``Candidate`` and returns a tensor of the same shape; any such function can serve as a
+criterion. The criteria here are those of Zhou et al. (2019), *Deconstructing Lottery Tickets*, section 3.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,14 @@ from lthprune.errors import PruningError, suggestion
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tensor up for pruning: its weights after training and at initialisation, and a generator for chance."""
+    """The tensor that a score function scores.
+
+    Attributes:
+        name: its plain name.
+        final: its weights after training.
+        initial: its weights at initialisation, of the same shape; None if they are unknown.
+        generator: for random scores; None stands for torch's default generator.
+    """
 
     name: str
     final: Tensor
@@ -23,12 +30,16 @@ class Candidate:
     generator: torch.Generator | None = None
 
     def require_initial(self) -> Tensor:
-        """Return the initial weights, or say who has them."""
+        """Return the initial weights.
+
+        Raises:
+            PruningError: they are unknown or have another shape.
+        """
         if self.initial is None or self.initial.shape != self.final.shape:
-            found = "are not known here" if self.initial is None else f"have the shape {tuple(self.initial.shape)}"
+            found = "are unknown" if self.initial is None else f"have the shape {tuple(self.initial.shape)}"
             raise PruningError(
                 f"this score compares the weights of {self.name!r} with their initial values, which {found}. "
-                "imp() and osp() keep them; prune() takes them as initial=."
+                "imp() and osp() provide them; to prune() pass them as initial=."
             )
         return self.initial
 
@@ -37,7 +48,7 @@ Score = Callable[[Candidate], Tensor]
 
 
 def magnitude(candidate: Candidate) -> Tensor:
-    """Score by ``|w_f|``: Frankle & Carbin's criterion, ``large_final`` in Zhou et al.
+    """Score by ``|w_f|``, the criterion of Frankle & Carbin (2019); ``large_final`` in Zhou et al. (2019).
 
     Examples:
         >>> magnitude(Candidate("w", torch.tensor([-2.0, 1.0])))
@@ -47,7 +58,7 @@ def magnitude(candidate: Candidate) -> Tensor:
 
 
 def magnitude_increase(candidate: Candidate) -> Tensor:
-    """Score by ``|w_f| - |w_i|``: weights that grew stay.
+    """Score by ``|w_f| - |w_i|``: weights that grew are kept (``magnitude_increase`` in Zhou et al. 2019).
 
     Examples:
         >>> magnitude_increase(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
@@ -57,7 +68,9 @@ def magnitude_increase(candidate: Candidate) -> Tensor:
 
 
 def movement(candidate: Candidate) -> Tensor:
-    """Score by ``|w_f - w_i|``: weights that moved stay (not Sanh et al.'s first-order movement pruning).
+    """Score by ``|w_f - w_i|``: weights that moved are kept (``movement`` in Zhou et al. 2019).
+
+    This is not the movement pruning of Sanh et al. (2020), which is a first-order criterion.
 
     Examples:
         >>> movement(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
@@ -67,7 +80,7 @@ def movement(candidate: Candidate) -> Tensor:
 
 
 def random(candidate: Candidate) -> Tensor:
-    """Score by chance: uniform in [0, 1), the control that any criterion has to beat.
+    """Score at random, uniformly in [0, 1): the control that a criterion must beat.
 
     Examples:
         >>> random(Candidate("w", torch.zeros(2, 3))).shape
@@ -87,7 +100,11 @@ SCORES: dict[str, Score] = {
 
 
 def score_named(score: str | Score) -> Score:
-    """Return the score function of that name; a function is returned as it is."""
+    """Return the score function with a name; a function is returned unchanged.
+
+    Raises:
+        PruningError: there is no such score.
+    """
     if callable(score):
         return score
     if not isinstance(score, str):
@@ -100,24 +117,30 @@ def score_named(score: str | Score) -> Score:
 
 
 def name_of(score: str | Score) -> str:
-    """Return a score function's name: short for those of this file, with its module for others."""
+    """Return the name of a score function, with its module unless it is one of this file."""
     function = score_named(score)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return name if function in SCORES.values() else f"{function.__module__}.{name}"
 
 
-def one_footing(weights: Tensor, weight_mask: Tensor, biases: Tensor, bias_mask: Tensor) -> Tensor:
-    """Scale the scores of a layer's bias so that their mean size is that of the layer's weights.
+def scale_bias_scores(weights: Tensor, weight_mask: Tensor, biases: Tensor, bias_mask: Tensor) -> Tensor:
+    """Scale the scores of a layer's biases so that their mean magnitude equals that of the layer's weights.
 
-    Biases start at zero and stay small: ranked as they are, they would be the first to go. Scaled, a bias
-    stays if it is large among biases as a weight stays if it is large among weights; the order among weights
-    is untouched. Means are over what the masks still hold. Biases that are all zero count as average.
+    Biases start at zero and stay small, so without scaling they would be pruned first. With it, a bias is kept if it
+    is large among biases, as a weight is kept if it is large among weights; the order among weights does not change.
+    Means are over unpruned entries. If all biases are zero, each gets the mean score of the weights.
+
+    Args:
+        weights: scores of the layer's weights.
+        weight_mask: their mask, boolean, of the same shape.
+        biases: scores of the layer's biases.
+        bias_mask: their mask, boolean, of the same shape.
 
     Examples:
         >>> yes = torch.ones(2, dtype=torch.bool)
-        >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.tensor([0.1, 0.3]), yes)
+        >>> scale_bias_scores(torch.tensor([1.0, 3.0]), yes, torch.tensor([0.1, 0.3]), yes)
         tensor([1., 3.])
-        >>> one_footing(torch.tensor([1.0, 3.0]), yes, torch.zeros(2), yes)
+        >>> scale_bias_scores(torch.tensor([1.0, 3.0]), yes, torch.zeros(2), yes)
         tensor([2., 2.])
     """
     if not bool(weight_mask.any()) or not bool(bias_mask.any()):

@@ -1,7 +1,7 @@
-"""A model's tensors under their plain names, whether it is pruned or not.
+"""States: a model's tensors by plain name, the same for dense models and both pruned forms.
 
-A module pruned in torch's form keeps its dense weight as ``weight_orig`` and its mask as ``weight_mask``. Here all
-forms read alike: ``weight`` is the parameter, and masks are left out.
+A module pruned in torch's form holds its dense weight as ``weight_orig`` and its mask as ``weight_mask``. A state
+calls the parameter ``weight`` in every form, and contains no masks.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
 from lthprune.pruning.naming import join, named_modules
-from lthprune.pruning.projection import kept_masks, project_model
+from lthprune.pruning.plain_form import kept_masks, project_model
 from lthprune.pruning.torch_form import masked_by_torch, plain_name, recompute
 
 State = dict[str, Tensor]
 
 
 def live_state(model: nn.Module) -> State:
-    """Return the model's own parameters and buffers (not copies) by plain name; a shared one under each of its names.
+    """Return a model's parameters and buffers (not copies) by plain name; a shared one under each of its names.
 
     Examples:
         >>> sorted(live_state(nn.Linear(2, 1)))
@@ -38,7 +38,7 @@ def live_state(model: nn.Module) -> State:
 
 
 def masks_of(model: nn.Module) -> State:
-    """Return the masks of a model, boolean, by the plain names of the tensors they mask; a shared one under each."""
+    """Return the boolean masks of a model by the plain names of the masked tensors; of a shared one under each name."""
     masks = {name: kept.values.bool() for name, kept in kept_masks(model).items()}
     for prefix, module in named_modules(model):
         for name in masked_by_torch(module):
@@ -49,7 +49,7 @@ def masks_of(model: nn.Module) -> State:
 
 
 def first_names(model: nn.Module) -> dict[str, str]:
-    """Return for the plain name of every parameter the first name of the same parameter: its own, unless it is tied.
+    """Map the plain name of every parameter to its first plain name; they differ for tied parameters only.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
@@ -66,7 +66,7 @@ def first_names(model: nn.Module) -> dict[str, str]:
 
 
 def snapshot(model: nn.Module) -> State:
-    """Return copies of the model's parameters and buffers; pruned weights are zero in them, and never minus zero."""
+    """Return copies of a model's parameters and buffers, in which pruned weights are zero, and never minus zero."""
     masks = masks_of(model)
     return {
         name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor.detach().clone()
@@ -75,7 +75,7 @@ def snapshot(model: nn.Module) -> State:
 
 
 def registered_buffers(model: nn.Module) -> frozenset[str]:
-    """Return the plain names of a model's buffers, those that are registered as None too."""
+    """Return the plain names of a model's buffers, including those that are registered as None."""
     return frozenset(join(prefix, name) for prefix, module in named_modules(model) for name in module._buffers)
 
 
@@ -88,18 +88,18 @@ def restore(
 ) -> None:
     """Copy a state into a model, in place, so that parameters keep their identity and optimisers stay valid.
 
-    A buffer whose size has changed since the state was taken gets its former size back.
+    A buffer whose size has changed since the state was copied gets its former size back.
 
     Args:
         model: dense or pruned.
         state: tensors by plain name.
-        what: what the state is, for messages.
-        registered: the names of the buffers at the time of the state, those that were None too. With them, a buffer
-            that the model has registered or filled since (a cache, in its first forward pass) is taken off or
-            emptied again, and one that it has not registered yet is registered; without, both are refused.
+        what: what the state is, for error messages.
+        registered: the names of the buffers when the state was copied, including those that were None. If given, a
+            buffer that the model has registered or filled since (a cache, in its first forward pass) is removed or
+            set to None, and one that it has not registered yet is registered. If not, both raise an error.
 
     Raises:
-        StorageError: names or shapes differ; the model is unchanged then.
+        StorageError: names or shapes differ; the model stays unchanged.
     """
     may_lack = () if registered is None else registered_buffers(model)
     check_fit(model, state, what=what, may_lack=may_lack, may_bring=registered or ())
@@ -129,11 +129,11 @@ def restore(
 
 
 def refresh(model: nn.Module) -> None:
-    """Bring a pruned model up to date after a write to its parameters, in either form.
+    """Update a pruned model, in either form, after its parameters were written to.
 
-    In the plain form, pruned entries are set to zero. In torch's, ``weight`` is recomputed from ``weight_orig`` and
-    ``weight_mask``: torch does so only before a forward pass, so after a write in place ``weight`` is stale; and after
-    a forward pass it hangs in a graph, which ``copy.deepcopy`` refuses. Afterwards neither is the case.
+    In the plain form this sets pruned entries to zero. In torch's form it recomputes ``weight`` from ``weight_orig``
+    and ``weight_mask``. torch does so only before a forward pass: after an in-place write ``weight`` is stale, and
+    after a forward pass it belongs to an autograd graph, so that ``copy.deepcopy`` fails. Both are fixed afterwards.
 
     Examples:
         >>> from lthprune import prune
@@ -162,39 +162,44 @@ def check_fit(
     Args:
         model: dense or pruned.
         state: tensors by plain name.
-        what: what the state is, for messages.
+        what: what the state is, for error messages.
         may_lack: names of the model's buffers that the state may lack.
-        may_bring: names of buffers that the state may have and the model not yet.
+        may_bring: names of buffers that the state may contain although the model does not have them yet.
     """
     live, parameters, buffers = live_state(model), set(_parameter_names(model)), registered_buffers(model)
-    welcome = buffers | _unregistered(model, may_bring)
+    expected = buffers | _unregistered(model, may_bring)
     faults = [
-        f"{name!r} is missing{suggestion(name, state)}" for name in live if name not in state and name not in may_lack
+        f"{name!r} of the model is missing from {what}{suggestion(name, state)}"
+        for name in live
+        if name not in state and name not in may_lack
     ]
     faults += [
-        f"the model has no {name!r}{suggestion(name, live)}"
+        f"{what[0].upper()}{what[1:]} has {name!r}, which the model lacks{suggestion(name, live)}"
         for name in state
-        if name not in live and name not in welcome
+        if name not in live and name not in expected
     ]
     faults += [
-        f"{name!r} has the shape {tuple(state[name].shape)}, the model's {tuple(live[name].shape)}."
+        f"{name!r} has the shape {tuple(state[name].shape)} in {what} and {tuple(live[name].shape)} in the model."
         for name in live
         if name in parameters and name in state and state[name].shape != live[name].shape
     ]
     if faults:
-        shown = " ".join(fault[0].upper() + fault[1:] for fault in faults[:5])
+        shown = " ".join(faults[:5])
         more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise StorageError(f"{what} does not fit this {type(model).__name__}. {shown}{more}")
+        raise StorageError(
+            f"{what} does not fit this {type(model).__name__}: its names or shapes differ. {shown}{more} Build the "
+            "model with the architecture and sizes that it had then."
+        )
 
 
 def _is_fixed(buffer: Tensor) -> bool:
-    """Say whether a buffer cannot be written to: an expanded one, or one that was made in inference mode."""
+    """Return whether a buffer cannot be written to: it is expanded, or was created in inference mode."""
     expanded = any(stride == 0 and size > 1 for stride, size in zip(buffer.stride(), buffer.shape, strict=True))
     return expanded or buffer.is_inference()
 
 
 def _unregistered(model: nn.Module, buffers: Collection[str]) -> frozenset[str]:
-    """Return the names of those buffers that the model does not have yet, in modules that it has."""
+    """Return those of the named buffers that the model lacks although it has their module."""
     modules = dict(named_modules(model)) if buffers else {}
     places = {name: name.rpartition(".") for name in buffers}
     return frozenset(

@@ -1,4 +1,4 @@
-"""What is to be done after every step of every optimiser of ``torch.optim``."""
+"""Hooks that run after every step of every ``torch.optim`` optimiser."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +11,6 @@ _handles: dict[Callable[[torch.optim.Optimizer, Any, Any], None], RemovableHandl
 
 
 def after_every_step(hook: Callable[[torch.optim.Optimizer, Any, Any], None]) -> None:
-    """Call a hook with the optimiser after each of its steps from now on; asked for again, it is not called twice."""
+    """Call a hook with the optimiser after each step of every optimiser; registering it again has no effect."""
     if hook not in _handles:
         _handles[hook] = register_optimizer_step_post_hook(hook)

@@ -1,8 +1,9 @@
-"""What a module in torch's pruned form holds, and what is refused there because torch's form cannot do it.
+"""torch's form of a pruned module: its tensors, and errors for uses that would silently have no effect.
 
-``torch.nn.utils.prune`` keeps a pruned tensor as the parameter ``weight_orig`` and the buffer ``weight_mask``; a hook
-on the module computes ``weight``, their product, before each of its forward passes. Where nothing calls the module,
-an optimiser holds ``weight`` or somebody writes to it, ``weight_orig`` never learns of it, and torch does not say so.
+``torch.nn.utils.prune`` stores a pruned tensor as the parameter ``weight_orig`` and the buffer ``weight_mask``; a hook
+on the module computes ``weight``, their product, before each of its forward passes. If nothing calls the module, if an
+optimiser holds ``weight`` or if code writes to ``weight``, then ``weight_orig`` is not updated, and torch reports no
+error.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from lthprune.errors import PruningError
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.steps import after_every_step
 
-_CLOSELY = 4  # products that are compared: a loop that writes to weights does so from its first steps on
+_CLOSELY = 4  # how many products are compared: a loop that writes to weights does so from its first steps
 _NAME, _STAMP = "_lthprune_product_of", "_lthprune_stamp"  # attributes of a product
 _PLAIN = 'Train in the plain form: imp(..., form="plain"), or lthprune.convert(model, "plain") before the loop.'
 
@@ -38,7 +39,7 @@ def masked_by_torch(module: nn.Module) -> list[str]:
 
 
 def plain_name(name: str, masked: Sequence[str]) -> str:
-    """Return what a parameter is called without pruning, given the names of ``masked_by_torch``.
+    """Return the name of a parameter without torch's suffix for pruned ones, given ``masked_by_torch``.
 
     Examples:
         >>> plain_name("weight_orig", ["weight"]), plain_name("scale_orig", ["weight"])
@@ -60,13 +61,13 @@ def recompute(model: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Stamp:
-    """What a product was when it was computed.
+    """The state of a product when it was computed, by which later writes are detected.
 
     Attributes:
-        tensor: its identity: a copy of it has the same stamp.
-        version: its version, which changes when somebody writes to it, except through ``.data``.
-        copy: its values, while ``closely`` is above 0.
-        closely: how many more products, this one included, are compared with their values.
+        tensor: its ``id``, since copies of the product share the stamp.
+        version: its version, which changes with every write except those through ``.data``.
+        copy: a copy of its values while ``closely`` is above 0, else None.
+        closely: how many more products, including this one, are compared with their copies.
     """
 
     tensor: int
@@ -76,24 +77,24 @@ class _Stamp:
 
 
 def stamped(pruned: Tensor, *, before: object) -> Tensor:
-    """Return a product with a stamp; ``before`` is the product that it replaces."""
+    """Stamp a product and return it; ``before`` is the product that it replaces."""
     last = getattr(before, _STAMP, None)
     return _stamp(pruned, max(0, last.closely - 1) if isinstance(last, _Stamp) else 0)
 
 
 def _stamp(pruned: Tensor, closely: int) -> Tensor:
     if not torch.compiler.is_compiling() and not pruned.is_inference():
-        transformed = torch._C._functorch.is_functorch_wrapped_tensor(pruned)  # it has no values of its own
+        transformed = torch._C._functorch.is_functorch_wrapped_tensor(pruned)  # has no values to copy
         copied = pruned.detach().clone() if closely and not transformed else None
         setattr(pruned, _STAMP, _Stamp(id(pruned), pruned._version, copied, closely))
     return pruned
 
 
 def check_unwritten(module: nn.Module, name: str) -> None:
-    """Raise a PruningError if a module's product has been written to since it was computed.
+    """Raise a PruningError if a module's product was written to after it was computed.
 
-    Writes through ``weight.data`` leave no trace, so the first products after a mask or a state was written are
-    compared with their values.
+    Writes through ``weight.data`` do not change the version, so the first products after a mask or a state was written
+    are compared with copies.
     """
     pruned = module.__dict__.get(name)
     if not isinstance(pruned, Tensor) or pruned.is_inference():
@@ -103,8 +104,8 @@ def check_unwritten(module: nn.Module, name: str) -> None:
         return
     if stamp.version != pruned._version or not _equal(pruned, stamp.copy):
         raise PruningError(
-            f"{name!r} of a {type(module).__name__} in torch's pruned form was written to, which is lost: it is "
-            f"computed anew from '{name}_orig' before every forward pass. Write to '{name}_orig'. {_PLAIN}"
+            f"{name!r} of a {type(module).__name__} in torch's pruned form was written to, which has no effect: it is "
+            f"recomputed from '{name}_orig' before every forward pass. Write to '{name}_orig'. {_PLAIN}"
         )
 
 
@@ -113,12 +114,12 @@ def _equal(pruned: Tensor, copied: Tensor | None) -> bool:
         return True
     now = pruned.detach()
     if now.shape != copied.shape or now.device != copied.device or now.dtype != copied.dtype:
-        return True  # moved with its module
+        return True  # the module was moved
     return bool(((now == copied) | (now.isnan() & copied.isnan())).all())
 
 
 def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
-    """Return the pruned tensor that a module holds between two forward passes: a leaf, which can be copied."""
+    """Return the pruned tensor that a module holds between forward passes: a leaf, so that it can be copied."""
     pruned = original.detach() * mask
     if original.requires_grad:
         pruned.requires_grad_()
@@ -129,17 +130,17 @@ def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
 
 
 class _Refusal:
-    """A hook on the gradient of a product: nothing would train by it."""
+    """A gradient hook on a product that raises an error, because its gradient trains no parameter."""
 
-    __torch_unserializable__ = True  # pickling a model needs no word about it
+    __torch_unserializable__ = True  # pickling a model then raises no warning about it
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __call__(self, gradient: Tensor) -> None:
         raise PruningError(
-            f"a gradient reached {self._name!r} of a model in torch's pruned form, and would train nothing: something "
-            f"read {self._name!r} without calling its module, and only '{self._name}_orig' is a parameter. {_PLAIN}"
+            f"a gradient reached {self._name!r} of a model in torch's pruned form and would be lost: some code read "
+            f"{self._name!r} without calling its module, and only '{self._name}_orig' is a parameter. {_PLAIN}"
         )
 
 
@@ -149,6 +150,6 @@ def _refuse_products(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -
             name = getattr(parameter, _NAME, None)
             if name is not None:
                 raise PruningError(
-                    f"the optimizer holds {name!r} of a model in torch's pruned form, which is computed anew before "
-                    f"every forward pass; the parameter is '{name}_orig'. Hand it model.parameters(). {_PLAIN}"
+                    f"the optimizer holds {name!r} of a model in torch's pruned form, which is recomputed before "
+                    f"every forward pass; the parameter is '{name}_orig'. Create it with model.parameters(). {_PLAIN}"
                 )

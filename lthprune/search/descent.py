@@ -1,11 +1,10 @@
 """The search for tickets: iterative magnitude pruning (IMP) and one-shot pruning (OSP), level by level.
 
-Both are one descent. They differ in the ticket that the next masks are chosen from: IMP takes the one before, OSP
-always the dense network, which it prunes to the very counts that IMP reaches.
+IMP and OSP differ only in the ticket that the next masks are chosen from: IMP takes the previous level's, OSP always
+the dense one, which it prunes to the counts that IMP reaches.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -30,75 +29,35 @@ from lthprune.pruning import (
 )
 from lthprune.search.metrics import Metrics, check_metrics
 from lthprune.search.rewinding import Rewinder, rewinder_for
-from lthprune.search.settings import Search, Train, models_of, plan_search
+from lthprune.search.settings import Search, counts_per_level
 from lthprune.search.store import Stored
 from lthprune.search.tickets import Ticket
+from lthprune.search.trainings import Level
 from lthprune.search.verification import TrainingCheck, moved_between
 from lthprune.seeds import Seeds
 
 
-@overload
-def imp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def imp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def imp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by iterative magnitude pruning and yield each level's ticket as it is found.
+def source_level(driver: str, level: int) -> int:
+    """Return the level whose ticket the masks of a level are chosen from: the one before (IMP) or the dense one (OSP).
 
-    Args:
-        model: the dense model, or a list of models of one architecture (a population).
-        train: trains the model, or the list, in place; may return metrics, for a list one dict for each.
-        search: levels, schedule, pruning, rewinding.
-        stored: where to go on, of a search that was broken off.
-
-    Yields:
-        The ticket of level 0, 1, ...; for a population a tuple of tickets, one for each model.
+    Examples:
+        >>> source_level("imp", 3), source_level("osp", 3), source_level("imp", 0)
+        (2, 0, 0)
     """
-    return _levels("imp", model, train, search, stored)
-
-
-@overload
-def osp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
-@overload
-def osp_levels(
-    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[tuple[Ticket, ...]]: ...
-def osp_levels(
-    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
-) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
-    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
-    return _levels("osp", model, train, search, stored)
-
-
-def _levels(
-    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
-) -> Iterator[Any]:
-    descent = Descent(driver, models_of(model, train), search, stored)
-    for level in range(descent.level, search.levels + 1):
-        descent.prepare()
-        if isinstance(model, nn.Module):
-            (ticket,) = descent.finish([train(model)])
-            yield ticket
-        else:
-            yield descent.finish(train(descent.models))
-        if level == search.levels:
-            descent.end()
+    return 0 if driver == "osp" else max(0, level - 1)
 
 
 class Descent:
-    """A search level by level, for whoever calls the training: ``prepare``, a training, ``finish``, and again.
+    """A search, level by level, for a caller that runs the trainings: ``prepare``, train, ``finish``, repeat.
 
     Args:
         driver: ``"imp"`` or ``"osp"``.
         models: one model, or a population.
         search: levels, schedule, pruning, rewinding.
-        stored: where to go on, of a search that was broken off.
+        stored: the state of an interrupted search, to continue it.
 
     Raises:
-        PruningError: the models or the search are refused; nothing is changed then.
+        PruningError: the models or the search are refused; nothing is changed.
 
     Attributes:
         level: the level that is trained next.
@@ -127,7 +86,7 @@ class Descent:
             _take_up(self.models, stored, self._rewinder)
             self._dense, self._last = stored.dense, stored.last
             self.level = self._last[0].level + 1 if self._last else 0
-        self._plan = plan_search(self.models, search)
+        self._counts = counts_per_level(self.models, search)
         for model in self.models:
             convert(model, search.form)
         if self._rewinder is not None:
@@ -151,10 +110,18 @@ class Descent:
         """Whether all levels are trained."""
         return self.level > self._search.levels
 
-    def prepare(self) -> None:
-        """Give the models the masks and the weights that the training of this level starts from.
+    @property
+    def current(self) -> Level:
+        """The level that ``prepare`` has prepared, for the training function."""
+        kept = [mask.count_nonzero() for mask in self._masks[0].values()]
+        total = sum(mask.numel() for mask in self._masks[0].values())
+        start = self._rewinder.start if self._rewinder is not None else 0
+        return Level(self.level, self._search.levels, int(sum(kept)) / total, start)
 
-        A training that was broken off can be prepared again: it then starts from the same masks and weights.
+    def prepare(self) -> None:
+        """Set the masks and weights that the training of this level starts from.
+
+        An interrupted training can be prepared again; it then starts from the same masks and weights.
         """
         forget_interrupted()
         for module, training in self._modes:
@@ -164,17 +131,16 @@ class Descent:
         if self._checks and not self._dense:
             self._restart()
         self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
-        if self._dense and self._last:
-            sources = self._last if self._driver == "imp" else self._dense
+        rewinds = self._rewinder is not None and self._rewinder.weights
+        if self._dense:
+            sources = self._dense if source_level(self._driver, self.level) == 0 else self._last
             self._masks = [
                 self._chosen(trial, model, source)
                 for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
             ]
-            for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
-                registered = self._registered[trial] | source.trained.keys()
-                restore(
-                    model, source.trained, registered=registered
-                )  # the state that a resumed search starts from, too
+            if not rewinds:  # training continues from the source's weights, in a resumed search too
+                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
+                    restore(model, source.trained, registered=self._registered[trial] | source.trained.keys())
         if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
             for model, masks in zip(self.models, self._masks, strict=True):
                 write_masks(model, masks, self._search.form)
@@ -183,7 +149,6 @@ class Descent:
                 if self._rewinder is not None:
                     self._rewinder.rewind(model)
                 model.zero_grad(set_to_none=True)
-        rewinds = self._rewinder is not None and self._rewinder.weights
         self._starts = [] if rewinds else [snapshot(model) for model in self.models]
         self._checks = [
             TrainingCheck(model, self._search.pruning.tensors(model), masks)
@@ -194,10 +159,10 @@ class Descent:
         """Verify the training of this level and return its tickets, one for each model.
 
         Args:
-            metrics: a list of what each model's training is to be remembered by, a dict or None; or None.
+            metrics: a list with one dict of metrics, or None, for each model; or None.
 
         Raises:
-            PruningError: the metrics cannot be kept, or the training was not one of these models with these masks.
+            PruningError: the metrics cannot be stored, or the training changed something that it must not change.
         """
         checked = _metrics(metrics, len(self.models))
         tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
@@ -206,12 +171,12 @@ class Descent:
         return tickets
 
     def end(self) -> None:
-        """Leave the models in the form in which the search is to end."""
+        """Convert the models to the final form of the search."""
         for model in self.models:
             convert(model, self._search.final_form)
 
     def _restart(self) -> None:
-        """Go back to before the dense training, which was broken off."""
+        """Restore the state before the dense training, which was interrupted."""
         for model, state, registered in zip(self.models, self._initial, self._registered, strict=True):
             restore(model, state, registered=registered)
             model.zero_grad(set_to_none=True)
@@ -222,11 +187,12 @@ class Descent:
         return choose_masks(
             self._search.pruning,
             self._search.pruning.pools(model),
-            self._plan[self.level],
+            self._counts[self.level],
             masks=source.masks,
             final=source.trained,
             initial=self._initial[trial],
             generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
+            level=self.level,
         )
 
     def _start(self, trial: int) -> State:
@@ -234,7 +200,7 @@ class Descent:
         return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
 
     def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
-        """Verify a model's training and return the ticket that came of it."""
+        """Verify a model's training and return its ticket."""
         model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
         moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
         self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
@@ -253,7 +219,7 @@ class Descent:
 
 
 def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:
-    """Bring models to where the stored search began, pruned further since or not; refuse before any is changed."""
+    """Restore the state in which the stored search began; refuse models that do not fit before any is changed."""
     if len(stored.initial) != len(models):
         raise StorageError(f"the stored search has {len(stored.initial)} models; this one is given {len(models)}.")
     for model, state in zip(models, stored.initial, strict=True):

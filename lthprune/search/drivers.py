@@ -1,12 +1,13 @@
-"""The front door: ``imp`` and ``osp`` in one call, with a store to go on from and a bar to watch."""
+"""``imp`` and ``osp``: whole searches in one call, with a store to continue from and a progress bar."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from __future__ import annotations  # help() then shows annotations as they are written
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Required, TypedDict, Unpack, overload
+from typing import Any, overload
 
 from torch import nn
 
-from lthprune.errors import PruningError, suggestion
 from lthprune.pruning import (
     BiasPruning,
     Form,
@@ -17,77 +18,116 @@ from lthprune.pruning import (
     Score,
     Selection,
     convert,
-    magnitude,
     warn_of_gaps,
 )
-from lthprune.search.descent import imp_levels, osp_levels
 from lthprune.search.findings import FoundTickets
+from lthprune.search.levels import imp_levels, osp_levels
 from lthprune.search.progress import levels_with_progress
 from lthprune.search.rewinding import Rewind, Rewinder
-from lthprune.search.settings import Search, Train, models_of, schedule_from
+from lthprune.search.settings import Search, schedule_from
 from lthprune.search.tickets import Tickets
-
-
-class SearchOptions(TypedDict, total=False):
-    """The keyword arguments of a search, whoever runs its trainings."""
-
-    levels: Required[int]
-    rate: Rate
-    target: float | int
-    schedule: Schedule | Sequence[float | int]
-    scope: Scope
-    bias: BiasPruning
-    score: Score | str
-    selection: Selection | None
-    min_survivors: int
-    rewind: Rewind | Rewinder
-    store: str | Path | None
-    on_level: Callable[[Any], object] | None
-    seed: int
-
-
-class SearchWords(SearchOptions, total=False):
-    """The keyword arguments of ``imp`` and ``osp``."""
-
-    form: Form
-    final_form: Form
-    progress: bool | None
+from lthprune.search.trainings import Train, models_of
 
 
 @overload
-def imp(model: nn.Module, train: Train, **words: Unpack[SearchWords]) -> Tickets: ...
+def imp(
+    model: nn.Module,
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> Tickets: ...
 @overload
-def imp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> list[Tickets]: ...
-def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Tickets | list[Tickets]:
+def imp(
+    model: Sequence[nn.Module],
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> list[Tickets]: ...
+def imp(
+    model: nn.Module | Sequence[nn.Module],
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> Tickets | list[Tickets]:
     """Find lottery tickets by iterative magnitude pruning (Frankle & Carbin 2019, section 2).
 
-    Train; prune the lowest scores; rewind what is left; again. The model ends as the last ticket, trained; one that
-    is pruned already goes on from what it has left.
+    Trains the model, prunes the weights with the lowest scores, rewinds the remaining weights, and repeats. The model
+    ends as the last ticket, trained. A model that is already pruned is pruned further.
 
     Args:
-        model: any module, changed in place; or a list of modules of one architecture, which ``train`` then
-            receives as a list.
-        train: your training loop. Trains the model in place; may return a dict of metrics to keep.
-        **words: what to search for:
-
-            - ``levels``: the number of pruning rounds after the dense training.
-            - ``rate`` (0.2 by default), ``target`` or ``schedule``: the fraction of the remaining weights
-              that every level prunes (a number, or by layer kind or name); or what the last level leaves (a density
-              as a float, a number of weights as an int); or a schedule, or a list of what each level leaves.
-            - ``scope``: ``"global"`` (the default) or ``"layerwise"``.
-            - ``bias``, ``score``, ``selection``, ``min_survivors``: see [`Pruning`][lthprune.pruning.Pruning].
-            - ``rewind``: ``"init"`` (the default), ``Rewinder(at=step)``, ``"lr"`` or ``"none"``;
-              see [`Rewinder`][lthprune.Rewinder].
-            - ``store``: a folder that tickets are kept in; a search that finds its own there goes on after them.
-            - ``on_level``: called with each level's ticket (a tuple of them for a list of models).
-            - ``seed``: the root seed of scores that draw.
-            - ``form``: how masks act while ``train`` runs: ``"plain"`` (the default; ``weight`` stays the parameter)
-              or ``"torch"`` (``weight_orig``, ``weight_mask`` and a hook); see [`convert`][lthprune.convert].
-            - ``final_form``: the form that the model ends in: ``"torch"`` (the default) or ``"plain"``.
-            - ``progress``: whether to show a progress bar; None shows one where there is a terminal.
+        model: any module, changed in place; or a list of modules of one architecture (a population), which ``train``
+            then receives as a list.
+        train: your training loop, ``train(model)`` or ``train(model, level)``; see
+            [`Level`][lthprune.search.Level]. Trains the model in place; may return a dict of metrics to keep.
+        levels: the number of pruning rounds after the dense training.
+        rate: the fraction of the remaining weights that each level prunes, in [0, 1]: a number, or a dict by layer
+            kind or name pattern. 0.2 by default.
+        target: instead of ``rate``, what the last level keeps: a density (float) or a number of weights (int).
+        schedule: instead of ``rate``, a [`Geometric`][lthprune.Geometric], [`Target`][lthprune.Target] or
+            [`Explicit`][lthprune.Explicit], or a list with what each level keeps: densities or numbers of weights.
+        scope: ``"global"`` (all weights compete) or ``"layerwise"`` (each layer separately).
+        score: the criterion: a function from a [`Candidate`][lthprune.pruning.Candidate] to scores, or the name of a
+            built-in one; the lowest scores are pruned.
+        bias: ``False`` leaves biases unpruned; ``"separate"`` (or ``True``) prunes them in scopes of their own, at the
+            same rate; ``"together"`` lets them compete with the weights.
+        selection: which parameters are prunable; by default those of [`Selection()`][lthprune.Selection].
+        min_survivors: the smallest number of weights that every tensor keeps.
+        rewind: ``"init"``, ``Rewinder(at=step)``, ``"lr"`` or ``"none"``; see [`Rewinder`][lthprune.Rewinder].
+        seed: the root seed of random scores.
+        form: how masks act while ``train`` runs: ``"plain"`` (``weight`` stays the parameter) or ``"torch"``
+            (``weight_orig``, ``weight_mask`` and a hook); see [`convert`][lthprune.convert].
+        final_form: the form that the model ends in.
+        store: a folder that keeps every ticket; the same search continues after the tickets that it finds there.
+        on_level: called with each level's ticket (a tuple of them for a list of models).
+        progress: whether to show a progress bar; None shows one on a terminal.
 
     Returns:
-        The tickets, level by level; for a list of models a list of these.
+        The tickets, level by level; for a list of models one ``Tickets`` for each.
 
     Raises:
         PruningError: the model, schedule or score is refused before anything is trained.
@@ -101,74 +141,129 @@ def imp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[Se
         >>> [ticket.left for ticket in tickets]
         [160, 80, 40, 20]
     """
-    return _search("imp", model, train, words)
+    models = models_of(model, train)
+    search = Search(
+        levels=levels,
+        schedule=schedule_from(rate, target, schedule),
+        pruning=Pruning(scope, score, bias, selection or Selection(), min_survivors),
+        rewind=rewind,
+        seed=seed,
+        form=form,
+        final_form=final_form,
+    )
+    if models and selection is None:
+        warn_of_gaps(models[0])
+    return _run("imp", model, models, train, search, store, on_level, progress)
 
 
 @overload
-def osp(model: nn.Module, train: Train, **words: Unpack[SearchWords]) -> Tickets: ...
+def osp(
+    model: nn.Module,
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> Tickets: ...
 @overload
-def osp(model: Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> list[Tickets]: ...
-def osp(model: nn.Module | Sequence[nn.Module], train: Train, **words: Unpack[SearchWords]) -> Tickets | list[Tickets]:
-    """Find lottery tickets by one-shot pruning; takes the words of ``imp``.
+def osp(
+    model: Sequence[nn.Module],
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> list[Tickets]: ...
+def osp(
+    model: nn.Module | Sequence[nn.Module],
+    train: Train,
+    *,
+    levels: int,
+    rate: Rate | None = None,
+    target: float | int | None = None,
+    schedule: Schedule | Sequence[float | int] | None = None,
+    scope: Scope = "global",
+    score: Score | str = "magnitude",
+    bias: BiasPruning = False,
+    selection: Selection | None = None,
+    min_survivors: int = 0,
+    rewind: Rewind | Rewinder = "init",
+    seed: int = 0,
+    form: Form = "plain",
+    final_form: Form = "torch",
+    store: str | Path | None = None,
+    on_level: Callable[[Any], object] | None = None,
+    progress: bool | None = None,
+) -> Tickets | list[Tickets]:
+    """Find lottery tickets by one-shot pruning; takes the arguments of [`imp`][lthprune.imp].
 
-    The dense network is trained once. Every level prunes it anew, to the counts that IMP reaches at that level,
-    rewinds what is left and trains it.
+    Trains the dense network once. Each level then prunes the trained dense network to the counts that IMP reaches at
+    that level, rewinds the remaining weights and trains them.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> [ticket.left for ticket in osp(model, lambda model: None, levels=3, rate=0.5, scope="layerwise")]
         [160, 80, 40, 20]
     """
-    return _search("osp", model, train, words)
-
-
-def _search(
-    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, words: SearchWords
-) -> Tickets | list[Tickets]:
-    check_words(f"{driver}()", words, SearchWords, example=f"{driver}(model, train, levels=12)")
     models = models_of(model, train)
-    search = search_from(words, form=words.get("form", "plain"), final_form=words.get("final_form", "torch"))
-    if models and words.get("selection") is None:
-        warn_of_gaps(models[0], stacklevel=3)
-    found = FoundTickets(driver, search, words.get("store"), words.get("on_level"))
+    search = Search(
+        levels=levels,
+        schedule=schedule_from(rate, target, schedule),
+        pruning=Pruning(scope, score, bias, selection or Selection(), min_survivors),
+        rewind=rewind,
+        seed=seed,
+        form=form,
+        final_form=final_form,
+    )
+    if models and selection is None:
+        warn_of_gaps(models[0])
+    return _run("osp", model, models, train, search, store, on_level, progress)
+
+
+def _run(
+    driver: str,
+    model: nn.Module | Sequence[nn.Module],
+    models: Sequence[nn.Module],
+    train: Train,
+    search: Search,
+    store: str | Path | None,
+    on_level: Callable[[Any], object] | None,
+    progress: bool | None,
+) -> Tickets | list[Tickets]:
+    found = FoundTickets(driver, search, store, on_level)
     finished, stored = len(found), found.begin(models)
     levels_of = imp_levels if driver == "imp" else osp_levels
     new: Iterator[Any] = levels_of(model, train, search, stored)
-    show, total = words.get("progress"), search.levels + 1
-    for level in levels_with_progress(new, total=total, done=finished, title=driver, show=show):
+    for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=progress):
         found.append(level)
-    if len(found) == finished:  # nothing was left to train
+    if len(found) == finished:  # the store had all levels already
         for each, ticket in zip(models, found[-1], strict=True):
             convert(ticket.apply(each, "trained"), search.final_form)
     trials = [Tickets(trial) for trial in zip(*found, strict=True)]
     return trials[0] if isinstance(model, nn.Module) else trials
-
-
-def check_words(what: str, words: Mapping[str, object], known: type, *, example: str) -> None:
-    """Raise a TypeError if a keyword argument of a search is unknown, a PruningError if ``levels`` is missing."""
-    for word in words:
-        if word not in known.__annotations__:
-            raise TypeError(f"{what} has no argument {word!r}{suggestion(word, known.__annotations__)}")
-    if "levels" not in words:
-        raise PruningError(
-            f"levels= is missing: the number of pruning rounds after the dense training, as in {example}."
-        )
-
-
-def search_from(words: SearchOptions, *, form: Form, final_form: Form) -> Search:
-    """Return the search that keyword arguments of ``imp`` stand for."""
-    return Search(
-        levels=words["levels"],
-        schedule=schedule_from(words.get("rate"), words.get("target"), words.get("schedule")),
-        pruning=Pruning(
-            scope=words.get("scope", "global"),
-            score=words.get("score", magnitude),
-            bias=words.get("bias", False),
-            selection=words.get("selection") or Selection(),
-            min_survivors=words.get("min_survivors", 0),
-        ),
-        rewind=words.get("rewind", "init"),
-        seed=words.get("seed", 0),
-        form=form,
-        final_form=final_form,
-    )

@@ -1,4 +1,4 @@
-"""What a search has found so far: its tickets, in memory and, with a store, on disk."""
+"""The tickets that a search has found so far, in memory and, with a store, on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,22 +9,23 @@ from torch import nn
 from lthprune.arguments import described
 from lthprune.errors import PruningError
 from lthprune.pruning import masks_of, snapshot
-from lthprune.search.settings import Search, plan_search
+from lthprune.search.settings import Search, counts_per_level
 from lthprune.search.store import Stored, TicketStore
 from lthprune.search.tickets import Ticket
 
 
 class FoundTickets(Sequence[tuple[Ticket, ...]]):
-    """The tickets that a search has found, level by level, a tuple for each; a store keeps them on disk, too.
+    """The tickets found so far: a sequence with one tuple of tickets per level. A store also keeps them on disk.
 
     Args:
         driver: ``"imp"`` or ``"osp"``.
-        search: what is searched for.
-        store: a folder; the levels that are finished there count as found.
-        on_level: called with the ticket of each new level, or the tuple of them.
+        search: levels, schedule, pruning, rewinding.
+        store: a folder; its finished levels count as found.
+        on_level: called with each new level's ticket, for a population with the tuple of them.
 
     Raises:
-        PruningError: no folder or function is given, or a store could not recognise the search again.
+        PruningError: ``store`` is no folder, ``on_level`` no function, or the score is a lambda, which a store cannot
+            tell from another one.
         StorageError: the store holds another search or is damaged.
     """
 
@@ -62,11 +63,11 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
         return len(self._levels)
 
     def begin(self, models: Sequence[nn.Module], *, writes: bool = True) -> Stored | None:
-        """Return where the search goes on, or None where it begins with these models, which the store then keeps.
+        """Return the stored state to continue from; None for a new search, whose initial models the store then keeps.
 
         Args:
-            models: the dense models of a search that begins.
-            writes: whether this process writes to the store; of several processes, one does.
+            models: the dense models of a new search.
+            writes: whether this process writes to the store; of several processes, only one should.
         """
         if self._store is None:
             return None
@@ -74,7 +75,7 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
             stored = self._store.load()
         else:
             stored = None
-            plan_search(models, self._search)  # refuses what it refuses before anything is written
+            counts_per_level(models, self._search)  # raises before anything is written
             if writes:
                 states, masks = [snapshot(model) for model in models], [masks_of(model) for model in models]
                 self._store.begin(self._provenance, states, masks)
@@ -83,7 +84,7 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
         return stored
 
     def append(self, level: Ticket | tuple[Ticket, ...]) -> None:
-        """Add what a level has found: a ticket, or those of a population."""
+        """Add the ticket of a finished level, or the tuple of tickets of a population."""
         tickets = (level,) if isinstance(level, Ticket) else level
         if self._store is not None:
             self._store.append(tickets)

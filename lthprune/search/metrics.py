@@ -1,4 +1,4 @@
-"""Metrics of a training: what may be kept, and their form in a file."""
+"""Metrics of a training: which values are allowed, and how they are written to a file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,15 @@ from lthprune.arguments import described
 from lthprune.errors import PruningError
 
 Metrics = dict[str, Any]
-
-
-_ARRAY = "$array"  # stands in the header where the metrics hold an array
+_ARRAY = "$array"  # the key in the header that replaces an array
 
 
 def check_metrics(metrics: object) -> Metrics:
-    """Return what a ``train`` function returned as metrics, or say what is wrong with it."""
+    """Return the metrics that a ``train`` function returned.
+
+    Raises:
+        PruningError: they are no dict, or hold a value that cannot be stored.
+    """
     if metrics is None:
         return {}
     if not isinstance(metrics, Mapping):
@@ -28,13 +30,13 @@ def check_metrics(metrics: object) -> Metrics:
 
 
 def without_arrays(metrics: Mapping[str, Any], arrays: dict[str, Tensor]) -> dict[str, Any]:
-    """Return metrics fit for JSON: arrays are moved to ``arrays``, and their places say where to."""
+    """Return metrics for JSON: arrays move to ``arrays``, and their numbers take their place."""
     plain: dict[str, Any] = {}
     for name, value in metrics.items():
         if not isinstance(name, str):
             raise PruningError(f"train() returned a metric named {name!r}; names are strings.")
         if name == _ARRAY:
-            raise PruningError(f"train() returned a metric named {_ARRAY!r}, a name that files use themselves.")
+            raise PruningError(f"train() returned a metric named {_ARRAY!r}, a name that is reserved for files.")
         if isinstance(value, list | tuple) and value and all(isinstance(number, int | float) for number in value):
             value = np.asarray(value)
         if isinstance(value, Mapping):

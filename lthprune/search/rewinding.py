@@ -1,4 +1,4 @@
-"""The rewind manager: what is captured, when, and what goes back."""
+"""The rewind manager: captures a model's state and restores it."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lthprune.arguments import whole_number
+from lthprune.arguments import described, whole_number
 from lthprune.errors import PruningError
 from lthprune.pruning import State, live_state, registered_buffers, restore, snapshot
 
@@ -15,23 +15,24 @@ Rewind = Literal["init", "lr", "none"]
 
 
 class Rewinder:
-    """Captures a model at a step of its first training, and takes it back there before every later one.
+    """Captures a model at a step of its first training and restores that state before every later training.
 
-    Weights, biases and buffers (batch-norm statistics) go back bit for bit, in place: parameters keep their
-    identity, so optimisers that hold them stay valid. Nothing captured shares memory with the model.
+    Restores weights, biases and buffers (batch-norm statistics) bit for bit, in place: parameters keep their identity,
+    so optimisers that hold them stay valid. The captured state shares no memory with the model.
 
     Args:
-        at: the step to go back to; 0 is the initialisation. For a later step (Frankle et al. 2020) the training
-            loop calls ``step`` after every optimiser step.
-        weights: whether the model goes back at all. Without (learning-rate rewinding, Renda et al. 2020) only the
-            optimiser, scheduler and generators do, and training goes on from the trained weights.
-        optimizer: an optimiser that lives on over the levels; its state and learning rates go back too.
-        scheduler: a learning-rate scheduler that lives on over the levels; it brings its optimiser along.
-        generators: random generators whose state goes back, such as ``torch.default_generator``.
+        at: the step to rewind to; 0 is the initialisation. For a later step (Frankle et al. 2020) the training loop
+            calls ``step`` after every optimiser step.
+        weights: whether to rewind the model. If not (learning-rate rewinding, Renda et al. 2020), only the optimiser,
+            scheduler and generators are rewound, and training continues from the trained weights.
+        optimizer: an optimiser that is kept over the levels; its state and learning rates are rewound too.
+        scheduler: a learning-rate scheduler that is kept over the levels; rewinds its optimiser too.
+        generators: random generators to rewind, such as ``torch.default_generator``.
 
-    The words ``"init"``, ``"lr"`` and ``"none"`` (fine-tune) that the drivers take stand for ``Rewinder()``,
-    ``Rewinder(weights=False)`` and no rewinder. With an optimiser made anew in ``train`` the last two come to the
-    same: the weights stay. They differ in recipes, which restart the learning rate's schedule or keep its last value.
+    The drivers also take ``"init"``, ``"lr"`` and ``"none"`` (fine-tuning), which mean ``Rewinder()``,
+    ``Rewinder(weights=False)`` and no rewinding. If ``train`` creates the optimiser, ``"lr"`` and ``"none"`` are
+    identical: both keep the trained weights. In recipes, ``"lr"`` restarts the learning-rate schedule and ``"none"``
+    keeps its last value.
 
     Examples:
         >>> model = nn.Linear(2, 1)
@@ -52,13 +53,18 @@ class Rewinder:
         weights: bool = True,
         optimizer: torch.optim.Optimizer | None = None,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
-        generators: Iterable[torch.Generator] = (),
+        generators: torch.Generator | Iterable[torch.Generator] = (),
     ) -> None:
         self.at = whole_number("at", at)
         self.weights = weights
+        _check_type("optimizer", optimizer, torch.optim.Optimizer)
+        _check_type("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler)
+        generators = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
+        for generator in generators:
+            _check_type("generators", generator, torch.Generator)
         self._optimizer = optimizer or (scheduler.optimizer if scheduler is not None else None)
         self._scheduler = scheduler
-        self._generators = tuple(generators)
+        self._generators = generators
         self._models: list[nn.Module] = []
         self._steps: list[int] = []
         self._states: list[State | None] = []
@@ -67,7 +73,7 @@ class Rewinder:
 
     @property
     def keeps_extras(self) -> bool:
-        """Whether an optimiser, scheduler or generator goes back with the model."""
+        """Whether an optimiser, scheduler or generator is rewound with the model."""
         return bool(self._optimizer or self._scheduler or self._generators)
 
     def __repr__(self) -> str:
@@ -77,7 +83,7 @@ class Rewinder:
         return f"step {self.at}" if self.weights else f"step {self.at}, not the weights"
 
     def watch(self, *models: nn.Module) -> None:
-        """Begin with these models as they are now; the drivers call this before the first training."""
+        """Start to watch models, in their current state; the drivers call this before the first training."""
         self._models = list(models)
         self._steps = [0] * len(models)
         self._states = [None] * len(models)
@@ -85,27 +91,28 @@ class Rewinder:
         self._extras = None
         if len(models) > 1 and self.at > 0 and self.keeps_extras:
             raise PruningError(
-                "an optimizer, scheduler or generator of a population cannot go back to a later step: its models come "
-                "there one after the other. Make these anew in train(), or search for each model's tickets by itself."
+                "an optimizer, scheduler or generator of a population cannot be rewound to a later step, because the "
+                "models reach that step at different times. Create it inside train(), or search with each model "
+                "separately."
             )
         if self._optimizer is not None:
             names = self._names()
             if any(id(parameter) not in names for parameter in _parameters(self._optimizer)):
                 raise PruningError(
-                    "the rewinder's optimizer holds parameters of another model. Give it the one that trains this."
+                    "the rewinder's optimizer holds parameters of another model. Pass the optimizer of this model."
                 )
         if self.at == 0:
             for model in models:
                 self._capture(model)
 
     def step(self, model: nn.Module | None = None, steps: int = 1) -> None:
-        """Count optimiser steps of one model, or of all where none is named; captures when the step is reached.
+        """Count optimiser steps of one model, by default of all; captures the state when step ``at`` is reached.
 
-        Steps after that one, and those of later levels, change nothing. A loop that calls this less often than at
-        every step says how many ``steps`` it has made since, and has to call it at the step to go back to.
+        Later steps, and those of later levels, have no effect. A loop that does not call this after every step passes
+        the number of ``steps`` since the last call, and must call it at step ``at``.
 
         Raises:
-            PruningError: the step to go back to was passed over.
+            PruningError: step ``at`` was skipped.
         """
         for index, watched in enumerate(self._models):
             if model is None or watched is model:
@@ -113,13 +120,13 @@ class Rewinder:
                 if self._states[index] is None and self._steps[index] >= self.at:
                     if self._steps[index] > self.at:
                         raise PruningError(
-                            f"the rewind point at step {self.at} was passed over: from {before} steps the count went "
-                            f"to {self._steps[index]}. Call rewinder.step() at that very step."
+                            f"the rewind point at step {self.at} was skipped: the count went from {before} to "
+                            f"{self._steps[index]}. Call rewinder.step() at step {self.at}."
                         )
                     self._capture(watched)
 
     def captured(self, model: nn.Module) -> State:
-        """Return the captured weights and buffers of a model, by plain name; not a copy, so not to be changed.
+        """Return the captured weights and buffers of a model, by plain name; not a copy, so do not change them.
 
         Raises:
             PruningError: the step was never reached.
@@ -134,11 +141,11 @@ class Rewinder:
         return state
 
     def adopt(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-        """Take a stored state for what was captured of a model, when a search is resumed."""
+        """Use a stored state as the captured one, when a search is resumed."""
         self._states[self._index(model)] = dict(state)
 
     def check_resumable(self) -> None:
-        """Refuse to resume where something goes back that is not stored."""
+        """Raise if something is rewound that a store does not keep."""
         if self.at > 0 and self.keeps_extras:
             raise PruningError(
                 "a search that rewinds an optimiser, scheduler or generator to a later step cannot be resumed: "
@@ -151,7 +158,7 @@ class Rewinder:
         return self.at if self._states and all(state is not None for state in self._states) else 0
 
     def rewind(self, model: nn.Module) -> None:
-        """Take a model, and whatever else was captured, back."""
+        """Restore the captured state of a model, and of the optimiser, scheduler and generators."""
         state = self.captured(model)
         if self.weights:
             registered = self._registered[self._index(model)] | state.keys()
@@ -208,12 +215,19 @@ class Rewinder:
         }
 
 
+def _check_type(argument: str, value: object, wanted: type) -> None:
+    if value is not None and not isinstance(value, wanted):
+        raise PruningError(
+            f"the {argument} of a Rewinder must be a torch {wanted.__name__}; this is {described(value)}."
+        )
+
+
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def rewinder_for(rewind: Rewind | Rewinder) -> Rewinder | None:
-    """Return what a driver's ``rewind`` stands for; None rewinds nothing."""
+    """Return the rewinder for a driver's ``rewind`` argument; None for no rewinding."""
     if isinstance(rewind, Rewinder):
         return rewind
     if rewind not in ("init", "lr", "none"):

@@ -1,25 +1,23 @@
-"""What to search for: levels, schedule, pruning, rewinding; and whether it fits the models."""
+"""The settings of a search: levels, schedule, pruning, rewinding; and whether they fit the models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from lthprune.arguments import check_module, check_word, described, whole_number
+from lthprune.arguments import check_word, whole_number
 from lthprune.errors import PruningError
 from lthprune.pruning import FORMS, Explicit, Form, Geometric, Pruning, Rate, Schedule, Target, live_state, name_of
 from lthprune.search.rewinding import Rewind, Rewinder, rewinder_for
 
-Train = Callable[[Any], Any]
-
 
 @dataclass(frozen=True)
 class Search:
-    """What to search for: how many levels, on which schedule, how to prune and how to rewind.
+    """The settings of a search: how many levels, the schedule, how to prune and how to rewind.
 
-    ``seed`` is the root seed of scores that draw. ``form`` is the form of the model in every training, ``final_form``
-    the one in which the search leaves it; see [`convert`][lthprune.convert]. Tickets are the same in both.
+    ``seed`` is the root seed of random scores. ``form`` is the form of the model in every training, ``final_form`` the
+    form at the end of the search; see [`convert`][lthprune.convert]. The tickets are the same in both.
     """
 
     levels: int
@@ -38,7 +36,7 @@ class Search:
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
 
     def provenance(self, driver: str) -> dict[str, Any]:
-        """Return where this search's tickets come from, in words fit for a file."""
+        """Return the settings as plain values for a file: every setting that decides the tickets."""
         return {
             "driver": driver,
             "levels": self.levels,
@@ -53,26 +51,11 @@ class Search:
         }
 
 
-def models_of(model: object, train: object) -> list[nn.Module]:
-    """Return the models to search, one or a list of them, or refuse what is no model or no training function."""
-    models: list[Any] = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
-    if callable(model) and not isinstance(model, nn.Module) and isinstance(train, nn.Module | Sequence):
-        raise PruningError(
-            f"the model is {described(model)} and train {described(train)}: the two look swapped. The model comes "
-            "first, as in imp(model, train, levels=12)."
-        )
-    for each in models:
-        check_module(each)
-    if not callable(train):
-        raise PruningError(f"train is a function that trains the model; this is {described(train)}.")
-    return models
-
-
-def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
-    """Return the counts per level and pool, or refuse what cannot be searched; nothing is changed.
+def counts_per_level(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
+    """Return the number of weights that each pool keeps at each level; changes nothing.
 
     Raises:
-        PruningError: the models are no population, or the pruning or schedule does not fit them.
+        PruningError: the models do not form a population, or the pruning or schedule does not fit them.
     """
     if not models:
         raise PruningError("there is no model to prune: the list is empty.")
@@ -81,27 +64,28 @@ def plan_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, 
     states = [live_state(model) for model in models]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     if any(shape != shapes[0] for shape in shapes):
-        raise PruningError("the models of a population share one architecture; these differ in names or shapes.")
+        raise PruningError(
+            "the models of a population need the same architecture; these differ in names or shapes of tensors."
+        )
     tensors = {id(tensor) for state in states for tensor in state.values()}
     if len(tensors) < sum(len({id(tensor) for tensor in state.values()}) for state in states):
-        raise PruningError("models of the population share parameters; each needs parameters of its own.")
+        raise PruningError("the models of a population may not share parameters; these do.")
     pools = [search.pruning.pools(model) for model in models]
     if any(each != pools[0] for each in pools):
         raise PruningError(
-            "the models of a population are pruned side by side: they need the same prunable tensors with the same "
-            "numbers of remaining weights, and these differ. Prune all alike before the search, or search each by "
-            "itself."
+            "the models of a population need the same prunable tensors with the same numbers of remaining weights; "
+            "these differ. Prune all of them alike before the search, or search with each model separately."
         )
-    return search.pruning.plan(models[0], search.schedule, search.levels)
+    return search.pruning.counts(models[0], search.schedule, search.levels)
 
 
 def schedule_from(
     rate: Rate | None, target: float | int | None, schedule: Schedule | Sequence[float | int] | None
 ) -> Schedule:
-    """Return the schedule that one of three words stands for; 20 % per level where none is given."""
-    given = [word for word in (rate, target, schedule) if word is not None]
+    """Return the schedule that ``rate``, ``target`` or ``schedule`` declares; by default 20 % per level."""
+    given = [option for option in (rate, target, schedule) if option is not None]
     if len(given) > 1:
-        raise PruningError("give one of rate, target and schedule, not several: each alone decides the counts.")
+        raise PruningError("give one of rate, target and schedule, not several: each of them fixes the counts.")
     if target is not None:
         return Target(target)
     if isinstance(schedule, Geometric | Target | Explicit):
@@ -110,6 +94,7 @@ def schedule_from(
         return Explicit(tuple(schedule))
     if schedule is not None:
         raise PruningError(
-            f"schedule = {schedule!r}: this must be Geometric, Target or Explicit, or a list of what each level leaves."
+            f"schedule = {schedule!r}: this must be Geometric, Target or Explicit, or a list with what each level "
+            "keeps, as in [0.5, 0.2]."
         )
     return Geometric(0.2 if rate is None else rate)

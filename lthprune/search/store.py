@@ -18,9 +18,9 @@ _MASKS = "$mask/"  # before the names of masks in a file of initial weights
 
 @dataclass(frozen=True)
 class Stored:
-    """What a search goes on from: of every trial the initial weights and masks, the dense ticket and the last one.
+    """The stored state that a search continues from: initial weights and masks, dense ticket and last ticket per trial.
 
-    The tickets are empty tuples while no level is finished.
+    ``dense`` and ``last`` are empty tuples while no level is finished.
     """
 
     initial: tuple[State, ...]
@@ -32,8 +32,8 @@ class Stored:
 class TicketStore:
     """Tickets on disk: ``trial-0/initial.safetensors``, ``trial-0/level-03.safetensors``, ``manifest.json``.
 
-    The manifest names every file of every finished level with its SHA-256 and is written last: a file that it
-    does not name is not there, and one that differs from it is refused.
+    The manifest lists every file of every finished level with its SHA-256 and is written last. Files that it does not
+    list are ignored; files that differ from their hash are refused.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -51,7 +51,7 @@ class TicketStore:
 
     @property
     def ended(self) -> str | None:
-        """Why the search ended before its last level; None where it did not."""
+        """Why the search ended before its last level; None if it did not."""
         reason: str | None = self.manifest()["ended"] if self.exists else None
         return reason
 
@@ -66,8 +66,8 @@ class TicketStore:
             raise StorageError(f"{self.folder} is {where}, and holds no run. Name the folder of one.")
         if not self.exists:
             inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
-            mend = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""
-            raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{mend}")
+            hint = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""
+            raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{hint}")
         try:
             manifest = json.loads(self._manifest_path.read_bytes())
             if manifest["format"] != _FORMAT:
@@ -85,7 +85,7 @@ class TicketStore:
     def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:
         """Write the initial weights and masks and an empty manifest.
 
-        ``search`` is what a later resumption has to match; ``masks`` are those that the models had before it.
+        ``search`` holds the settings that a resumed search has to match; ``masks`` are the masks before the search.
         """
         if self.exists:
             raise StorageError(f"{self.folder} already holds a run; resume it, or choose another folder.")
@@ -111,7 +111,7 @@ class TicketStore:
         self._write(manifest)
 
     def end(self, reason: str) -> None:
-        """Let the search be over, with the levels that are finished."""
+        """Mark the search as ended after its finished levels."""
         self._write(self.manifest() | {"ended": reason})
 
     def level(self, level: int) -> tuple[Ticket, ...]:
@@ -123,7 +123,7 @@ class TicketStore:
         return tuple(load_ticket(self._verified(file, digest)) for file, digest in self._finished(level).items())
 
     def ticket(self, level: int, trial: int = 0) -> Ticket:
-        """Read one trial's ticket of a finished level, and no other file than its own.
+        """Read one trial's ticket of a finished level; reads only its file.
 
         Raises:
             StorageError: the level is not finished, there is no such trial, or the file is missing or damaged.
@@ -135,10 +135,10 @@ class TicketStore:
         return load_ticket(self._verified(*files[trial]))
 
     def check(self, search: Mapping[str, Any]) -> None:
-        """Refuse to resume another search than the one that began here.
+        """Check that a search has the settings of the one stored here.
 
         Raises:
-            StorageError: says what differs.
+            StorageError: settings differ; the message lists them.
         """
         stored = self.manifest()["search"]
         wanted = json.loads(json.dumps(dict(search)))
@@ -153,7 +153,7 @@ class TicketStore:
             )
 
     def load(self) -> Stored:
-        """Return what a search goes on from."""
+        """Return the state that a search continues from."""
         manifest = self.manifest()
         files = [read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items()]
         initial = tuple(
@@ -175,7 +175,7 @@ class TicketStore:
         """Return the files of a finished level, trial by trial, and their hashes."""
         finished: list[dict[str, str]] = self.manifest()["finished"]
         if not 0 <= level < len(finished):
-            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level} yet.")
+            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level}.")
         return finished[level]
 
     @property

@@ -1,4 +1,4 @@
-"""Tickets: what a level yields, and how it is kept and put to use."""
+"""Tickets: the result of a level; saving, loading and applying them."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from lthprune.arguments import check_module, check_word
+from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
 from lthprune.pruning import (
@@ -41,14 +41,14 @@ class Ticket:
 
     Attributes:
         level: the pruning round; 0 is the dense network.
-        masks: for every prunable tensor, where a weight is left.
-        weights: the rewound weights and buffers that training starts from. Shared between tickets, so not to
-            be changed.
+        masks: for every prunable tensor, true where a weight is unpruned.
+        weights: the rewound weights and buffers that training starts from. Shared between tickets, so do not
+            change them.
         trained: the weights and buffers after training this ticket; pruned weights are zero.
         metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
-        provenance: where the ticket comes from: driver, scope, score, schedule, rewind, seed, trial.
+        provenance: how the ticket was found: driver, scope, score, schedule, rewind, seed, trial.
         late_buffers: the names of the buffers that the model registered or filled in training, such as caches.
-        tied: for every further name of a tied tensor the one that ``masks`` has it by.
+        tied: for every further name of a tied tensor, its name in ``masks``.
     """
 
     level: int
@@ -66,17 +66,17 @@ class Ticket:
 
     @property
     def counts(self) -> dict[str, Count]:
-        """How many weights are left in every prunable tensor, and of how many."""
+        """The numbers of remaining and of all weights of every prunable tensor."""
         return count(self.masks)
 
     @property
     def left(self) -> int:
-        """The number of prunable weights left."""
+        """The number of remaining prunable weights."""
         return sum(tensor.left for tensor in self.counts.values())
 
     @property
     def density(self) -> float:
-        """The fraction of prunable weights left, in [0, 1]: the paper's P_m."""
+        """The fraction of prunable weights that remain, in [0, 1]: the paper's P_m."""
         return self.left / sum(mask.numel() for mask in self.masks.values())
 
     @property
@@ -87,21 +87,21 @@ class Ticket:
     def apply(
         self, model: nn.Module, weights: Literal["rewound", "trained"] = "rewound", *, form: Form = "plain"
     ) -> nn.Module:
-        """Make a model this ticket: its weights, its buffers and its masks.
+        """Give a model the weights, buffers and masks of this ticket.
 
         Args:
-            model: fresh, dense or pruned already, wrapped (``torch.compile``, data-parallel) or not. What the ticket
-                does not prune is unpruned afterwards.
+            model: fresh, dense or pruned, wrapped (``torch.compile``, data-parallel) or not. Parameters that the ticket
+                does not prune are unpruned afterwards.
             weights: ``"rewound"``, to train from, or ``"trained"``.
-            form: how the model keeps its masks: see [`convert`][lthprune.convert].
+            form: the form of the pruned model; see [`convert`][lthprune.convert].
 
         Returns:
             The same model.
 
         Raises:
             PruningError: ``model`` is no module, or ``weights`` or ``form`` is unknown, or torch's form does not
-                reach a tensor of the ticket; the model is unchanged then.
-            StorageError: names or shapes differ; the model is unchanged then.
+                reach a tensor of the ticket. The model is unchanged.
+            StorageError: names or shapes differ. The model is unchanged.
         """
         check_module(model)
         if any(parameter.is_meta for parameter in model.parameters()):
@@ -113,7 +113,7 @@ class Ticket:
         if form == "torch":
             refuse_unreached(model, self.masks)
         live, what = live_state(model), f"the ticket of level {self.level}"
-        late = {name: live[name] for name in self.late_buffers if name in live}  # stay where the ticket has none
+        late = {name: live[name] for name in self.late_buffers if name in live}  # keep those that the ticket lacks
         state = late | (self.weights if weights == "rewound" else self.trained)
         registered = registered_buffers(model) | set(self.late_buffers)
         check_fit(model, state, what=what, may_bring=self.late_buffers)
@@ -125,7 +125,7 @@ class Ticket:
         return model
 
     def _refuse_untied(self, first: Mapping[str, str], masks: Masks) -> None:
-        """Refuse a model that ties parameters of which this ticket has different ones."""
+        """Refuse a model that ties parameters which differ in this ticket."""
         for name, own in first.items():
             weights = all(torch.equal(state[name], state[own]) for state in (self.weights, self.trained))
             whole = torch.ones_like(self.weights[own], dtype=torch.bool)
@@ -136,7 +136,7 @@ class Ticket:
                 )
 
     def save(self, path: str | Path) -> Path:
-        """Write the ticket to a safetensors file, masks packed eight to the byte; see ``load_ticket``."""
+        """Write the ticket to a safetensors file, masks packed to one bit per weight; see ``load_ticket``."""
         path = Path(path)
         arrays: dict[str, Tensor] = {}
         header = {
@@ -160,8 +160,10 @@ def load_ticket(path: str | Path) -> Ticket:
     """Read a ticket that ``Ticket.save`` wrote.
 
     Raises:
-        StorageError: the file is missing, damaged or no ticket.
+        StorageError: the file is missing, damaged or no ticket, or ``path`` is no path.
     """
+    if not isinstance(path, str | Path):
+        raise StorageError(f"a ticket is read from a file; name its path. This is {described(path)}.")
     tensors, text = read_tensors(Path(path))
     try:
         header = json.loads(text)
@@ -219,7 +221,7 @@ class Tickets(Sequence[Ticket]):
         """Return the ticket with the fewest weights among those that fulfil a condition.
 
         Raises:
-            PruningError: none does.
+            PruningError: no ticket fulfils it.
         """
         fitting = [ticket for ticket in self if condition(ticket)]
         if not fitting:

@@ -1,4 +1,4 @@
-"""What a training must have left behind: checked by the drivers after every training, never trusted."""
+"""Checks after every training: masks, parameters, types, zeros and gradients are as a search needs them."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live
 
 
 class TrainingCheck:
-    """One training of one model: made before it, asked after it.
+    """Checks one training of one model: created before it, ``finish`` called after it.
 
     Args:
         model: with its masks, at the start of the training.
         tensors: its prunable tensors.
-        masks: what may be left of them.
+        masks: the masks of the search, by tensor name.
     """
 
     def __init__(self, model: nn.Module, tensors: list[PrunableTensor], masks: Masks) -> None:
@@ -36,7 +36,7 @@ class TrainingCheck:
                 self._handles.append(handle)
 
     def finish(self, start: State, moved: frozenset[str], *, graded: bool = False) -> bool:
-        """Verify the training that has ended.
+        """Verify the training.
 
         Args:
             start: the weights that it started from, by plain name.
@@ -44,7 +44,7 @@ class TrainingCheck:
             graded: whether the dense training computed gradients of these parameters.
 
         Returns:
-            Whether this training computed gradients of them.
+            Whether this training computed gradients of the prunable parameters.
 
         Raises:
             PruningError: parameters or types were changed, masks are not those of the search, a pruned weight is not
@@ -71,7 +71,7 @@ class TrainingCheck:
         if added:
             raise PruningError(
                 f"train() added or removed parameters: {', '.join(added[:5])}{', ...' if len(added) > 5 else ''}. A "
-                "search rewinds the model to its initial weights, so its architecture stays as it is. Build the whole "
+                "search rewinds the model to its initial weights, so its architecture must not change. Build the whole "
                 "model before the search."
             )
         replaced = [
@@ -112,7 +112,7 @@ class TrainingCheck:
         if changed:
             raise PruningError(
                 f"train() changed the masks of {', '.join(dict.fromkeys(changed))}. It may not load weights with other "
-                "masks (those of an earlier level), take pruning off (strip, prune.remove) or prune."
+                "masks (those of an earlier level), remove the pruning (strip, prune.remove) or prune."
             )
 
     def _refuse_regrown(self) -> None:
@@ -128,10 +128,10 @@ class TrainingCheck:
         if regrown:
             raise PruningError(
                 f"after train(), pruned weights are not zero in {', '.join(map(repr, regrown))}. They were written "
-                "after the last backward pass and not by a step of training: a checkpoint of an earlier level (a best "
-                "model so far that was kept over levels), or weights that another model or another copy was trained "
-                "to without masks. Keep such state per call of train(), and train the model that it is given. If they "
-                "are to be masked and no more, end train() with lthprune.pruning.refresh(model)."
+                "after the last backward pass, not by an optimiser step: from a checkpoint of an earlier level (a best "
+                "model kept over levels), or from another model or copy that was trained without masks. Keep such "
+                "state within one call of train(), and train the model that train() receives. To set these weights to "
+                "zero instead, end train() with lthprune.pruning.refresh(model)."
             )
 
     def _refuse_spoiled(self) -> None:
@@ -159,8 +159,8 @@ class TrainingCheck:
         cut_off = [name for name in unmoved if name not in self._received]
         if cut_off and (self._received or graded):
             raise PruningError(
-                f"{', '.join(cut_off)}: moved in the dense training, and now no gradient has come and no weight has "
-                "changed. Something in train() works with other tensors than the model's parameters: a copy of the "
+                f"{', '.join(cut_off)}: moved in the dense training, but received no gradient and did not change in "
+                "this one. Something in train() works with other tensors than the model's parameters: a copy of the "
                 "model or of its weights, made at an earlier level, or weights read outside of the graph. In torch's "
                 'form (form="torch"), layer.weight itself is such a copy.'
             )
@@ -175,9 +175,9 @@ class TrainingCheck:
 
 
 class _Noting:
-    """A tensor hook that notes that a gradient has come."""
+    """A tensor hook that records that a gradient was computed."""
 
-    __torch_unserializable__ = True  # sharing a model with other processes needs no word about it
+    __torch_unserializable__ = True  # sharing a model with other processes drops the hook without a warning
 
     def __init__(self, received: set[str], name: str) -> None:
         self._received, self._name = received, name

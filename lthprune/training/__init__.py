@@ -1,7 +1,7 @@
 """Training: the plan, early stopping, the readable loop, and the engines that are faster."""
 
 from lthprune.training.batches import check_batches
-from lthprune.training.dispatch import check_engine
+from lthprune.training.dispatch import check_engine, stored_plan
 from lthprune.training.histories import Histories
 from lthprune.training.loop import evaluate, train
 from lthprune.training.plan import TrainingPlan
@@ -21,6 +21,7 @@ __all__ = [
     "early_stopping_index",
     "evaluate",
     "should_stop",
+    "stored_plan",
     "train",
     "train_population",
 ]

@@ -1,4 +1,4 @@
-"""Which samples come next: the order of the training data, for one model or for a population."""
+"""Batches: the order of the training data, for one model or for a population."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,18 @@ from lthprune.errors import DataError
 
 
 class Batches:
-    """The batches of a population, one after another, for ever; every epoch is a new permutation for each trial.
+    """An endless iterator over the batches of a population; in every epoch, each trial has a new permutation.
 
-    A last incomplete batch is left out.
+    An incomplete last batch of an epoch is dropped.
 
     Args:
-        samples: how many training samples there are.
-        batch_size: how many of them make a step.
+        samples: the number of training samples.
+        batch_size: the number of samples per step.
         orders: one generator for each trial.
-        device: where the indices are wanted.
+        device: the device of the indices.
+
+    Raises:
+        DataError: there are fewer samples than a batch needs.
 
     Examples:
         >>> batches = Batches(5, 2, [torch.Generator(), torch.Generator()])
@@ -45,7 +48,7 @@ class Batches:
         return self._epoch[:, self._at - self._batch_size : self._at]
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone, counted among those that are left."""
+        """Continue with these trials only, given by their places among the current ones."""
         self._orders = [self._orders[trial] for trial in trials]
         self._epoch = self._epoch[list(trials)]
 

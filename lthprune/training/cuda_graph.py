@@ -1,21 +1,21 @@
-"""A training step as a CUDA graph: recorded once, then started in one call, with no word between it and the CPU."""
+"""A training step as a CUDA graph: recorded once, then replayed in one call, without round trips to the CPU."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-_REHEARSALS = 3  # torch's documentation warms up so often before it captures
+_REHEARSALS = 3  # the number of warm-up steps in torch's documentation
 
 
 def recorded(step: Callable[[], None], tensors: Sequence[Tensor]) -> Callable[[], None]:
-    """Return a function that does what ``step`` does; on a GPU it replays the graph of it.
+    """Return a function that does what ``step`` does; on a GPU, it replays a CUDA graph of the step.
 
-    On a CPU, where tests go this way, the step is rehearsed all the same.
+    On a CPU, where tests use this function, the step is rehearsed, too, but not recorded.
 
     Args:
-        step: reads its inputs from tensors that stay where they are, and waits for nothing.
-        tensors: all that outlives the step; they are as they were when this returns.
+        step: a function that reads its inputs from tensors at fixed addresses and does not synchronise with the CPU.
+        tensors: all tensors that outlive the step; their values are restored before this returns.
     """
     rehearse(step, tensors)
     if not tensors[0].is_cuda:
@@ -27,7 +27,7 @@ def recorded(step: Callable[[], None], tensors: Sequence[Tensor]) -> Callable[[]
 
 
 def rehearse(step: Callable[[], None], tensors: Sequence[Tensor]) -> None:
-    """Make a few steps, so that libraries and optimisers set up what they need, and take them back."""
+    """Make a few steps, so that libraries and optimisers allocate their state, then restore the tensors."""
     before = [tensor.detach().clone() for tensor in tensors]
     if tensors[0].is_cuda:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Which engine trains a population."""
+"""The choice of the engine that trains a population."""
 
 from collections.abc import Sequence
 
@@ -14,16 +14,16 @@ from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.unhooked import Unhooked
 
-# Measured by tests/benchmarks/training.py. A rule of sizes and not of the clock: a resumed run chooses alike.
+# From tests/benchmarks/sparse_layers.py. The rule depends on sizes, not on timing: a resumed run chooses the same.
 _SPARSE_BELOW = 0.25  # density
-_SPARSE_FROM = 20_000  # weights, pruned ones and those of all trials included
+_SPARSE_FROM = 20_000  # weights of all trials, including pruned ones
 
 
 def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
-    """Return the engine that the plan asks for, by default by the sizes of its layers; None is the plain loop.
+    """Return the engine that the plan names; ``auto`` chooses by the sizes of the layers. None is the plain loop.
 
-    Networks that draw at random, as dropout does, train in the plain loop: there the draws of a trial do not depend on
-    the other trials.
+    Under ``auto``, networks that draw at random (dropout) train in the plain loop: there the draws of a trial do not
+    depend on the other trials.
 
     Raises:
         RecipeError: the plan asks for an engine that cannot train these networks.
@@ -34,6 +34,8 @@ def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan
     captured = device.type == "cuda"
     if plan.engine == "reference":
         return None
+    if plan.engine == "unhooked":
+        return Unhooked(models, data, plan, captured=captured)
     perceptrons = all(is_perceptron(model) for model in models)
     if not perceptrons and any(draws_at_random(model, samples) for model in models):
         return None
@@ -47,24 +49,53 @@ def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan
 def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, samples: Tensor | None = None) -> None:
     """Raise a RecipeError if the plan asks for an engine that cannot train a model.
 
-    With a few ``samples`` on the device, (batch, ...), also find out whether the model draws at random, which
-    ``engine = "stacked"`` does not do.
+    Args:
+        model: dense or pruned.
+        plan: its engine and precision are checked.
+        device: the device that the model is to be trained on.
+        samples: a few inputs on the device, (batch, ...). With them, ``unhooked`` is also refused for networks that
+            draw at random.
     """
-    stacked = plan.engine == "stacked" and not is_perceptron(model)
-    if stacked and samples is not None and draws_at_random(model, samples):
+    engine = plan.engine
+    if engine == "unhooked" and samples is not None and draws_at_random(model, samples):
         raise RecipeError(
-            'engine = "stacked" does not train networks that draw at random, and this one does (dropout, or stochastic '
-            'depth). Take engine = "auto" or "reference".'
+            'engine = "unhooked" does not train networks that draw at random, and this one does (dropout or '
+            'stochastic depth). Use engine = "auto" or "reference".'
         )
-    if plan.engine != "sparse":
+    if engine not in ("stacked", "sparse"):
         return
-    ways = 'Take engine = "auto", which chooses by size.'
-    if plan.precision != "fp32":
-        raise RecipeError(f'engine = "sparse" trains in fp32, not in {plan.precision}. {ways}')
     if not is_perceptron(model):
-        raise RecipeError(f'engine = "sparse" is for multilayer perceptrons; this network is none. {ways}')
-    if not _has_sparse(device):
-        raise RecipeError(f'engine = "sparse" needs a CPU, and a PyTorch that was built with MKL. {ways}')
+        raise RecipeError(
+            f'engine = "{engine}" trains multilayer perceptrons only, and this {type(model).__name__} is not one. Use '
+            'engine = "auto", which chooses an engine for every network, or "unhooked", which trains any network '
+            "without pruning hooks."
+        )
+    if plan.precision != "fp32":
+        raise RecipeError(
+            f'engine = "{engine}" trains in fp32, not in {plan.precision}. Use engine = "auto" or "unhooked", which '
+            f'train in {plan.precision}, too, or precision = "fp32".'
+        )
+    if engine == "sparse" and not _has_sparse(device):
+        raise RecipeError(
+            'engine = "sparse" needs a CPU and a PyTorch that was built with MKL. Use engine = "auto" or "stacked".'
+        )
+
+
+def stored_plan(plan: TrainingPlan, model: nn.Module) -> TrainingPlan:
+    """Return the plan by which a stored run goes on.
+
+    Earlier versions also accepted ``stacked`` for other networks than perceptrons and for bf16, and trained them
+    as ``unhooked`` does. Such a run goes on with ``unhooked``, to the same bits.
+
+    Examples:
+        >>> plan = TrainingPlan(optimizer="adam", lr=1e-3, batch_size=60, steps=100, engine="stacked")
+        >>> stored_plan(plan, nn.Conv2d(3, 8, 3)).engine
+        'unhooked'
+        >>> stored_plan(plan, nn.Sequential(nn.Linear(4, 2))).engine
+        'stacked'
+    """
+    meant_unhooked = plan.engine == "stacked" and (plan.precision != "fp32" or not is_perceptron(model))
+    return plan.model_copy(update={"engine": "unhooked"}) if meant_unhooked else plan
 
 
 def _is_better_sparse(layer: DenseLayer) -> bool:

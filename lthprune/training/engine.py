@@ -1,4 +1,4 @@
-"""What an engine is: the arithmetic of a population, with all the bookkeeping left out."""
+"""The interface of engines, which do the arithmetic of a population without the bookkeeping."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from lthprune.training.losses import LossAndAccuracy
 
 
 class Measured(NamedTuple):
-    """What an engine measures of one trial; see ``Evaluation`` for the units."""
+    """The results of evaluating one trial; see ``Evaluation`` for the units."""
 
     train_loss: float
     val: LossAndAccuracy
@@ -17,7 +17,10 @@ class Measured(NamedTuple):
 
 
 class Engine(Protocol):
-    """Trains the models of a population side by side; a trial is meant by its place among those that are left."""
+    """Trains the models of a population side by side; trials are numbered among those still in training.
+
+    ``name`` is recorded as ``metrics["engine"]``: the engine of a plan, or ``mixed`` for stacked and sparse layers.
+    """
 
     name: str
 
@@ -28,7 +31,7 @@ class Engine(Protocol):
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""
 
     def lift(self, trial: int) -> None:
-        """Bring a trial's model up to date."""
+        """Write the trained values of a trial into its model."""
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone, in ascending order."""
+        """Continue with these trials only, in ascending order."""

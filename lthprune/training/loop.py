@@ -1,7 +1,7 @@
-"""The training loop, written to be read: what every faster engine has to equal.
+"""The training loop, written to be read: the readable twin of all engines.
 
-The model may be pruned in torch's terms: its hooks mask every forward pass, so pruned weights are zero in it
-whatever momentum or weight decay do to the dense parameters beneath.
+The model may be pruned in either form. Its hooks keep pruned weights at zero in every forward pass, whatever momentum
+or weight decay do to the parameters.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,25 +26,39 @@ def train(
     order: torch.Generator,
     *,
     start: int = 0,
-    least: int = 0,
+    no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
     on_step: Callable[[], object] | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Training:
-    """Train a model in place and evaluate it as it goes.
+    """Train a model in place and evaluate it at regular steps.
 
     Args:
         model: dense or pruned.
-        data: on the model's device.
+        data: the data, on the model's device.
         plan: optimiser, steps, evaluations, stopping.
-        order: decides the order of the training samples.
-        start: steps that are made already (late rewinding); their batches are passed over.
-        least: the step before which training is never stopped early (a rewind point has to be reached).
-        fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
+        order: the generator of the order of the training samples.
+        start: the number of steps already made (late rewinding); their batches are skipped.
+        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
+        fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of the model at the early-stopping step.
         on_step: called after every optimiser step.
-        on_evaluation: called after every evaluation.
+        on_evaluation: called with every evaluation.
+
+    Returns:
+        The history of the training, its early-stopping step, and the state kept there.
+
+    Raises:
+        DataError: there are too few training samples for a batch.
+
+    Examples:
+        >>> from lthprune.data import DataSpec, load_data
+        >>> digits = load_data(DataSpec(name="digits", validation=237))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=60, steps=20, evaluate_every=10)
+        >>> train(model, digits, plan, torch.Generator().manual_seed(0)).history["val_loss"].shape
+        (2,)
     """
     record, evaluations = Record(plan, len(data.tasks)), set(plan.evaluation_steps)
     kept: State | None = None
@@ -80,13 +94,20 @@ def train(
                 on_evaluation(evaluation)
             train_loss.zero_()
             since = 0
-            if record.should_stop and step >= least:
+            if record.should_stop and step >= no_stop_before:
                 break
     return record.close(kept)
 
 
 def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> LossAndAccuracy:
-    """Return loss and accuracies over all samples, in evaluation mode; the model's mode is as before."""
+    """Return loss and accuracies over all samples, in evaluation mode; the model's mode does not change.
+
+    Args:
+        model: dense or pruned.
+        x: inputs, (n, ...).
+        y: labels, (n,), or (n, tasks) for several tasks.
+        tasks: the tasks of the data, as in ``Dataset.tasks``.
+    """
     training = model.training
     model.eval()
     loss, right = torch.zeros((), device=x.device), torch.zeros(len(tasks), device=x.device)

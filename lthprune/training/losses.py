@@ -1,7 +1,8 @@
-"""What a loss over tasks is: the sum of the tasks' mean cross-entropies, with autograd and without.
+"""Losses and accuracies over one or several tasks, with autograd and without.
 
-A task's outputs are the logits of its classes; a single output is the logit of class 1 against class 0, which makes
-the cross-entropy binary. The accuracy over tasks is the mean of the fractions that each gets right.
+The loss is the sum over tasks of the mean cross-entropy, the accuracy the mean over tasks of the fraction of samples
+classified correctly. A task's outputs are the logits of its classes; a single output is the logit of class 1 against
+class 0 (binary cross-entropy).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from lthprune.data import Task
 
 
 class LossAndAccuracy(NamedTuple):
-    """How well outputs answer labels: the loss (nats), the accuracy, and each task's where there are several."""
+    """The loss in nats, the accuracy in [0, 1], and the accuracy of each task if there are several."""
 
     loss: float
     acc: float
@@ -26,18 +27,18 @@ class LossAndAccuracy(NamedTuple):
 
     @classmethod
     def of(cls, loss: float, task_acc: Sequence[float]) -> "LossAndAccuracy":
-        """Return the score of a loss and of the fractions that every task gets right."""
+        """Return a loss with the accuracies of all tasks and their mean."""
         several = len(task_acc) > 1
         return cls(loss, sum(task_acc) / len(task_acc), tuple(task_acc) if several else ())
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduction: str = "mean") -> Tensor:
-    """Return the sum over tasks of the cross-entropy, in nats: its mean over the samples, or their ``"sum"``.
+    """Return the cross-entropy in nats, summed over tasks, and averaged or summed over samples.
 
     Args:
-        outputs: (n, outputs), of all tasks.
-        labels: (n,), or (n, tasks) for several tasks.
-        tasks: whose outputs these are.
+        outputs: logits of all tasks, (n, outputs).
+        labels: classes, (n,), or (n, tasks) for several tasks.
+        tasks: the tasks, which name their outputs.
         reduction: ``"mean"`` or ``"sum"`` over the samples.
 
     Examples:
@@ -50,23 +51,23 @@ def cross_entropy(outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduct
 
 
 def count_right(outputs: Tensor, labels: Tensor, tasks: Sequence[Task]) -> Tensor:
-    """Return how many samples every task gets right, (tasks,); outputs and labels as for ``cross_entropy``."""
-    return torch.stack([(_answers(own, 1) == wanted).sum() for own, wanted in _heads(outputs, labels, tasks)])
+    """Return the number of correct samples of every task, (tasks,); arguments are those of ``cross_entropy``."""
+    return torch.stack([(_predictions(own, 1) == wanted).sum() for own, wanted in _heads(outputs, labels, tasks)])
 
 
 class Heads:
-    """The tasks of a population, without autograd: all trials at once.
+    """Losses, gradients and accuracies of all trials of a population, without autograd.
 
-    Outputs are (trials, outputs, n), labels (trials, tasks, n), or (tasks, n) where all trials read the same samples.
-    Neighbouring tasks that have as many outputs each are taken together.
+    Outputs are (trials, outputs, n), labels (trials, tasks, n), or (tasks, n) if all trials share the samples.
+    Neighbouring tasks with the same number of outputs are computed together.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         groups = groupby(enumerate(tasks), key=lambda numbered: len(numbered[1].outputs))
         self._blocks = [_Block.of(size, list(numbered)) for size, numbered in groups]
 
-    def descend(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-likelihoods, (trials, tasks, n), and the gradient of the loss, shaped like the outputs."""
+    def differentiate(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-likelihoods, (trials, tasks, n), and the gradient of the loss by the outputs."""
         likelihoods, gradients = [], []
         for logits, wanted in self._split(outputs, labels):
             if logits.shape[2] == 1:
@@ -78,11 +79,8 @@ class Heads:
                 gradients.append(logs.exp_().scatter_add_(2, wanted, logs.new_full(wanted.shape, -1)))
         return _joined(likelihoods), _joined(gradients).div_(outputs.shape[2])
 
-    def judge(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every trial's log-likelihood, summed over samples and tasks, (trials,), and how many are right.
-
-        The latter are (trials, tasks).
-        """
+    def evaluate(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-likelihoods, summed over samples and tasks, (trials,), and correct samples, (trials, tasks)."""
         likelihood, right = outputs.new_zeros(len(outputs)), []
         for logits, wanted in self._split(outputs, labels):
             each = (
@@ -91,7 +89,7 @@ class Heads:
                 else logits.log_softmax(dim=2).gather(2, wanted)
             )
             likelihood += each.sum(dim=(1, 2, 3))
-            right.append((_answers(logits, 2) == wanted[:, :, 0]).sum(dim=2))
+            right.append((_predictions(logits, 2) == wanted[:, :, 0]).sum(dim=2))
         return likelihood, torch.cat(right, dim=1)
 
     def _split(self, outputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -99,13 +97,13 @@ class Heads:
         trials, _, samples = outputs.shape
         labels = labels.unsqueeze(-2).expand(trials, -1, -1, -1)
         for block in self._blocks:
-            whole = len(self._blocks) == 1  # which is not sliced: it is the usual case, and toys make quick steps
+            whole = len(self._blocks) == 1  # the usual case, without slices: steps of small networks are fast
             logits = outputs if whole else outputs[:, block.outputs]
             yield logits.view(trials, -1, block.size, samples), labels if whole else labels[:, block.tasks]
 
 
 class _Block(NamedTuple):
-    """Neighbouring tasks of one size: which tasks, which outputs, and how many outputs each has."""
+    """Neighbouring tasks with the same number of outputs: their tasks, all their outputs, and the outputs of each."""
 
     tasks: slice
     outputs: slice
@@ -118,7 +116,7 @@ class _Block(NamedTuple):
 
 
 def _heads(outputs: Tensor, labels: Tensor, tasks: Sequence[Task]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each task's outputs, (n, its outputs), and labels, (n,)."""
+    """Yield the outputs, (n, outputs of the task), and labels, (n,), of each task."""
     if len(tasks) == 1:
         yield outputs, labels
         return
@@ -136,8 +134,8 @@ def _binary_log_likelihoods(logits: Tensor, labels: Tensor) -> Tensor:
     return F.logsigmoid(logits * (2 * labels - 1))
 
 
-def _answers(logits: Tensor, dim: int) -> Tensor:
-    """Return the classes that logits along this axis stand for."""
+def _predictions(logits: Tensor, dim: int) -> Tensor:
+    """Return the predicted classes of logits along an axis."""
     if logits.shape[dim] == 1:
         return (logits > 0).squeeze(dim)
     return logits.max(dim=dim).indices  # much faster than argmax along an axis that is not the last

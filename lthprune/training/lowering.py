@@ -1,4 +1,4 @@
-"""Multilayer perceptrons as plain tensors: out of the modules before a training, back into them after it."""
+"""Multilayer perceptrons as plain tensors: read from the modules before a training, written back after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,10 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An activation: ``forward`` may overwrite its inputs, ``backward`` overwrites the gradient that it is given.
+    """An activation function and its derivative.
 
-    ``backward`` takes the gradient, and the inputs and outputs as ``forward`` left them.
+    ``forward`` may overwrite its inputs. ``backward`` takes the gradient of the outputs, which it overwrites, and the
+    inputs and outputs as ``forward`` left them.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -50,7 +51,7 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A dense layer of every trial: what is left of it, and the activation after it (None after the last)."""
+    """A dense layer of all trials: its masks, and the activation after it (None after the last layer)."""
 
     name: str
     weight_mask: Tensor  # bool, (trials, out, in)
@@ -59,7 +60,7 @@ class DenseLayer:
 
     @property
     def density(self) -> float:
-        """The fraction of weights left, over all trials, in [0, 1]."""
+        """The fraction of weights that remain, over all trials, in [0, 1]."""
         return int(self.weight_mask.count_nonzero()) / self.weight_mask.numel()
 
     def keep(self, trials: Sequence[int]) -> "DenseLayer":
@@ -68,7 +69,7 @@ class DenseLayer:
 
 
 class Lowered(NamedTuple):
-    """A layer and its values, zero where they are pruned: weights (trials, out, in) and biases (trials, out or 0)."""
+    """A layer and its values: weights (trials, out, in) and biases (trials, out or 0), zero where pruned."""
 
     layer: DenseLayer
     weight: Tensor
@@ -76,10 +77,10 @@ class Lowered(NamedTuple):
 
 
 def is_perceptron(model: nn.Module) -> bool:
-    """Say whether a model is a multilayer perceptron that can be lowered.
+    """Return whether a model is a multilayer perceptron that can be lowered.
 
-    Dense layers in a row, flattened inputs before and a known activation between them; every parameter trained and
-    its own; no hooks but those of pruning.
+    It is an ``nn.Sequential`` of ``nn.Linear`` layers with a supported activation between any two, perhaps after an
+    ``nn.Flatten``. All parameters are trained, none is tied, and there are no forward hooks but those of pruning.
 
     Examples:
         >>> is_perceptron(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
@@ -120,7 +121,7 @@ def lower(models: Sequence[nn.Module]) -> list[Lowered]:
 
 
 def lift(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Write trained tensors into a model; what lies dense beneath pruned weights stays as it is."""
+    """Write trained tensors into a model; the values of pruned entries in ``weight_orig`` stay as they are."""
     live, masks = live_state(model), masks_of(model)
     with torch.no_grad():
         for name, values in state.items():
@@ -138,7 +139,7 @@ def _activation(module: nn.Module) -> Activation | None:
 def _stacked(
     states: Sequence[dict[str, Tensor]], masks: Sequence[dict[str, Tensor]], name: str
 ) -> tuple[Tensor, Tensor]:
-    """Return a tensor of all trials, masked, and its masks; all true where nothing is pruned."""
+    """Return a tensor of all trials, with zeros for pruned entries, and its masks (all true if not pruned)."""
     values = torch.stack([state[name].detach() for state in states])
     mask = torch.stack(
         [

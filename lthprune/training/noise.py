@@ -1,4 +1,4 @@
-"""What networks draw at random while they train: dropout, stochastic depth."""
+"""Networks that draw at random while they train, by dropout or stochastic depth."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from lthprune.seeds import seeded_by
 
 
 def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
-    """Say whether a forward pass in training mode draws from torch's default generators.
+    """Return whether a forward pass in training mode draws from torch's default generators.
 
     Makes one pass without gradients, then restores buffers, modes and generators.
 

@@ -1,7 +1,7 @@
-"""torch's optimisers on a single row of values.
+"""torch's optimisers on one vector of values.
 
-The fused operations beneath ``torch.optim``, called as its classes call them: on the values of a sparse population
-the classes' own bookkeeping takes longer than the arithmetic.
+This calls the fused operations of ``torch.optim`` directly: for the few values of a sparse population, the bookkeeping
+of torch's classes takes longer than the arithmetic.
 """
 
 import torch
@@ -11,9 +11,9 @@ from lthprune.training.plan import TrainingPlan
 
 
 class RowOptimizer:
-    """The plan's optimiser of these values, in place, by these gradients.
+    """The optimiser of a plan, which updates a vector of values in place from a vector of gradients.
 
-    ``captured`` keeps the learning rate in a tensor, for a recorded graph to read.
+    ``captured`` keeps the learning rate in a tensor, which a recorded CUDA graph can read.
     """
 
     def __init__(self, plan: TrainingPlan, values: Tensor, gradients: Tensor, *, captured: bool = False) -> None:
@@ -30,14 +30,14 @@ class RowOptimizer:
         return [*self._moments, self._steps]
 
     def set_lr(self, lr: float) -> None:
-        """Set the learning rate of the steps to come."""
+        """Set the learning rate of the next steps."""
         if isinstance(self._lr, Tensor):
             self._lr.fill_(lr)
         else:
             self._lr = lr
 
     def step(self) -> None:
-        """Make a step."""
+        """Make one optimiser step."""
         plan, values, gradients = self._plan, [self._values], [self._gradients]
         if plan.optimizer == "sgd":
             torch._fused_sgd_(
@@ -50,7 +50,7 @@ class RowOptimizer:
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
-                is_first_step=False,  # a momentum of zero is none
+                is_first_step=False,  # moments start at zero, so the first step is like any other
             )
             return
         self._steps += 1
@@ -71,6 +71,6 @@ class RowOptimizer:
         )
 
     def keep(self, kept: Tensor, values: Tensor, gradients: Tensor) -> None:
-        """Go on with the values that are kept, a boolean for each; they lie here now, and their gradients there."""
+        """Continue with the values for which ``kept`` is true; their new vectors are ``values`` and ``gradients``."""
         self._values, self._gradients = values, gradients
         self._moments = [moment[kept] for moment in self._moments]

@@ -1,7 +1,7 @@
-"""A population of multilayer perceptrons, trained side by side without autograd.
+"""The engine of multilayer perceptrons: a population trained side by side, without autograd.
 
-Activations are (trials x features, samples). All parameters lie in one row, so that the optimiser and the masks
-take one call each; a layer looks at its part of it.
+Activations have the shape (trials x features, samples). All parameters are views of one vector, so that the optimiser
+and the masks take one call each.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ from lthprune.training.plan import TrainingPlan
 from lthprune.training.sparse import SparseLayer
 from lthprune.training.stacked import StackedLayer
 
-_CACHED = 3 << 17  # outputs of a layer that are evaluated at once: they stay in the processor's cache
+_CACHED = 3 << 17  # how many outputs of a layer are evaluated at once: they fit the processor's cache
 
 
 class Perceptrons:
-    """The engine of multilayer perceptrons.
+    """The engine of multilayer perceptrons, called ``stacked``, ``sparse`` or ``mixed`` by the form of its layers.
 
     Args:
-        models: of one architecture, as ``is_perceptron`` will have it.
+        models: perceptrons of one architecture, for which ``is_perceptron`` is true.
         lowered: their layers.
-        data: on the models' device.
-        plan: the optimiser.
-        sparse: says of every layer whether to take a sparse matrix for it.
-        captured: whether to record a step and replay it, which is for GPUs.
+        data: the data, on the models' device.
+        plan: the optimiser and the batch size.
+        sparse: for every layer, whether to store it as a sparse matrix.
+        captured: whether to record a step and replay it, on a GPU.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Perceptrons:
         packed = [layer.pack(each.weight, each.bias) for layer, each in zip(self._layers, lowered, strict=True)]
         self._bind(torch.cat(packed))
         self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
-        # (trials, tasks, batch): every sample's loss, summed over the steps
+        # (trials, tasks, batch): the loss of every sample, summed over steps
         self._losses = self._values.new_zeros(len(models), len(data.tasks), plan.batch_size)
         self._steps = 0
         self._captured = captured
@@ -87,7 +87,7 @@ class Perceptrons:
             activation = layer.layer.activation
             outputs = sums[-1] if activation is None else activation.forward(sums[-1])
         labels = self._y.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
-        likelihoods, gradient = self._heads.descend(outputs.view(len(batch), -1, batch.shape[1]), labels)
+        likelihoods, gradient = self._heads.differentiate(outputs.view(len(batch), -1, batch.shape[1]), labels)
         self._losses -= likelihoods
         gradient = gradient.view(outputs.shape)
         for place in reversed(range(len(self._layers))):
@@ -109,11 +109,11 @@ class Perceptrons:
         return [Measured(*trial) for trial in zip(train_loss, val, test, strict=True)]
 
     def lift(self, trial: int) -> None:
-        """Bring a trial's model up to date."""
+        """Write the trained values of a trial into its model."""
         lift(self._models[trial], {name: each for layer in self._layers for name, each in layer.lifted(trial).items()})
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone, in ascending order."""
+        """Continue with these trials only, in ascending order."""
         owners = torch.cat([layer.owners() for layer in self._layers])
         kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
         self._models = [self._models[trial] for trial in trials]
@@ -124,7 +124,7 @@ class Perceptrons:
         self._optimizer.keep(kept, self._values, self._gradients)
 
     def _bind(self, values: Tensor) -> None:
-        """Let these be the values of all layers."""
+        """Use these values, a vector, for all layers."""
         self._values, self._gradients = values, torch.zeros_like(values)
         masks = [layer.pack(layer.layer.weight_mask, layer.layer.bias_mask) for layer in self._layers]
         sizes = [len(mask) for mask in masks]
@@ -135,12 +135,12 @@ class Perceptrons:
         self._masked = [(gradient, mask.to(values.dtype)) for gradient, mask in pairs if not mask.all()]
 
     def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return inputs (features, n) and labels (tasks, n) in parts that are small enough to be evaluated at once."""
+        """Return inputs (features, n) and labels (tasks, n) in chunks that fit the processor's cache."""
         parts = zip(*(torch.split(each, self._samples_at_once) for each in (x.flatten(1), _by_task(y))), strict=True)
         return [(self._as_read(inputs.t()), labels.t()) for inputs, labels in parts]
 
     def _as_read(self, x: Tensor) -> Tensor:
-        """Return inputs as the first layer reads them: a sparse one in rows of samples, a dense one as they lie."""
+        """Return inputs in the layout that the first layer needs: contiguous if it is sparse, any if it is dense."""
         return x.contiguous() if isinstance(self._layers[0], SparseLayer) else x
 
     def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> list[LossAndAccuracy]:
@@ -153,7 +153,7 @@ class Perceptrons:
                 outputs = layer.forward(outputs, shared=place == 0)
                 if layer.layer.activation is not None:
                     outputs = layer.layer.activation.forward(outputs)
-            likelihood, answered = self._heads.judge(outputs.view(len(loss), -1, y.shape[1]), y)
+            likelihood, answered = self._heads.evaluate(outputs.view(len(loss), -1, y.shape[1]), y)
             loss -= likelihood
             right += answered
         samples = sum(y.shape[1] for _, y in chunks)

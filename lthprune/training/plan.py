@@ -1,4 +1,4 @@
-"""How a network is trained: the optimiser, the steps, when to look and when to stop."""
+"""Training plans: optimiser, number of steps, evaluations and stopping."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -18,11 +18,11 @@ class TrainingPlan(Section):
     lr: float = Field(gt=0)
     """the learning rate"""
     momentum: float = Field(default=0.0, ge=0, lt=1)
-    """of ``sgd``"""
+    """the momentum of ``sgd``"""
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
     batch_size: int = Field(ge=1)
-    """training samples per step; every epoch is shuffled anew, a last incomplete batch is left out"""
+    """training samples per step; every epoch is shuffled, and an incomplete last batch is dropped"""
     steps: int = Field(ge=1)
     """optimiser steps per level"""
     evaluate_every: int = Field(default=100, ge=1)
@@ -30,23 +30,24 @@ class TrainingPlan(Section):
     lr_milestones: tuple[int, ...] = ()
     """steps after which the learning rate is multiplied by ``lr_gamma``"""
     lr_gamma: float = Field(default=0.1, gt=0)
-    """what the learning rate is multiplied by at a milestone"""
+    """the factor of the learning rate at a milestone"""
     patience: int | None = Field(default=None, ge=1)
-    """stop after so many evaluations in a row without a new minimum of the validation loss"""
+    """stop after this many evaluations in a row without a new minimum of the validation loss"""
     min_delta: float = Field(default=0.0, ge=0)
-    """by how much a minimum must be lower than the one before to count as new"""
+    """by how much the validation loss must be below its minimum to count as a new one"""
     loss_cutoff: float | None = Field(default=None, gt=0)
-    """stop once the validation loss is below"""
-    engine: Literal["auto", "reference", "stacked", "sparse"] = "auto"
-    """what trains: ``reference`` (the plain loop), ``stacked`` (the trials side by side), ``sparse`` (and without
-    what is pruned; for multilayer perceptrons on a CPU), or ``auto``: by size, at every level"""
+    """stop once the validation loss is below this value"""
+    engine: Literal["auto", "reference", "stacked", "sparse", "unhooked"] = "auto"
+    """what trains the trials: ``reference`` (the plain loop), ``stacked`` (multilayer perceptrons, all trials in
+    batched products), ``sparse`` (the same in sparse matrices, on a CPU), ``unhooked`` (any network that draws nothing
+    at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16`` multiplies in 16 bits (PyTorch's autocast), where training spends its time on convolutions"""
+    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingPlan":
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError(f"momentum belongs to sgd; {self.optimizer} has its own")
+            raise ValueError(f"momentum belongs to sgd, and {self.optimizer} takes none. Leave it out.")
         return self
 
     @property
@@ -56,21 +57,21 @@ class TrainingPlan(Section):
         return (*steps, self.steps) if not steps or steps[-1] != self.steps else tuple(steps)
 
     def make_optimizer(self, parameters: Iterable[Tensor], *, captured: bool = False) -> torch.optim.Optimizer:
-        """Return a fresh optimiser over parameters; a captured one reads its learning rate from a tensor."""
+        """Return a new optimiser of parameters; a captured one reads its learning rate from a tensor."""
         parameters = list(parameters)
         lr = torch.tensor(self.lr, device=parameters[0].device) if captured else self.lr
-        words: dict[str, Any] = {"lr": lr, "weight_decay": self.weight_decay, "fused": True}
+        options: dict[str, Any] = {"lr": lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.momentum, **words)
+            return torch.optim.SGD(parameters, momentum=self.momentum, **options)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, capturable=captured, **words)
+        return kind(parameters, capturable=captured, **options)
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Return the context of the plan's precision, for forward passes."""
+        """Return a context manager for forward passes in the plan's precision."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 1.
+        """Return the learning rate of a step; the first step is 1.
 
         Examples:
             >>> plan = TrainingPlan(optimizer="sgd", lr=1.0, batch_size=1, steps=30, lr_milestones=(10, 20))

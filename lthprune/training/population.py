@@ -1,4 +1,4 @@
-"""A population in training: the trials of a run side by side, by whichever engine is fastest."""
+"""Training of a population: the trials of a run side by side, by a choice of engines."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset
+from lthprune.errors import PruningError
 from lthprune.pruning import State, snapshot
 from lthprune.seeds import seeded_by
 from lthprune.training.batches import Batches
@@ -25,35 +26,36 @@ def train_population(
     *,
     noises: Sequence[torch.Generator] | None = None,
     start: int = 0,
-    least: int = 0,
+    no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
     on_steps: Callable[[int, int], object] | None = None,
     on_evaluation: Callable[[int, Evaluation], object] | None = None,
 ) -> list[Training]:
-    """Train models of one architecture in place, each as ``train`` would train it.
+    """Train models of one architecture in place, each with the result of ``train`` up to rounding.
 
-    Every model has its own data order and stops on its own; one that has stopped costs nothing more.
+    Every model has its own data order and its own early stopping. Models that have stopped are no longer computed.
 
     Args:
         models: dense or pruned, on the device of the data.
-        data: what all of them are trained on.
+        data: the data that all of them are trained on.
         plan: optimiser, steps, evaluations, stopping, engine, precision.
-        orders: decide the order of the training samples, one for each model.
-        noises: decide what dropout and the like draw, one for each model; without them, torch's default generator
-            does.
-        start: steps that are made already (late rewinding); their batches are passed over.
-        least: the step before which training is never stopped early (a rewind point has to be reached).
-        fine_tune: keep to the last learning rate of the plan, rather than to go through its schedule again.
+        orders: generators of the order of the training samples, one for each model.
+        noises: generators of random draws in training (dropout), one for each model; by default torch's default
+            generator.
+        start: the number of steps already made (late rewinding); their batches are skipped.
+        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
+        fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of each model at its early-stopping step.
-        on_steps: called with a trial, its model up to date, and the steps made since the last call: at ``least``
-            steps, and perhaps more often.
+        on_steps: called with a trial and the number of steps since the last call, once the trial's model is up to
+            date: at step ``no_stop_before``, and with some engines after every step.
         on_evaluation: called with a trial and its evaluation.
 
     Returns:
-        What came of every model, in their order.
+        The training of every model, in the order of ``models``.
 
     Raises:
+        PruningError: there is no model, or not one generator for each model.
         RecipeError: the plan asks for an engine that cannot train these models.
         DataError: there are too few training samples for a batch.
 
@@ -66,7 +68,7 @@ def train_population(
         >>> [training.engine for training in done]
         ['stacked', 'stacked', 'stacked']
     """
-    assert len(orders) == len(models)
+    _check_population(models, orders, noises)
     engine = choose_engine(models, data, plan)
     if engine is None:
         trained = []
@@ -79,7 +81,7 @@ def train_population(
                         plan,
                         order,
                         start=start,
-                        least=least,
+                        no_stop_before=no_stop_before,
                         fine_tune=fine_tune,
                         keep_early_stop=keep_early_stop,
                         on_step=None if on_steps is None else partial(on_steps, trial, 1),
@@ -96,7 +98,7 @@ def train_population(
     live = list(range(len(models)))  # the trials that the engine still trains, in its order
     for step in range(start + 1, plan.steps + 1):
         engine.step(next(batches), plan.lr_at(plan.steps if fine_tune else step))
-        if step == least and on_steps is not None:
+        if step == no_stop_before and on_steps is not None:
             for place, trial in enumerate(live):
                 engine.lift(place)
                 on_steps(trial, step - start)
@@ -106,7 +108,7 @@ def train_population(
                 evaluation = Evaluation.of(step, *measured)
                 record[trial].enter(evaluation)
                 best = keep_early_stop and record[trial].last_is_best
-                stops = record[trial].should_stop and step >= least
+                stops = record[trial].should_stop and step >= no_stop_before
                 if best or stops:
                     engine.lift(place)
                 if best:
@@ -125,3 +127,17 @@ def train_population(
     for place in range(len(live)):
         engine.lift(place)
     return [each.close(state, engine.name) for each, state in zip(record, kept, strict=True)]
+
+
+def _check_population(
+    models: Sequence[nn.Module], orders: Sequence[torch.Generator], noises: Sequence[torch.Generator] | None
+) -> None:
+    """Raise a PruningError unless there are models, and one generator of each kind for each of them."""
+    if not models:
+        raise PruningError("train_population() was called with an empty list of models. Give it at least one model.")
+    for name, generators in (("orders", orders), ("noises", noises)):
+        if generators is not None and len(generators) != len(models):
+            raise PruningError(
+                f"train_population() needs one generator in {name} for each model, and was given {len(generators)} "
+                f"for {len(models)}: {name}=[torch.Generator().manual_seed(seed) for seed in range({len(models)})]."
+            )

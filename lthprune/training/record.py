@@ -1,4 +1,4 @@
-"""The record of a training: what was measured at every evaluation, and what follows from it."""
+"""Records of trainings: the results of all evaluations, and the early-stopping step."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from lthprune.training.plan import TrainingPlan
 from lthprune.training.stopping import early_stopping_index, should_stop
 
 HISTORIES = ("train_loss", "val_loss", "val_acc", "test_acc")
-TASK_HISTORIES = ("task_val_acc", "task_test_acc")  # of data sets of several tasks alone
+TASK_HISTORIES = ("task_val_acc", "task_test_acc")  # only of data sets with several tasks
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known after an evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1].
+    """The results of one evaluation; losses are mean cross-entropies in nats, accuracies fractions in [0, 1].
 
-    Where there are several tasks, losses are sums over them, accuracies means, and each task's own accuracies are
-    there, too.
+    If there are several tasks, losses are sums over them and accuracies means, and ``task_val_acc`` and
+    ``task_test_acc`` are the accuracies of each.
     """
 
     step: int
@@ -31,7 +31,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, step: int, train_loss: float, val: LossAndAccuracy, test: LossAndAccuracy) -> "Evaluation":
-        """Put an evaluation together of the scores on validation and test data."""
+        """Combine the training loss with the results on validation and test data."""
         return cls(step, train_loss, val.loss, val.acc, test.acc, val.task_acc, test.task_acc)
 
 
@@ -39,10 +39,12 @@ class Evaluation:
 class Training:
     """A finished training.
 
-    ``history`` maps each of ``HISTORIES`` to an array over the plan's evaluation steps, NaN where none was made; where
-    there are several tasks, each of ``TASK_HISTORIES`` to one of shape (evaluations, tasks). ``early_stop`` is the step
-    of minimum validation loss; ``early_stop_state`` a copy of the model at that step, where it was asked for.
-    ``engine`` says what trained it.
+    Attributes:
+        history: an array over the plan's evaluation steps for each of ``HISTORIES``, NaN for evaluations that were
+            not made; if there are several tasks, also one of shape (evaluations, tasks) for each of ``TASK_HISTORIES``.
+        early_stop: the step of minimum validation loss.
+        early_stop_state: a copy of the model at that step, or None if none was kept.
+        engine: the engine that trained the model.
     """
 
     history: dict[str, np.ndarray]
@@ -51,7 +53,7 @@ class Training:
     engine: str = "reference"
 
     def at_early_stop(self, name: str, task: int | None = None) -> float:
-        """Return a history's value at the early-stopping step; a task's, of one that has a value for each."""
+        """Return a history's value at the early-stopping step; for ``TASK_HISTORIES``, give the task's index."""
         values = self.history[name][early_stopping_index(self.history["val_loss"])]
         return float(values if task is None else values[task])
 
@@ -69,7 +71,7 @@ class Record:
         self._last = 0
 
     def enter(self, evaluation: Evaluation) -> None:
-        """Take down an evaluation."""
+        """Record an evaluation."""
         self._last = self._places[evaluation.step]
         for name in self._history:
             self._history[name][self._last] = getattr(evaluation, name)
@@ -77,7 +79,7 @@ class Record:
 
     @property
     def last_is_best(self) -> bool:
-        """Whether the last evaluation is that of minimum validation loss so far."""
+        """Whether the last evaluation has the minimum validation loss so far."""
         return early_stopping_index(self._history["val_loss"]) == self._last
 
     @property

@@ -1,4 +1,4 @@
-"""A dense layer of all trials as one block-diagonal sparse matrix: what is pruned costs nothing."""
+"""A dense layer of all trials as one block-diagonal sparse matrix, so that pruned weights cost nothing."""
 
 import warnings
 
@@ -10,10 +10,10 @@ from lthprune.training.lowering import DenseLayer
 
 
 class SparseLayer:
-    """A layer whose values are the weights that are left, trial by trial, row by row; then the biases (trials, out).
+    """A dense layer of all trials; its values are remaining weights by trial and row, then biases (trials, out).
 
-    The weights are a matrix (trials x out, trials x in) in compressed sparse rows, with a block for each trial.
-    torch multiplies it by MKL, and makes the gradient by ``sampled_addmm`` at its places alone.
+    The weights form a matrix (trials x out, trials x in) in compressed sparse rows (CSR), with a block for each trial.
+    torch multiplies it with MKL; ``sampled_addmm`` computes the gradient of the remaining weights only.
     """
 
     def __init__(self, layer: DenseLayer) -> None:
@@ -25,23 +25,23 @@ class SparseLayer:
         self._split = [len(rows), layer.bias_mask.numel()]
         self._pattern = _Pattern(rows, columns, (self._trials * self._out, self._trials * self._in))
         self._shared_pattern = _Pattern(rows, column, (self._trials * self._out, self._in))
-        order = torch.argsort(columns, stable=True)  # of the values, row by row in the transposed matrix
+        order = torch.argsort(columns, stable=True)  # the values in the order of the transposed matrix
         self._transposed_pattern = _Pattern(
             columns[order], rows[order], (self._trials * self._in, self._trials * self._out)
         )
         self._order = order.int()
 
     def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return weights (trials, out, in) and biases (trials, out), or their masks, as values in a row."""
+        """Return weights (trials, out, in) and biases (trials, out), or their masks, as one vector of values."""
         return torch.cat([weight[self.layer.weight_mask], bias.flatten()])
 
     def owners(self) -> Tensor:
-        """Return the trial of every value, in a row."""
-        trials, left = torch.arange(self._trials), self.layer.weight_mask.flatten(1).sum(1)
-        return torch.cat([trials.repeat_interleave(left), trials.repeat_interleave(self._split[1] // self._trials)])
+        """Return the trial of every value, as a vector."""
+        trials, weights = torch.arange(self._trials), self.layer.weight_mask.flatten(1).sum(1)
+        return torch.cat([trials.repeat_interleave(weights), trials.repeat_interleave(self._split[1] // self._trials)])
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
-        """Take the values from here, and write their gradients there."""
+        """Read values from one vector from now on, and write their gradients to another."""
         self._values, bias = torch.split(values, self._split)
         self._bias = bias.view(-1, 1)
         weight_gradient, bias_gradient = torch.split(gradients, self._split)
@@ -53,13 +53,13 @@ class SparseLayer:
         self._transposed = self._transposed_pattern.matrix(self._transposed_values)
 
     def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
-        """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""
+        """Return outputs (trials x out, n) for inputs (trials x in, n), or for inputs (in, n) that all trials share."""
         weight = self._shared_weight if shared else self._weight
         x = x.view(weight.shape[1], -1)
         return torch.addmm(self._bias, weight, x) if self._has_bias else torch.mm(weight, x)
 
     def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
-        """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        """Write the gradients of the values; return the gradient of the inputs if ``to_inputs``."""
         x = x.view(self._trials * self._in, -1)
         torch.sparse.sampled_addmm(self._weight_gradient, gradient, x.t(), beta=0.0, out=self._weight_gradient)
         if self._has_bias:
@@ -81,7 +81,7 @@ class SparseLayer:
 
 
 class _Pattern:
-    """Where a sparse matrix has values: in rows, in ascending order, and columns."""
+    """The sparsity pattern of a matrix: the rows, in ascending order, and columns of its values."""
 
     def __init__(self, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
         starts = torch.zeros(shape[0] + 1, dtype=torch.long)
@@ -89,7 +89,7 @@ class _Pattern:
         self._starts, self._columns, self._shape = starts.int(), columns.int(), shape
 
     def matrix(self, values: Tensor) -> Tensor:
-        """Return a matrix that holds these very values, not a copy."""
-        with warnings.catch_warnings():  # torch calls its sparse matrices a beta, and its checks of them off
+        """Return a matrix that shares memory with these values."""
+        with warnings.catch_warnings():  # torch warns that CSR support is in beta and its checks are off
             warnings.filterwarnings("ignore", message="(?s).*[Ss]parse", category=UserWarning)
             return torch.sparse_csr_tensor(self._starts, self._columns, values, self._shape, check_invariants=False)

@@ -1,4 +1,4 @@
-"""A dense layer of all trials as one batched product."""
+"""A dense layer of all trials as one batched matrix product."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,10 @@ from lthprune.training.lowering import DenseLayer
 
 
 class StackedLayer:
-    """A layer whose values are the weights (trials, out, in), then the biases (trials, out); pruned ones are zero."""
+    """A dense layer of all trials; its values are weights (trials, out, in), then biases (trials, out).
+
+    Pruned values are zero.
+    """
 
     def __init__(self, layer: DenseLayer) -> None:
         self.layer = layer
@@ -17,16 +20,16 @@ class StackedLayer:
         self._has_bias = layer.bias_mask.numel() > 0
 
     def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return weights (trials, out, in) and biases (trials, out), or their masks, as values in a row."""
+        """Return weights (trials, out, in) and biases (trials, out), or their masks, as one vector of values."""
         return torch.cat([weight.flatten(), bias.flatten()])
 
     def owners(self) -> Tensor:
-        """Return the trial of every value, in a row."""
+        """Return the trial of every value, as a vector."""
         trials = torch.arange(self._shape[0], device=self.layer.weight_mask.device)
         return torch.cat([trials.repeat_interleave(size // len(trials)) for size in self._split])
 
     def bind(self, values: Tensor, gradients: Tensor) -> None:
-        """Take the values from here, and write their gradients there."""
+        """Read values from one vector from now on, and write their gradients to another."""
         bias_shape = (*self.layer.bias_mask.shape, 1)
         weight, bias = torch.split(values, self._split)
         self._weight, self._bias = weight.view(self._shape), bias.view(bias_shape)
@@ -34,7 +37,7 @@ class StackedLayer:
         self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(bias_shape)
 
     def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
-        """Return (trials x out, n) of inputs (trials x in, n), or of shared ones (in, n), which all trials read."""
+        """Return outputs (trials x out, n) for inputs (trials x in, n), or for inputs (in, n) that all trials share."""
         trials, out, features = self._shape
         if shared:
             y = torch.mm(self._weight.view(trials * out, features), x).view(trials, out, -1)
@@ -43,7 +46,7 @@ class StackedLayer:
         return (y.add_(self._bias) if self._has_bias else y).view(trials * out, -1)
 
     def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
-        """Write the gradients of the values, and return that of the inputs where it is wanted."""
+        """Write the gradients of the values; return the gradient of the inputs if ``to_inputs``."""
         trials, out, features = self._shape
         x, gradient = x.view(trials, features, -1), gradient.view(trials, out, -1)
         torch.bmm(gradient, x.transpose(1, 2), out=self._weight_gradient)

@@ -1,4 +1,4 @@
-"""Early stopping, in both its senses: a step read off a finished training, and a reason to stop."""
+"""Early stopping, in both senses: the best step of a finished training, and the decision to stop."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,13 @@ import numpy as np
 
 
 def early_stopping_index(val_loss: Sequence[float] | np.ndarray) -> int:
-    """Return the evaluation of minimum validation loss, the first of equals.
+    """Return the index of the evaluation with the minimum validation loss, the first if several are equal.
 
-    This is the paper's early-stopping iteration (Frankle & Carbin 2019, section 2): a number read off a full
-    training. Evaluations that are NaN, not made or diverged, do not count.
+    This is the early-stopping iteration of Frankle & Carbin (2019), section 2: a number read off a full training.
+    Evaluations that are NaN (not made, or diverged) do not count.
+
+    Args:
+        val_loss: validation losses of all evaluations, in order.
 
     Examples:
         >>> early_stopping_index([0.9, 0.4, 0.5, 0.4])
@@ -22,10 +25,13 @@ def early_stopping_index(val_loss: Sequence[float] | np.ndarray) -> int:
 def should_stop(
     val_loss: Sequence[float], *, patience: int | None, min_delta: float = 0.0, loss_cutoff: float | None = None
 ) -> bool:
-    """Say whether to stop after these evaluations.
+    """Return whether to stop after these evaluations.
 
-    Stops after ``patience`` evaluations in a row that are not lower than the best before by more than
-    ``min_delta``, or as soon as one is below ``loss_cutoff``.
+    Args:
+        val_loss: validation losses so far, in order.
+        patience: stop after this many evaluations in a row without a new minimum; None never does.
+        min_delta: by how much a loss must be below the minimum to count as a new one.
+        loss_cutoff: stop once the last loss is below this value.
 
     Examples:
         >>> should_stop([0.9, 0.4, 0.5, 0.45], patience=2)

@@ -1,6 +1,7 @@
-"""A population of any modules, one after another in every step, without the hooks that pruning costs.
+"""The engine of other networks: the models of a population take turns in every step, without pruning hooks.
 
-Every model has a twin whose weights are plain parameters, channels last. Masked gradients keep pruned weights at zero.
+Each model has a copy whose weights are ordinary parameters in channels-last layout. Masked gradients keep pruned
+weights at zero.
 """
 
 from collections.abc import Sequence
@@ -19,16 +20,16 @@ from lthprune.training.plan import TrainingPlan
 
 
 class Unhooked:
-    """The engine of convolutional networks, and of whatever else trains without drawing at random.
+    """The engine of convolutional networks, and of any network that draws nothing at random in training.
 
     Args:
         models: any modules.
-        data: on the models' device.
-        plan: optimiser and precision.
-        captured: whether to record each trial's step and replay it, which is for GPUs.
+        data: the data, on the models' device.
+        plan: the optimiser, batch size and precision.
+        captured: whether to record each trial's step and replay it, on a GPU.
     """
 
-    name = "stacked"
+    name = "unhooked"
 
     def __init__(
         self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, *, captured: bool = False
@@ -45,16 +46,16 @@ class Unhooked:
         return [trial.measure() for trial in self._trials]
 
     def lift(self, trial: int) -> None:
-        """Bring a trial's model up to date."""
+        """Write the trained values of a trial into its model."""
         self._trials[trial].lift()
 
     def keep(self, trials: Sequence[int]) -> None:
-        """Go on with these trials alone."""
+        """Continue with these trials only, in ascending order."""
         self._trials = [self._trials[trial] for trial in trials]
 
 
 class _Trial:
-    """A model, its twin without hooks, and what trains the twin."""
+    """A model, its copy without hooks, and the optimiser of the copy."""
 
     def __init__(self, model: nn.Module, data: Dataset, plan: TrainingPlan, *, captured: bool) -> None:
         self._model, self._data, self._plan = model, data, plan
@@ -62,7 +63,10 @@ class _Trial:
         self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()
         parameters = dict(self._twin.named_parameters())
         self._masked = [
-            (parameters[name], torch.empty_like(parameters[name], requires_grad=False).copy_(mask))  # as it lies
+            (
+                parameters[name],
+                torch.empty_like(parameters[name], requires_grad=False).copy_(mask),
+            )  # in the same memory layout
             for name, mask in masks_of(model).items()
             if parameters[name].requires_grad and not mask.all()
         ]
@@ -73,7 +77,7 @@ class _Trial:
         self._replay = None
         if captured:
             self._replay = recorded(self._step, [*live_state(self._twin).values(), self._loss])
-            for state in self._optimizer.state.values():  # the rehearsal's; what begins at zero is as good as new
+            for state in self._optimizer.state.values():  # reset the rehearsal's state, which starts at zero
                 for tensor in state.values():
                     tensor.zero_()
 

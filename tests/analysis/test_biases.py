@@ -44,7 +44,7 @@ def test_every_bias_is_counted_once_at_every_level(searched: Any) -> None:
     statistics = bias_statistics(levels)
     for place, level in enumerate(levels):
         biases = level.biases.values()
-        left = np.concatenate([np.empty(0), *(bias.values[bias.left] for bias in biases)])
+        left = np.concatenate([np.empty(0), *(bias.values[bias.unpruned] for bias in biases)])
         assert statistics.count[place].sum() == sum(len(bias.values) for bias in biases)
         assert statistics.left[place].sum() == len(left)
         assert statistics.negative[place].sum() == (left < 0).sum()
@@ -134,7 +134,7 @@ def test_every_comatose_neuron_is_counted_once_where_biases_are_pruned(searched:
         int(np.any([level.biases[name].neurons == COMATOSE for level in levels], axis=0).sum())
         for name in levels[0].biases
     )
-    pruned = any(not bias.left.all() for level in levels for bias in level.biases.values())
+    pruned = any(not bias.unpruned.all() for level in levels for bias in level.biases.values())
     assert counts is None if not pruned else sum(counts or ()) == ever
 
 

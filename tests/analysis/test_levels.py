@@ -68,8 +68,8 @@ def test_biases_go_with_the_states_of_their_neurons_and_say_what_is_attached(sea
         assert set(states.biases) == {name for name in named if name.endswith("bias")}
         for name, bias in states.biases.items():
             np.testing.assert_array_equal(bias.values, ticket.trained[name].double().numpy())
-            np.testing.assert_array_equal(bias.left, ticket.masks.get(name, torch.ones(len(bias.left))).bool())
-            np.testing.assert_array_equal(states.parameters[name] == NeuronState.PRUNED, ~bias.left)
+            np.testing.assert_array_equal(bias.unpruned, ticket.masks.get(name, torch.ones(len(bias.unpruned))).bool())
+            np.testing.assert_array_equal(states.parameters[name] == NeuronState.PRUNED, ~bias.unpruned)
             layer = name.removesuffix(".bias")
             if layer in states.neurons:
                 np.testing.assert_array_equal(bias.neurons, states.neurons[layer])

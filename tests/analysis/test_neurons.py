@@ -31,13 +31,13 @@ def by_neuron(states, *, functional=False):
     }
 
 
-def overwrite(wired: Wired, chosen: dict[str, np.ndarray], seed: int = 0) -> None:
-    """Replace the chosen parameters by others at random."""
-    generator = torch.Generator().manual_seed(seed)
+def overwrite(wired: Wired, chosen: dict[str, np.ndarray], seed: int | None = 0) -> None:
+    """Replace the chosen parameters by random ones; without a seed by zeros, as pruning does."""
+    generator = torch.Generator().manual_seed(seed or 0)
     live = live_state(wired.model)
     with torch.no_grad():
         for name, where in chosen.items():
-            other = 3 * torch.randn(live[name].shape, generator=generator).double()
+            other = 3 * torch.randn(live[name].shape, generator=generator).double() if seed is not None else 0
             live[name].copy_(torch.where(torch.from_numpy(where), other, live[name]))
     refresh(wired.model)
 
@@ -130,34 +130,80 @@ def test_comatose_inputs_change_nothing_and_alive_ones_something_for_some_weight
 
 @settings(max_examples=100)
 @given(recipes(), seeds)
-def test_parameters_of_comatose_neurons_can_be_overwritten_at_will(recipe, seed):
+def test_parameters_of_comatose_neurons_can_be_overwritten(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     inputs = wired.inputs(seed)
     before = wired.outputs(inputs)
     comatose = torch.from_numpy(np.isin(states.structural, [COMATOSE, PRUNED]))
-    overwrite(wired, chosen(states, lambda of, to: comatose[to]), seed)
+    overwrite(wired, chosen(states, lambda sources, neurons: comatose[neurons]), seed)
     torch.testing.assert_close(wired.outputs(inputs), before)
 
 
 @settings(max_examples=100)
 @given(recipes(), seeds)
-def test_weights_from_unproductive_to_productive_neurons_can_be_overwritten_at_will(recipe, seed):
+def test_weights_from_unproductive_to_productive_neurons_can_be_overwritten(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     inputs = wired.inputs(seed)
     before = wired.outputs(inputs)
     unproductive = torch.from_numpy(states.functional >= UNPRODUCTIVE)
-    weights = chosen(states, lambda of, to: unproductive[of] & ~unproductive[to] if of is not None else to < 0)
-    overwrite(wired, weights, seed)
+
+    def free(sources, neurons):
+        return unproductive[sources] & ~unproductive[neurons] if sources is not None else neurons < 0
+
+    overwrite(wired, chosen(states, free), seed)
     torch.testing.assert_close(wired.outputs(inputs), before)
 
 
+@settings(max_examples=150)
+@given(recipes(), seeds, st.sampled_from([0.1, 0.5, 1.0]))
+def test_any_structurally_unproductive_parameters_can_be_overwritten(recipe, seed, share):
+    wired = recipe.build()
+    inputs = wired.inputs(seed)
+    before = wired.outputs(inputs)
+    generator = np.random.default_rng(seed)
+    states = neuron_states(wired.model, wired.examples).parameters()
+    some = {name: (own == UNPRODUCTIVE) & (generator.random(own.shape) < share) for name, own in states.items()}
+    overwrite(wired, some, seed)
+    torch.testing.assert_close(wired.outputs(inputs), before)
+
+
+@settings(max_examples=150)
+@given(recipes(), seeds)
+def test_all_functionally_unproductive_parameters_together_can_be_pruned(recipe, seed):
+    wired = recipe.build()
+    inputs = wired.inputs(seed)
+    before = wired.outputs(inputs)
+    states = neuron_states(wired.model, wired.examples).parameters(functional=True)
+    overwrite(wired, {name: own == UNPRODUCTIVE for name, own in states.items()}, seed=None)
+    torch.testing.assert_close(wired.outputs(inputs), before)
+
+
+def test_pruning_one_functionally_unproductive_parameter_alone_can_change_the_output():
+    model = chain(1.0, 1.0)
+    model[2].weight_orig.data[0, 0] = -5
+    refresh(model)
+    inputs = torch.tensor([[0.5], [2.0]])
+    assert model(inputs).flatten().tolist() == [0.5, 2.0]
+    states = neuron_states(model).parameters(functional=True)
+    assert (states["2.weight"][0, 0], states["2.bias"][0], states["4.weight"][0, 0]) == (UNPRODUCTIVE,) * 3
+    assert neuron_states(model).parameters()["2.weight"][0, 0] == ZOMBIE
+    model[2].weight_mask[0, 0] = False
+    refresh(model)
+    assert model(inputs).flatten().tolist() == [1.5, 3.0]
+    with torch.no_grad():
+        for name, own in states.items():
+            live_state(model)[name].mul_(torch.from_numpy(own != UNPRODUCTIVE))
+    refresh(model)
+    assert model(inputs).flatten().tolist() == [0.5, 2.0]
+
+
 def chosen(states, condition):
-    """Where parameters stand that a condition on the neurons they come from and lead to is true of."""
+    """Return the elements of parameters whose neurons, read and own, meet a condition."""
     places = {}
     for place in states.graph.places:
-        where = condition(place.of, place.to)
+        where = condition(place.sources, place.neurons)
         where = where.reshape(*where.shape, *[1] * (place.mask.ndim - where.ndim)).expand(place.mask.shape)
         places[place.name] = where.numpy()
     return places
@@ -209,16 +255,28 @@ def test_every_neuron_and_every_parameter_is_in_one_state_and_the_counts_add_up(
 def test_frozen_neurons_get_no_gradient_and_other_constant_ones_do(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model)
-    wired.outputs(wired.inputs(seed))
     (wired.model(wired.inputs(seed)[0]) * torch.randn(5, 2)).sum().backward()
     for layer in states.layers[1:]:
         gradient = wired.model.get_submodule(layer.name).bias_orig.grad.numpy()
-        left = masks_of(wired.model)[f"{layer.name}.bias"].numpy()
+        unpruned = masks_of(wired.model)[f"{layer.name}.bias"].numpy()
+        constant = ~np.isnan(layer.constant)
+        reaches_output = layer.structural < COMATOSE
         assert (gradient[layer.frozen] == 0).all()
-        if recipe.activation == "tanh":
-            constant = np.isin(layer.structural, [AUDIENCE, ZOMBIE])
-            assert ((gradient != 0) == left)[constant].all()
-            assert not layer.frozen.any()
+        assert (layer.frozen <= constant).all()
+        assert layer.frozen[constant & ~reaches_output].all()
+        if recipe.activation == "tanh":  # has a derivative everywhere
+            assert ((gradient != 0) == unpruned)[constant & ~layer.frozen].all()
+            assert np.array_equal(layer.frozen, constant & ~reaches_output)
+
+
+def test_a_constant_neuron_without_a_path_to_an_output_is_frozen_and_one_with_an_input_is_not():
+    model = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
+    masks = {"0.weight": torch.tensor([[0], [1], [0]]), "2.weight": torch.tensor([[0, 0, 1]])}
+    model[0].bias.data.fill_(1)
+    states = neuron_states(model, masks=masks)
+    assert [NeuronState(state) for state in states.layers[1].structural] == [COMATOSE, COMATOSE, ZOMBIE]
+    assert states.layers[1].constant.tolist() == pytest.approx([1, np.nan, 1], nan_ok=True)
+    assert states.layers[1].frozen.tolist() == [True, False, False]
 
 
 def chain(*biases: float, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -387,18 +445,22 @@ class OverChannels(nn.Module):
     ("model", "inputs", "said"),
     [
         (Undecided(), None, "torch.fx cannot trace this Undecided"),
-        (Gated(), None, "does not know what mul does to neurons (at 'mul'"),
-        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "what LayerNorm '1' does"),
-        (nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()), torch.zeros(1, 1, 4, 4), "what Tensor.mean does"),
-        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "follows dense layers on (batch, features) only"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Give an example of each: inputs=torch.zeros(1, channels"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "of shape (1, 2, 8, 8) does not go through"),
+        (Gated(), None, "the effect of mul on neurons is unknown (at 'mul'"),
+        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "effect of LayerNorm '1' on neurons"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()),
+            torch.zeros(1, 1, 4, 4),
+            "effect of Tensor.mean on neurons",
+        ),
+        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "only dense layers on (batch, features) are supported"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Pass an example of each: inputs=torch.zeros(1, channels"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "fails on an example input of shape (1, 2, 8, 8)"),
         (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),
         (nn.Sequential(nn.Linear(2, 2)), [3], "this is an int"),
         (nn.Sequential(nn.LazyLinear(2)), torch.zeros(1, 2), "lazy layers that are not initialised"),
         (nn.Sequential(weight_norm(nn.Linear(2, 2))), None, "'0' is parametrised"),
-        (nn.Linear(2, 2), None, "put it into a network: nn.Sequential(layer)"),
-        (nn.Linear, None, "call it and hand in what it returns"),
+        (nn.Linear(2, 2), None, "pass a network: nn.Sequential(layer)"),
+        (nn.Linear, None, "call it and pass what it returns"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_its_name(model, inputs, said):

@@ -204,7 +204,7 @@ def test_tasks_that_do_not_share_out_the_network_are_refused(tasks, said):
 
 def test_a_splitting_is_told_in_a_line_and_asks_for_states():
     assert repr(splitting(edges(*APART))) == "<Splitting into left, right: separated, metric 0>"
-    with pytest.raises(PruningError, match="this is a Sequential"):
+    with pytest.raises(PruningError, match="not a Sequential"):
         find_splitting(network(), TASKS)
 
 

@@ -4,17 +4,17 @@
     python tests/benchmarks/forms.py --only lenet vit --repeats 9 --json forms.json
 
 A step is a forward pass, a backward pass and a step of SGD with momentum, in one process. The four take turns, step by
-step, and the figures are ratios to the step without pruning that went before: the median over the repeats, the lowest
-and the highest. "torch" is ``torch.nn.utils.prune.custom_from_mask`` on every weight. Half of the weights are pruned,
-the same ones in all: those that ``imp`` prunes by default, but for the output projections of attention, which torch's
-hooks do not reach. Inputs are noise. No speed is asserted. It takes about
-three minutes on two cores, and means nothing on a machine that has anything else to do.
+step, and the figures are ratios to the preceding step without pruning: the median over the repeats, the lowest and the
+highest. "torch" is ``torch.nn.utils.prune.custom_from_mask`` on every weight. Half of the weights are pruned, the same
+ones in all four: those that ``imp`` prunes by default, except the output projections of attention, which torch's hooks
+do not reach. Inputs are noise. No speed is asserted. It takes about three minutes on two cores, and means nothing on a
+machine that is busy with other work.
 """
 
 import argparse
 import json
-import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from lthprune import Selection, convert, prune
 from lthprune.pruning.state import masks_of
+from tests.benchmarks.machine import describe_machine
 
 WAYS = ("none", "torch", "lthprune, torch's form", "lthprune, plain")
 
@@ -114,9 +117,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     words = parser.parse_args()
     device = torch.device(words.device)
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     console = Console()
-    console.print(f"torch {torch.__version__}, {chip}, {torch.get_num_threads()} threads")
+    console.print(describe_machine(device))
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("model", "ms per step", *WAYS[1:]):
         table.add_column(column)

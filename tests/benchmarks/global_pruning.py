@@ -4,18 +4,17 @@
     python tests/benchmarks/global_pruning.py --weights 10_000_000 --repeats 5 --json global_pruning.json
 
 Prunes 20 % of a model of ten large ``nn.Linear`` layers, for the first time and once more, and prints medians over
-the repeats. Every measurement has a process of its own, and the two libraries take turns. Seconds are those of the
-one call. Extra memory is the peak resident memory during the call less what was resident before it, so it includes
-what pruning leaves behind (masks and masked weights). First of all both libraries prune the same weights in one
-process, and the script fails unless they leave equally many and their masks differ in ties alone. No speed is asserted.
+the repeats. Every measurement runs in a new process, and the two libraries take turns. Seconds are those of the
+pruning call. Extra memory is the peak resident memory during the call minus the resident memory before it, so it
+includes the masks and masked weights that pruning creates. First, both libraries prune the same weights in one process,
+and the script fails unless they keep equally many and their masks differ in ties only. No speed is asserted.
 
-100 million weights take about 6 GB of memory and a few minutes, on a machine with nothing else to do: what competes for
-the cores slows the threads of lthprune more than torch's pruning, which hardly uses them.
+100 million weights take about 6 GB of memory and a few minutes. Run it on an idle machine: other work on the cores
+slows the threads of lthprune more than torch's pruning, which hardly uses threads.
 """
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import sys
@@ -32,7 +31,10 @@ from rich.table import Table
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from lthprune.pruning.pruner import prune
+from tests.benchmarks.machine import describe_machine
 
 AMOUNT = 0.2
 LAYERS = 10
@@ -120,9 +122,7 @@ def run(weights: int, repeats: int) -> dict[str, Any]:
     report: dict[str, Any] = {
         "weights": weights,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "machine": platform.platform(),
+        "machine": describe_machine(),
         "left": in_fresh_process(check_agreement, weights),
         "rounds": {},
     }
@@ -144,8 +144,7 @@ def table(report: dict[str, Any]) -> Table:
     shown = Table(
         "round",
         "library",
-        title=f"{AMOUNT:.0%} of {report['weights']:,} weights, {report['threads']} threads, torch {report['torch']}, "
-        f"medians of {report['repeats']}",
+        title=f"{AMOUNT:.0%} of {report['weights']:,} weights, {report['machine']}, medians of {report['repeats']}",
         caption="masks agree except for ties; left: " + ", then ".join(f"{left:,}" for left in report["left"]),
     )
     shown.add_column("seconds", justify="right")

@@ -1,26 +1,30 @@
 """Inference with a ticket of a multilayer perceptron: masked, dense, compacted and in compressed sparse rows.
 
-    lthprune run lenet-mnist --trials 1 --set prune.levels=15 --set train.steps=2000
+    lthprune run lenet-mnist --trials 1 --set prune.levels=24 --set train.steps=2000
     python tests/benchmarks/inference.py runs/lenet-mnist-... --level 15
 
-Prints medians over rounds in which the networks take turns, in one process, on random inputs, and how many times as
-long each takes as the smallest. ``masked`` is the network with torch's pruning hooks, ``dense`` the same without them,
-with zeros where it is pruned; ``compacted`` leaves out inputs that nobody listens to; ``csr`` is ``to_csr`` of that.
-First of all the outputs are compared. No speed is asserted.
+In one process, the networks take turns on random inputs. Prints the median time of each over the rounds, and that time
+divided by the time of the fastest. ``masked`` is the network with torch's pruning hooks, ``dense`` the same without
+hooks, with zeros for pruned weights; ``compacted`` leaves out unused neurons and inputs; ``csr`` is ``to_csr`` of that.
+The outputs are compared first. No speed is asserted.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from lthprune import Run, compact
 from lthprune.compaction import measure_latency, to_csr
 from lthprune.data.loading import shape_of_data
 from lthprune.pruning.forms import without_pruning
+from tests.benchmarks.machine import describe_machine
 
 
 def main() -> None:
@@ -39,13 +43,12 @@ def main() -> None:
     dense, sparse = without_pruning(masked), to_csr(compacted.model)
     report = {
         "density": ticket.density,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "machine": describe_machine(),
         "before": [*compacted.report.before, compacted.report.inputs[0]],
         "after": [*compacted.report.after, compacted.report.inputs[1]],
         "batches": {},
     }
-    table = Table(title=f"{ticket.density:.2%} of the weights, {torch.get_num_threads()} threads, microseconds")
+    table = Table(title=f"{ticket.density:.2%} of the weights, {describe_machine()}, microseconds")
     for column in ("batch", "masked", "dense", "compacted", "csr", "difference"):
         table.add_column(column, justify="right")
     for batch in options.batches:

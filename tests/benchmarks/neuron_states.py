@@ -1,8 +1,8 @@
 """Neuron states beside walks with networkx: python tests/benchmarks/neuron_states.py
 
-Each walk finds the same states as ``lthprune.neuron_states`` and ``parameters``, or the benchmark fails. The first
-walks up and down the graph once for every neuron; the second keeps nothing in mind, and walks from both ends of every
-weight.
+Each walk must find the same states as ``lthprune.neuron_states`` and ``parameters``, or the benchmark fails. The first
+walks up and down the graph once for every neuron and remembers the results; the second remembers nothing, and walks
+from both ends of every weight.
 """
 
 import argparse
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune import neuron_states
 from lthprune.pruning.methods import write_mask
+from tests.benchmarks.machine import describe_machine
 from tests.walk import Node, Wiring, parameter_states, weight_state
 
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--skip-walk-by-weight", action="store_true", help="it takes minutes")
     arguments = parser.parse_args()
-    table = Table(title=f"Neuron states, {torch.get_num_threads()} threads; medians of {arguments.repeats}")
+    table = Table(title=f"Neuron states, {describe_machine()}; medians of {arguments.repeats}")
     for column in ("network", "density", "neurons\nms", "and weights\nms", "walk by neuron\nratio", "by weight\nratio"):
         table.add_column(column, justify="right")
     for sizes in ((4, 410, 410, 2), (4, 1310, 1310, 2)):

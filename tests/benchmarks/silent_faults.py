@@ -1,10 +1,10 @@
-"""Three faults that hooks on the owning module make silently, as figures: frozen weights and lost writes.
+"""Three silent faults of pruning by hooks on the owning module, measured: frozen weights and lost writes.
 
     python tests/benchmarks/silent_faults.py
     PYTHONPATH=CHECKOUT_OF_AN_EARLIER_COMMIT python tests/benchmarks/silent_faults.py
 
 Prints the share of swin_t's prunable weights that do not move at level 1, the losses of an optimiser over
-``layer.weight`` level by level, and whether ``reset_parameters()`` at the top of a training gives new weights.
+``layer.weight`` level by level, and whether ``reset_parameters()`` at the start of a training gives new weights.
 """
 
 import torch

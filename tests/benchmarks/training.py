@@ -3,25 +3,26 @@
     python tests/benchmarks/training.py
     python tests/benchmarks/training.py --only steps schedule --repeats 5 --json training.json
 
-The plain loop is written the ordinary way: ``torch.nn.utils.prune`` hooks, a ``DataLoader`` over a ``TensorDataset``,
-default Adam, evaluation by ``DataLoader``. Every figure is the ratio of its time to lthprune's, per model: the plain
-loop trains one model (of the toys ten), one after another being as long for each, lthprune the whole population. The
-two take turns, and medians of the ratios over the repeats are printed, with the lowest and the highest. ``auto``
-chooses the engine, as it does in runs. No speed is asserted.
+The plain loop uses ``torch.nn.utils.prune`` hooks, a ``DataLoader`` over a ``TensorDataset``, default Adam, and a
+``DataLoader`` for evaluation. Every figure is its time divided by that of lthprune, per model: the plain loop trains
+one model (ten of the toys), since each takes as long, and lthprune trains the whole population. The two take turns; the
+table shows the median of the ratios over the repeats, the lowest and the highest. ``auto`` chooses the engine, as it
+does in runs. No speed is asserted.
 
 LeNet is LeNet-300-100 on 55,000 training images of MNIST's size, batch 60, five trials, and times are per trial; it is
-evaluated on 15,000 images. All 21 levels are those of ``lenet-mnist`` with 200 steps each and an evaluation every 100.
-Only training is measured, not the search around it; what an engine prepares once per level counts in the last of these
-alone. Toys are 200 seeds of 4-64-64-2, 200 steps each. In bf16 is lthprune's step; the plain one stays in fp32. Inputs
-are noise: what they show does not matter to the clock.
+evaluated on 15,000 images. The 21 levels are those of ``lenet-mnist`` with 200 steps each and an evaluation every 100.
+Only training is measured, not the search around it; the time to set up an engine, once per level, counts only in the
+row of the 21 levels. Toys are 200 seeds of 4-64-64-2, 200 steps each. In the bf16 row, only lthprune's step is in bf16.
+Inputs are noise, since their values do not affect the time.
 
-It takes about five minutes on two cores, and means nothing on a machine that has anything else to do.
+It takes about five minutes on two cores, and means nothing on a machine that is busy with other work.
 """
 
 import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader, TensorDataset
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from lthprune.data.dataset import Dataset, Raw, split_and_normalise
 from lthprune.models.build import build_model
 from lthprune.models.spec import ModelSpec
@@ -43,6 +46,7 @@ from lthprune.training.batches import Batches
 from lthprune.training.dispatch import choose_engine
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
+from tests.benchmarks.machine import describe_machine
 
 
 class Figure(NamedTuple):
@@ -308,8 +312,7 @@ PARTS = {
 
 
 def table(figures: list[Figure], repeats: int, device: str) -> Table:
-    machine = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    shown = Table(title=f"{machine}: medians of {repeats}", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    shown = Table(title=f"{describe_machine(device)}: medians of {repeats}", box=box.SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("what", no_wrap=True)
     for column in ("times", "range", "plain ms", "ms"):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -340,10 +343,8 @@ def main() -> None:
         report = {
             "repeats": options.repeats,
             "device": options.device,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "machine": platform.platform(),
-            "processor": platform.processor(),
+            "machine": describe_machine(options.device),
+            "system": platform.platform(),
             "figures": [figure.to_json() for figure in figures],
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")

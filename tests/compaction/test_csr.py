@@ -37,8 +37,8 @@ def test_only_the_weights_that_are_left_are_stored():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), "no nn.Linear within this Sequential"),
-        (nn.Linear(2, 2), "no nn.Linear within this Linear"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), "this Sequential contains no nn.Linear"),
+        (nn.Linear(2, 2), "this Linear contains no nn.Linear"),
         (nn.Sequential(nn.Linear(2, 2)).bfloat16(), r"weights of '0' are torch.bfloat16.*model.float\(\)"),
     ],
 )

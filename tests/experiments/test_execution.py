@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lthprune.analysis.neurons import neuron_states
 from lthprune.analysis.splitting import find_splitting
 from lthprune.data.loading import tasks_of
-from lthprune.errors import DataError, LthpruneError, StorageError
+from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_recipe
 from lthprune.experiments.recipe import Recipe
@@ -355,6 +355,26 @@ def test_a_run_killed_before_it_noted_its_end_ends_all_the_same(
     for copy in unaware:
         assert contents(resume_run(copy).folder) == contents(whole.folder)
         assert copy.tickets.ended == whole.tickets.ended
+
+
+def test_a_run_of_an_earlier_version_that_called_unhooked_stacked_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    run = run_recipe(tiny(*NORMED, "train.engine=unhooked"), "tiny", out=tmp_path)
+    expected = [[all_bits(ticket.trained) for ticket in level] for level in tickets(run)]
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    manifest["search"]["settings"]["train"]["engine"] = "stacked"
+    (run.folder / "manifest.json").write_text(json.dumps(manifest | {"finished": manifest["finished"][:1]}))
+    own = (run.folder / "recipe.toml").read_text()
+    (run.folder / "recipe.toml").write_text(own.replace('engine = "unhooked"', 'engine = "stacked"'))
+    assert run.recipe().train.engine == "stacked"
+    resumed = tickets(resume_run(run))
+    assert [[all_bits(ticket.trained) for ticket in level] for level in resumed] == expected
+    assert {ticket.metrics["engine"] for level in resumed for ticket in level} == {"unhooked"}
+
+
+def test_a_new_run_of_a_convolutional_network_by_the_stacked_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r'Use engine = "auto".*"unhooked"'):
+        run_recipe(tiny(*NORMED, "train.engine=stacked"), "tiny", out=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("engine", ["reference", "stacked"])

@@ -47,14 +47,14 @@ def test_a_run_prunes_to_the_counts_of_its_table_by_either_engine(images: Path, 
     (counts,) = preview_recipe(quiet.recipe()).counts.values()
     for level, left in enumerate(counts):
         (own,), (twin,) = quiet.tickets.level(level), plain.tickets.level(level)
-        assert (own.metrics["engine"], twin.metrics["engine"]) == ("stacked", "reference")
+        assert (own.metrics["engine"], twin.metrics["engine"]) == ("unhooked", "reference")
         assert own.left == twin.left == left
     first, second = (run.histories().curves["train_loss"][:, 0, 0] for run in (quiet, plain))
     np.testing.assert_allclose(first, second, rtol=0.02)  # batch norm magnifies rounding from step to step
 
 
 @pytest.mark.parametrize(("kind", "name"), [("torchvision", QUIET), ("timm", "resnet10t")])
-def test_the_stacked_engine_trains_a_pruned_network_as_the_plain_loop_does(kind: Any, name: str) -> None:
+def test_the_unhooked_engine_trains_a_pruned_network_as_the_plain_loop_does(kind: Any, name: str) -> None:
     pytest.importorskip(kind)
     plan = TrainingPlan(optimizer="sgd", lr=0.05, momentum=0.9, batch_size=8, steps=4, evaluate_every=2)
     model = build_model(ModelSpec(kind=kind, name=name), (3, 24, 24), 3, torch.Generator()).double()
@@ -62,7 +62,7 @@ def test_the_stacked_engine_trains_a_pruned_network_as_the_plain_loop_does(kind:
     twin, data = copy.deepcopy(model), doubled(noise((3, 24, 24)))
     (done,) = train_population([model], data, plan, [torch.Generator()])
     expected = train(twin, data, plan, torch.Generator())
-    assert (done.engine, expected.engine) == ("stacked", "reference")
+    assert (done.engine, expected.engine) == ("unhooked", "reference")
     np.testing.assert_allclose(done.history["train_loss"], expected.history["train_loss"], rtol=1e-9)
     for key, tensor in snapshot(twin).items():
         torch.testing.assert_close(snapshot(model)[key], tensor, rtol=1e-6, atol=1e-9)
@@ -111,9 +111,9 @@ def test_a_run_with_dropout_that_was_killed_resumes_to_the_same_bits(
     assert contents(resume_run(Run(broken)).folder) == contents(whole.folder)
 
 
-def test_the_stacked_engine_is_refused_to_dropout_before_anything_is_written(images: Path, tmp_path: Path) -> None:
+def test_the_unhooked_engine_is_refused_to_dropout_before_anything_is_written(images: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="draw at random"):
-        run_recipe(recipe(images, DROPPING, train={"engine": "stacked"}), "drop", out=tmp_path)
+        run_recipe(recipe(images, DROPPING, train={"engine": "unhooked"}), "drop", out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

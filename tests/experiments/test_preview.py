@@ -11,7 +11,7 @@ from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.preview import Extension, preview_recipe
 from lthprune.experiments.recipe import bundled, load_recipe
 from lthprune.models.build import build_model
-from lthprune.pruning.selection import select
+from lthprune.pruning.prunable import select
 from lthprune.pruning.trajectories import Trajectory
 from tests.tiny import tiny, write_npz
 

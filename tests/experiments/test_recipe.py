@@ -72,7 +72,7 @@ def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name
     assert np.isfinite(done.history["val_loss"]).all()
     assert all(not torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
     search = recipe.prune.search(recipe.run.seed)
-    counts = [sum(level) for level in search.pruning.plan(model, search.schedule, search.levels)]
+    counts = [sum(level) for level in search.pruning.counts(model, search.schedule, search.levels)]
     assert counts == sorted(counts, reverse=True)
     assert 0 < counts[-1] < 0.25 * counts[0]
 
@@ -160,8 +160,8 @@ def test_levels_follow_from_data_of_ones_own_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prune", "says"),
     [
-        ({"target": 600, "rate": 0.2}, "target = 600.*at most the 592 that are left"),
-        ({"target": 60, "rate": 0}, "a rate of 0 never leads from 592 weights to 60"),
+        ({"target": 600, "rate": 0.2}, "target = 600.*at most the 592 that remain"),
+        ({"target": 60, "rate": 0}, "a rate of 0 never prunes 592 weights to 60"),
     ],
 )
 def test_a_target_that_no_number_of_levels_reaches_is_refused_once_the_network_is_known(

@@ -1,4 +1,4 @@
-"""A search whose every training is watched from outside, and a plain reference that trains the same tickets."""
+"""A search with checks during every training, and a plain reference that trains the same tickets."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ class _Spy:
 
 
 def computed_with(model: nn.Module) -> dict[str, Tensor]:
-    """What each layer would compute with, in torch's form: the product."""
+    """Return the weights that each layer computes with; in torch's form, the product."""
     lthprune.pruning.refresh(model)
     return {
         f"{name}.{attribute}".strip("."): getattr(module, attribute).detach()

@@ -1,4 +1,4 @@
-"""What the processes of a distributed search run; a file of its own, which spawned processes can import."""
+"""Code of the processes in a distributed search, in a file that spawned processes can import."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def data_parallel(rank: int, size: int, folder: Path, form: str, outside: bool) 
 
 
 def sharded(rank: int, size: int, folder: Path, kind: str, steps_before: int) -> None:
-    """Shard the model in ``train``, and keep what the search had to say to it."""
+    """Shard the model in ``train``, and keep the error that the search raised."""
     from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
     calls: list[None] = []
@@ -96,7 +96,7 @@ def sharded(rank: int, size: int, folder: Path, kind: str, steps_before: int) ->
 
 
 def hogwild(rank: int, model: nn.Module) -> None:
-    """One of several processes that write to the same weights without asking."""
+    """Train in one of several processes that write to the same weights without locks."""
     torch.set_num_threads(1)
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.1)
     for step in range(5):

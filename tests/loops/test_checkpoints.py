@@ -171,7 +171,7 @@ def test_files_of_weights_are_read_as_before_pruning(what: str) -> None:
     search(net(), train)
 
 
-def test_dense_weights_may_be_masked_at_the_end_by_a_word() -> None:
+def test_dense_weights_may_be_masked_at_the_end_by_refresh() -> None:
     def train(model: nn.Module) -> None:
         fit(model)
         model.load_state_dict(net(seed=3).state_dict())

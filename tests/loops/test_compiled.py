@@ -180,7 +180,7 @@ def test_steps_by_hand_through_compiled_forward_passes_are_right(what: str, earl
 
 
 @pytest.mark.parametrize("what", ["model", "layers"])
-def test_steps_by_hand_through_what_was_called_before_the_search_are_refused_with_the_way_out(what: str) -> None:
+def test_steps_by_hand_through_a_model_compiled_before_the_search_are_refused_with_advice(what: str) -> None:
     """torch.compile does not notice hooks that come after the first call."""
     model, momenta = net(), {}
     forward = FORWARDS[what](model)

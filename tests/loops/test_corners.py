@@ -13,14 +13,15 @@ from torch.nn.utils import prune as torch_prune
 import lthprune
 from lthprune.errors import PruningError, StorageError
 from lthprune.pruning.forms import convert, strip
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import masks_of, snapshot
 from tests.nets import all_bits, net, outputs, train
 
 
 class Written(nn.Module):
-    """Writes to the weight of a child, or stands another tensor in for it, inside of its own forward pass."""
+    """Writes to the weight of a child, or replaces it by another tensor, inside its own forward pass."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class Written(nn.Module):
 
 
 @pytest.mark.parametrize("how", ["swapped", "written"])
-def test_what_a_forward_pass_writes_or_stands_in_is_masked_when_it_is_read(how: str) -> None:
+def test_tensors_that_a_forward_pass_writes_or_replaces_are_masked_when_they_are_read(how: str) -> None:
     model = Written(how)
     ticket = lthprune.imp(model, train, levels=1, rate=0.5)[1]
     assert set(model.seen[-4:]) == {ticket.counts["body.weight"].left}
@@ -69,7 +70,7 @@ def test_a_loss_without_a_gradient_at_zero_is_named() -> None:
         lthprune.imp(net("dense"), training, levels=1)
 
 
-def test_a_population_of_which_members_have_other_weights_left_is_refused_before_it_is_trained() -> None:
+def test_a_population_whose_models_have_different_numbers_of_remaining_weights_is_refused_before_training() -> None:
     models = [net("dense"), net("dense")]
     prune(models[0], 0.5, form="plain")
     with pytest.raises(PruningError, match="same numbers of remaining weights"):
@@ -118,7 +119,7 @@ def test_a_shared_module_is_left_out_under_any_of_its_names() -> None:
     assert names(Selection(include=("decoder.0",))) == ["encoder.0.weight"]
 
 
-def test_zero_biases_of_attention_with_keys_of_another_width_are_not_the_first_to_go() -> None:
+def test_zero_biases_of_attention_with_keys_of_another_width_are_not_pruned_first() -> None:
     model = nn.MultiheadAttention(8, 2, kdim=4, vdim=6)
     nn.init.zeros_(model.in_proj_bias)
     left = prune(model, 0.3, bias="together", form="plain")

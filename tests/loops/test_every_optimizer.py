@@ -1,4 +1,4 @@
-"""Every optimiser of ``torch.optim`` over many steps: no pruned weight comes back, whatever it remembers."""
+"""Every optimiser of ``torch.optim`` over many steps: no pruned weight comes back, whatever its state."""
 
 import inspect
 from collections.abc import Callable

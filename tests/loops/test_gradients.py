@@ -59,7 +59,7 @@ CLIPS: dict[str, Callable[[nn.Module], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CLIPS)
-def test_gradients_are_clipped_by_what_surviving_weights_have(name: str, form: str) -> None:
+def test_gradients_are_clipped_by_the_norm_of_surviving_weights(name: str, form: str) -> None:
     norms: list[float] = []
 
     def train(model: nn.Module) -> None:
@@ -220,8 +220,8 @@ def test_gradients_of_gradients_are_masked() -> None:
     replay(net, train, search(net(), train))
 
 
-def test_sharpness_aware_steps_look_at_surviving_weights_only() -> None:
-    """SAM: up to a worse place and back, with a forward pass there."""
+def test_sharpness_aware_steps_use_surviving_weights_only() -> None:
+    """SAM: a step towards higher loss and back, with a forward pass in between."""
 
     def train(model: nn.Module) -> None:
         optimizer = sgd(model)

@@ -1,4 +1,4 @@
-"""Loops with an optimiser of ``torch.optim``: made anew in ``train``, or living on over the levels."""
+"""Loops with an optimiser of ``torch.optim``: created in ``train``, or kept over the levels."""
 
 from collections.abc import Callable
 

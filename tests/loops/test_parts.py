@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lthprune
 from lthprune.pruning.state import masks_of
+from lthprune.search.trainings import Train
 from tests.loops.checked import FORMS, batch_of, loss_of, replay, same, search
 from tests.nets import net
 
@@ -120,7 +121,7 @@ def test_features_alone_are_kept_at_zero_through_steps_by_hand() -> None:
 def test_a_data_loader_with_workers_feeds_the_same_batches(form: str) -> None:
     inputs, labels = batch_of(0, size=24)
 
-    def train(workers: int) -> lthprune.search.descent.Train:
+    def train(workers: int) -> Train:
         def loop(model: nn.Module) -> None:
             loader = DataLoader(TensorDataset(inputs, labels), batch_size=6, num_workers=workers)
             optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)

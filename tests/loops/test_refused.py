@@ -99,7 +99,7 @@ def test_a_detached_copy_that_is_read_from_level_1_on_is_refused_and_named(form:
         layer.forward = lambda inputs: linear(inputs, read(), layer.bias)
         fit(model)
 
-    with pytest.raises(PruningError, match=r"^1\.weight: moved in the dense training, and now no gradient has come"):
+    with pytest.raises(PruningError, match=r"^1\.weight: moved in the dense training, but received no gradient"):
         lthprune.imp(net(), train, levels=1, rate=0.5, form=form)
 
 
@@ -145,7 +145,7 @@ def test_a_copy_that_is_trained_instead_of_the_model_is_refused() -> None:
             fit(twins[0])
             model.load_state_dict(twins[0].state_dict())
 
-    with pytest.raises(PruningError, match=r"after train\(\), pruned weights are not zero.*train the model that it is"):
+    with pytest.raises(PruningError, match=r"after train\(\), pruned weights are not zero.*train the model that train"):
         lthprune.imp(net(), train, levels=1, rate=0.5)
 
 
@@ -187,7 +187,7 @@ def test_after_ctrl_c_in_a_forward_pass_a_new_search_on_the_same_model_works(ins
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(1, 4), 3])
-def test_after_ctrl_c_a_part_of_the_model_that_is_called_computes_with_zeros(part: slice | int) -> None:
+def test_after_ctrl_c_a_part_of_the_model_still_computes_with_zeros(part: slice | int) -> None:
     model = net()
     lthprune.prune(model, 0.5, form="plain")
     masks = masks_of(model)

@@ -1,4 +1,4 @@
-"""What lives on over the levels and goes back with the model: schedulers, generators, buffers made on the way."""
+"""Rewinding of state outside the weights: schedulers, generators, and buffers registered during training."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_a_scheduler_that_lives_on_starts_again_at_every_level(name: str, form: 
     assert rates == pytest.approx(anew)
 
 
-def test_a_scheduler_that_looks_at_losses_goes_back_too() -> None:
+def test_a_scheduler_that_depends_on_losses_is_rewound_too() -> None:
     model, rates = net(), []
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=1.0)
@@ -140,9 +140,7 @@ class BrokenOffError(Exception):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("broken_off_after", [1, 2])
-def test_a_search_of_such_a_model_goes_on_where_it_was_broken_off(
-    tmp_path: Path, broken_off_after: int, form: str
-) -> None:
+def test_an_interrupted_search_of_such_a_model_continues(tmp_path: Path, broken_off_after: int, form: str) -> None:
     calls = []
 
     def broken(model: nn.Module) -> None:
@@ -170,7 +168,7 @@ def test_a_finished_search_of_such_a_model_is_read_from_its_store(tmp_path: Path
     assert model.registered is not None
 
 
-def test_a_search_that_rewinds_to_after_the_first_forward_pass_goes_on_too(tmp_path: Path) -> None:
+def test_a_search_that_rewinds_to_after_the_first_forward_pass_continues_too(tmp_path: Path) -> None:
     calls = []
 
     def broken(model: nn.Module) -> None:

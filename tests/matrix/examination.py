@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import lthprune
 from lthprune.pruning.coverage import COMPUTED
-from lthprune.pruning.selection import select
+from lthprune.pruning.prunable import select
 from lthprune.pruning.state import live_state, snapshot
 from tests.zoo.specimen import Specimen, leaves
 

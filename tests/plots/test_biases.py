@@ -35,6 +35,6 @@ def test_a_panel_for_each_state_shows_medians_bands_and_numbers() -> None:
 
 def test_a_network_whose_biases_are_all_pruned_has_an_empty_figure() -> None:
     (level, *_) = ticket_states(*search(levels=1), INPUTS)
-    gone = {name: replace(bias, left=np.zeros_like(bias.left)) for name, bias in level.biases.items()}
+    gone = {name: replace(bias, unpruned=np.zeros_like(bias.unpruned)) for name, bias in level.biases.items()}
     figure = plot_biases([replace(level, biases=gone)])
     assert not any(axes.containers for axes in figure.axes)

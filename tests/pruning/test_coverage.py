@@ -6,8 +6,9 @@ from torch import nn
 
 from lthprune.errors import CoverageWarning, PruningError
 from lthprune.pruning.coverage import describe
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.search.drivers import imp
 from tests.nets import anatomy, net
 
@@ -59,9 +60,13 @@ def test_the_table_has_a_row_for_every_matrix_and_fits_a_page():
         assert word in table
 
 
-def test_a_model_of_which_little_is_pruned_by_default_is_announced_with_what_is_left_out():
+def test_a_model_that_the_default_selection_hardly_covers_raises_a_warning_that_names_what_is_left_out():
     model = nn.Sequential(nn.Embedding(100, 8), nn.Linear(8, 4))
-    message = r"3\.8% of the weights.*Left out, largest first: '0\.weight' \(embedding, 800 weights\).*'embedding'\)\)"
+    message = (
+        r"prunes only 3\.8% of the weights in the matrices of this Sequential.*"
+        r"Left out, largest first: '0\.weight' \(embedding, 800 weights\).*"
+        r"pass selection=Selection\(kinds=\(\*Selection\.kinds, 'embedding'\)\)"
+    )
     for call in (lambda: prune(model, 0.5), lambda: imp(model, lambda model: None, levels=1)):
         with pytest.warns(CoverageWarning, match=message) as caught:
             call()

@@ -12,7 +12,7 @@ from torch.nn.utils import prune as torch_prune
 from lthprune.errors import PruningError
 from lthprune.pruning.forms import convert, strip, without_pruning
 from lthprune.pruning.methods import LayerwiseMagnitude
-from lthprune.pruning.projection import kept_masks
+from lthprune.pruning.plain_form import kept_masks
 from lthprune.pruning.pruner import prune
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, refresh, snapshot
@@ -222,7 +222,7 @@ def test_a_tied_parameter_pruned_in_one_place_only_is_refused():
     model[1].weight = model[0].weight
     torch_prune.l1_unstructured(model[0], "weight", 0.5)
     model[1].weight = model[0].weight_orig
-    with refused(r"'0\.weight' and '1\.weight' are one tied parameter, and are pruned differently", model):
+    with refused(r"'0\.weight' and '1\.weight' are one tied parameter, but are pruned differently", model):
         convert(model, "plain")
     with pytest.raises(PruningError, match="pruned differently"):
         imp(model, lambda model: None, levels=1)

@@ -29,7 +29,7 @@ def test_the_fast_selection_keeps_what_its_readable_twin_keeps(competition):
 
 @settings(max_examples=100)
 @given(strategies.competitions())
-def test_exactly_so_many_are_kept_of_those_that_were_held_and_none_beats_them(competition):
+def test_exactly_the_wanted_number_of_remaining_weights_is_kept_and_no_pruned_one_scores_higher(competition):
     scores, held, left = competition
     kept = keep_highest(scores, held, left)
     assert total(kept) == left
@@ -45,7 +45,7 @@ def test_a_minimum_is_kept_in_every_tensor_and_the_total_stays_exact(competition
     scores, held, left = competition
     floor = {name: min(minimum, int(mask.sum())) for name, mask in held.items()}
     if sum(floor.values()) > left:
-        with pytest.raises(PruningError, match="at least"):
+        with pytest.raises(PruningError, match="keep at least"):
             keep_highest(scores, held, left, minimum=minimum)
         return
     kept = keep_highest(scores, held, left, minimum=minimum)
@@ -113,7 +113,7 @@ def test_overlap_is_both_over_either(competition, seed):
 def test_overlap_is_of_masks_of_one_architecture_and_says_where_a_ticket_has_them():
     masks = {"weight": torch.tensor([True, False])}
     ticket = Ticket(0, masks, {}, {})
-    with pytest.raises(PruningError, match=r"this is a Ticket. Hand in .*overlap\(one\.masks, other\.masks\)"):
+    with pytest.raises(PruningError, match=r"this is a Ticket. Pass the masks .*overlap\(one\.masks, other\.masks\)"):
         overlap(ticket, ticket)
     for other in ({"w": masks["weight"]}, {"weight": torch.tensor([True])}, {}):
         with pytest.raises(PruningError, match="differ in names or shapes"):

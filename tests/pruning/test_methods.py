@@ -48,7 +48,7 @@ def test_every_round_prunes_exactly_its_amount_and_only_shrinks_the_mask(method,
 
 
 @pytest.mark.parametrize("method", [LayerwiseMagnitude, GlobalMagnitude, BiasAware])
-def test_the_smallest_magnitudes_go(method):
+def test_the_smallest_magnitudes_are_pruned(method):
     linear = nn.Linear(4, 1)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[3.0, -1.0, 2.0, -4.0]]))
@@ -120,7 +120,7 @@ def test_rates_go_by_the_layers_kind_or_name():
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_weights_and_biases_compete_on_one_footing(rounds):
+def test_weights_and_biases_compete_by_scaled_scores(rounds):
     linear = nn.Linear(10, 10)
     nn.init.constant_(linear.bias, 1e-6)
     tensors = [(linear, "weight"), (linear, "bias")]

@@ -9,9 +9,10 @@ from torch.nn.utils import prune as torch_prune
 
 from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError
 from lthprune.pruning.masks import count
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import Pruning, current_masks, prune
 from lthprune.pruning.schedules import Geometric, left_after
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, snapshot
 from tests import strategies
 from tests.nets import OPTIMIZERS, all_bits, anatomy, net, outputs, refused, steps, train
@@ -56,7 +57,7 @@ def test_the_same_model_and_seed_give_the_same_masks(architecture, scope, bias, 
 
 
 @given(strategies.architectures(), strategies.biases)
-def test_pruning_is_in_torchs_own_terms_and_remove_makes_it_permanent(architecture, bias):
+def test_torchs_is_pruned_and_remove_work_on_a_pruned_model(architecture, bias):
     model = architecture.build()
     before = {name: id(tensor) for name, tensor in live_state(model).items()}
     assert not torch_prune.is_pruned(model)
@@ -95,7 +96,7 @@ def test_no_optimiser_brings_a_pruned_weight_back_into_a_forward_pass(optimizer,
     assert not any(snapshot(model)[name][~mask].any() for name, mask in masks.items())
 
 
-def test_globally_the_smallest_of_all_weights_go_and_layerwise_the_smallest_of_each():
+def test_global_pruning_prunes_the_smallest_weights_of_all_and_layerwise_pruning_those_of_each_layer():
     model = nn.Sequential(nn.Linear(3, 1), nn.Linear(3, 1))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[0.1, -0.2, 0.3]]))
@@ -107,7 +108,7 @@ def test_globally_the_smallest_of_all_weights_go_and_layerwise_the_smallest_of_e
     assert model[1].weight_mask.tolist() == [[False, True, True]]
 
 
-def test_biases_apart_lose_their_own_share_and_together_compete_by_relative_size():
+def test_separate_biases_are_pruned_at_the_same_rate_and_together_they_compete_by_relative_size():
     sizes = {}
     for bias in (False, "separate", "together"):
         model = net("dense")
@@ -137,7 +138,7 @@ def test_rates_go_by_kind_and_by_name():
 
 
 @pytest.mark.parametrize("score", ["movement", "magnitude_increase"])
-def test_a_score_that_compares_takes_the_initial_weights(score):
+def test_a_score_that_needs_initial_weights_takes_them_from_prune(score):
     model = net("dense")
     initial = snapshot(model)
     train(model)
@@ -172,10 +173,10 @@ def test_a_function_is_a_score_and_sees_the_dense_weights_by_name():
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_end_of_a_layer_is_announced_and_a_minimum_prevents_it():
+def test_layer_collapse_raises_a_warning_and_a_minimum_prevents_it():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     nn.init.constant_(model[0].weight, 1e-9)
-    with pytest.warns(LayerCollapseWarning, match=r"'0\.weight'.*min_survivors") as caught:
+    with pytest.warns(LayerCollapseWarning, match=r"^layer collapse: .* '0\.weight'.*min_survivors=1") as caught:
         prune(model, 5)
     assert [each.filename for each in caught] == [__file__]
     other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -185,19 +186,21 @@ def test_the_end_of_a_layer_is_announced_and_a_minimum_prevents_it():
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
-def test_all_layers_that_end_at_once_are_announced_in_one_warning(scope):
+def test_layers_that_collapse_together_are_named_in_one_warning(scope):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     nn.init.ones_(model[2].weight)
     amount = 8 if scope == "global" else {"0": 0.9, "1": 0.9, "2": 0.0}
-    with pytest.warns(LayerCollapseWarning, match=r"no weight of '0\.weight', '1\.weight' is left") as caught:
+    with pytest.warns(LayerCollapseWarning, match=r"the last weight of '0\.weight', '1\.weight',") as caught:
         prune(model, amount, scope=scope)
     assert len(caught) == 1
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_fraction_that_rounds_to_none_is_announced():
+def test_a_fraction_that_rounds_to_no_weight_raises_a_warning():
     model = nn.Linear(3, 3)
-    with pytest.warns(NothingPrunedWarning, match=r"0\.05 of the 9 weights left in weight rounds to none") as caught:
+    with pytest.warns(
+        NothingPrunedWarning, match=r"a fraction of 0\.05 of its 9 remaining weights rounds to 0"
+    ) as caught:
         prune(model, 0.05)
     assert [each.filename for each in caught] == [__file__]
 
@@ -206,14 +209,14 @@ def test_a_fraction_that_rounds_to_none_is_announced():
 @pytest.mark.parametrize(
     ("amount", "words", "complaint"),
     [
-        (1.5, {}, "a fraction to prune lies in"),
+        (1.5, {}, "a fraction to prune is a float in"),
         (True, {}, "amount = True: a fraction"),
         ("0.2", {}, "amount = '0.2': a fraction"),
         ({"dense": True, "output": 0.1}, {"scope": "layerwise"}, "dense = True"),
         (-3, {}, "cannot prune -3"),
         (10_000, {}, "cannot prune 10,000 weights"),
         (float("nan"), {}, "nan"),
-        (30, {"scope": "layerwise"}, "21 are left"),
+        (30, {"scope": "layerwise"}, "21 remain"),
         ({"dense": 0.2}, {"scope": "layerwise"}, "no rate for 5.weight"),
         ({"dense": 0.2, "output": 0.1}, {}, "scope='layerwise'"),
         ({"dense": 0.2, "output": 0.1, "outptu": 0.1}, {"scope": "layerwise"}, "'outptu'.*did you mean 'output'"),
@@ -225,7 +228,7 @@ def test_a_fraction_that_rounds_to_none_is_announced():
         (0.2, {"selection": Selection(include=("9",))}, "'9' matches no"),
         (0.2, {"score": "movement"}, "initial="),
         (0.2, {"score": "movement", "initial": {"other": torch.ones(1)}}, r"1\.weight"),
-        (0.2, {"score": lambda candidate: candidate.final[:1]}, "gives every weight one score"),
+        (0.2, {"score": lambda candidate: candidate.final[:1]}, "one score for every weight"),
         (0.2, {"score": lambda candidate: candidate.final * torch.nan}, "contain NaN"),
         (0.2, {"score": "random", "seed": -1}, "-1"),
     ],
@@ -251,8 +254,8 @@ def test_what_is_no_module_is_not_pruned(model, complaint):
         prune(model, 0.2)
 
 
-def test_planning_prunes_nothing():
+def test_counting_prunes_nothing():
     model = net("dense")
     before = anatomy(model)
-    assert Pruning().plan(model, Geometric(0.5), 2) == [(159,), (79,), (40,)]
+    assert Pruning().counts(model, Geometric(0.5), 2) == [(159,), (79,), (40,)]
     assert anatomy(model) == before

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
-from lthprune.pruning.scores import SCORES, Candidate, one_footing, score_named
+from lthprune.pruning.scores import SCORES, Candidate, scale_bias_scores, score_named
 from tests import strategies
 
 FORMULAS = {
@@ -31,13 +31,13 @@ def test_a_score_is_its_formula_for_every_weight(name, pairs):
 
 
 @pytest.mark.parametrize("name", ["movement", "magnitude_increase"])
-def test_a_score_that_compares_says_who_keeps_the_initial_weights(name):
+def test_a_score_that_needs_initial_weights_says_how_to_pass_them(name):
     with pytest.raises(PruningError, match=r"'fc\.weight'.*initial="):
         SCORES[name](Candidate("fc.weight", torch.ones(2)))
 
 
 @given(strategies.seeds, strategies.floats)
-def test_chance_comes_from_the_generator_it_is_given_and_from_no_other(seed, dtype):
+def test_random_scores_use_only_the_given_generator(seed, dtype):
     before = torch.get_rng_state()
     first, again, other = (
         SCORES["random"](Candidate("w", torch.zeros(9, 7, dtype=dtype), generator=torch.Generator().manual_seed(each)))
@@ -61,11 +61,11 @@ def test_an_unknown_score_is_refused_with_the_nearest_known_one():
 
 
 @given(weights, weights, strategies.seeds)
-def test_on_one_footing_biases_are_as_large_as_weights_on_average_and_in_the_same_order(weight, bias, seed):
+def test_scaled_bias_scores_have_the_mean_of_the_weights_and_keep_their_order(weight, bias, seed):
     weight, bias = torch.tensor(weight).abs(), torch.tensor(bias).abs()
     generator = torch.Generator().manual_seed(seed)
     held_weight, held_bias = (torch.rand(len(each), generator=generator) < 0.7 for each in (weight, bias))
-    scaled = one_footing(weight, held_weight, bias, held_bias)
+    scaled = scale_bias_scores(weight, held_weight, bias, held_bias)
     if not held_weight.any() or not held_bias.any():
         assert scaled.equal(bias)
         return

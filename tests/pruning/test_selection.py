@@ -6,8 +6,9 @@ from hypothesis import given
 from torch import nn
 
 from lthprune.errors import PruningError
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from tests import strategies
 from tests.nets import net, refused
 
@@ -140,7 +141,7 @@ def adapted():
         (shares_memory, r"'0\.weight' and '1\.weight' are different parameters that share memory"),
     ],
 )
-def test_what_has_no_values_of_its_own_is_refused(build, complaint):
+def test_tensors_without_values_of_their_own_are_refused(build, complaint):
     model = build()
     with refused(complaint, model, error=PruningError):
         prune(model, 0.5)

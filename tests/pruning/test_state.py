@@ -71,10 +71,16 @@ def test_restoring_gives_back_every_bit_into_the_very_same_tensors(architecture,
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda state: state.pop("1.bias"), r"'1\.bias' is missing"),
-        (lambda state: state.update({"1.weights": torch.ones(1)}), r"no '1\.weights'; did you mean '1\.weight'"),
+        (lambda state: state.pop("1.bias"), r"'1\.bias' of the model is missing from the old state"),
+        (
+            lambda state: state.update({"1.weights": torch.ones(1)}),
+            r"The old state has '1\.weights', which the model lacks; did you mean '1\.weight'",
+        ),
         (lambda state: state.update({"3.weight": torch.ones(2, 2)}), r"'3\.weight' has the shape \(2, 2\)"),
-        (lambda state: state.update({"5.bias": torch.ones(1)}), r"'5\.bias' has the shape \(1,\), the model's \(3,\)"),
+        (
+            lambda state: state.update({"5.bias": torch.ones(1)}),
+            r"'5\.bias' has the shape \(1,\) in the old state and \(3,\)",
+        ),
         (dict.clear, r"\(and 1 more\)"),
     ],
 )

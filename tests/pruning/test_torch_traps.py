@@ -76,11 +76,11 @@ def test_a_fraction_of_few_weights_is_rounded_half_up_and_never_silently_to_none
     layer = nn.Linear(5, 1)
     LayerwiseMagnitude.apply(layer, "weight", amount=0.5)
     assert left(layer) == 2  # torch prunes 2 of 5
-    with pytest.warns(UserWarning, match="rounds to none"):
+    with pytest.warns(UserWarning, match="rounds to 0 weights"):
         prune(nn.Linear(3, 3), 0.05)
 
 
-def test_of_two_constant_layers_the_same_weights_go_every_time():
+def test_the_same_weights_of_constant_layers_are_pruned_every_time():
     models = [nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10)) for _ in range(3)]
     for model in models:
         for layer in model:
@@ -91,7 +91,7 @@ def test_of_two_constant_layers_the_same_weights_go_every_time():
 
 
 @pytest.mark.parametrize("bias", ["together", "separate"])
-def test_zero_biases_are_not_the_first_to_go(bias):
+def test_zero_biases_are_not_pruned_first(bias):
     model = nn.Sequential(nn.Linear(10, 10))
     nn.init.zeros_(model[0].bias)
     counts = prune(model, 0.09, bias=bias)

@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
-from lthprune.pruning.schedules import Geometric, Pool, Target, plan_counts
+from lthprune.pruning.schedules import Geometric, Pool, Target, counts_per_level
 from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
 
 weights = st.integers(100, 10**7)
@@ -38,12 +38,12 @@ def test_a_trajectory_ends_where_pruning_by_its_rate_or_to_its_target_ends(
 ) -> None:
     pools = [Pool(("weight",), ("dense",), weights, weights)]
     target = Trajectory.through(weights=weights, levels=levels, rate=rate).target
-    assert plan_counts(Geometric(rate), pools, levels)[-1] == (target,)
+    assert counts_per_level(Geometric(rate), pools, levels)[-1] == (target,)
     if target:
-        assert plan_counts(Target(target), pools, levels)[-1] == (target,)
+        assert counts_per_level(Target(target), pools, levels)[-1] == (target,)
 
 
-def test_the_family_of_the_field_notes_is_the_extension_of_4_8_8_2() -> None:
+def test_the_published_family_of_networks_is_the_extension_of_4_8_8_2() -> None:
     family = [extend((4, 8, 8, 2), rate=0.32, times=times) for times in range(8)]
     assert [sizes[1] for sizes in family] == [8, 10, 13, 16, 20, 25, 31, 38]
     assert [count_parameters(sizes) for sizes in family] == [112, 160, 247, 352, 520, 775, 1147, 1672]
@@ -87,7 +87,7 @@ def test_an_extended_trajectory_follows_the_one_it_extends() -> None:
         ({"weights": 10, "levels": 2, "target": 11}, "at most all"),
         ({"weights": 10, "levels": 2, "target": 0}, "at least 1"),
         ({"weights": 10, "levels": 0, "target": 5}, "levels = 0"),
-        ({"weights": 10, "rate": 0.0, "target": 5}, "never leads"),
+        ({"weights": 10, "rate": 0.0, "target": 5}, "never prunes"),
         ({"weights": 10, "rate": 1.5, "levels": 5}, "less than 1"),
         ({"weights": 10, "rate": {"dense": 0.2}, "levels": 5}, "one rate for all weights, a number as in rate=0.2"),
         ({"weights": 10.5, "rate": 0.5, "levels": 5}, "whole number"),

@@ -193,3 +193,25 @@ def test_a_model_that_has_changed_its_architecture_is_not_rewound():
 def test_a_rewind_that_does_not_exist_is_refused(build, complaint):
     with pytest.raises(PruningError, match=complaint):
         build()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"optimizer": "adam"}, "the optimizer of a Rewinder must be a torch Optimizer; this is a str"),
+        ({"scheduler": 3}, "the scheduler of a Rewinder must be a torch LRScheduler; this is an int"),
+        ({"generators": [0]}, "the generators of a Rewinder must be a torch Generator; this is an int"),
+    ],
+)
+def test_a_rewinder_refuses_what_it_cannot_rewind_when_it_is_made(arguments, complaint):
+    with pytest.raises(PruningError, match=complaint):
+        Rewinder(**arguments)
+
+
+def test_a_single_generator_may_be_given_without_a_list():
+    generator = torch.Generator().manual_seed(3)
+    rewinder = Rewinder(generators=generator)
+    rewinder.watch(model := net("dense"))
+    drawn = torch.rand(2, generator=generator)
+    rewinder.rewind(model)
+    assert torch.equal(torch.rand(2, generator=generator), drawn)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lthprune.errors import PruningError, StorageError
 from lthprune.files import read_tensors, write_tensors
+from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import current_masks, prune
-from lthprune.pruning.selection import Selection, select
+from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, snapshot
 from lthprune.search.drivers import imp
 from lthprune.search.tickets import Ticket, Tickets, load_ticket
@@ -257,3 +258,9 @@ def test_a_ticket_holds_the_tensors_that_were_selected_and_no_others():
     (ticket,) = imp(model, train, levels=0, selection=selection, bias=True)
     assert all_bits(ticket.masks) == all_bits(current_masks(select(model, selection, bias=True)))
     assert ticket.masks.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+
+
+@pytest.mark.parametrize("path", [None, 3])
+def test_a_path_that_is_none_is_named(path):
+    with pytest.raises(StorageError, match="a ticket is read from a file; name its path"):
+        load_ticket(path)

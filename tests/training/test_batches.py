@@ -30,7 +30,7 @@ def test_every_epoch_is_a_new_permutation_for_each_trial_without_a_last_incomple
 
 
 @given(passed=st.integers(0, 12), left=st.sets(st.integers(0, 3), min_size=1).map(sorted))
-def test_trials_that_are_left_keep_their_order(passed: int, left: list[int]) -> None:
+def test_remaining_trials_keep_their_order(passed: int, left: list[int]) -> None:
     all_of_them, some = (Batches(10, 3, [order(trial) for trial in range(4)]) for _ in range(2))
     for _ in range(passed):
         next(all_of_them), next(some)

@@ -81,7 +81,7 @@ def test_fine_tuning_keeps_to_the_last_learning_rate() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 3, 5, 11])
-def test_a_late_start_goes_on_with_the_very_batches_that_would_have_followed(start: int) -> None:
+def test_a_late_start_continues_with_the_batches_that_follow(start: int) -> None:
     whole, parts = net(), net()
     words = {"momentum": 0, "weight_decay": 0, "evaluate_every": 1}
     full = train(whole, DATA, plan(**words), order()).history
@@ -138,7 +138,7 @@ def test_training_that_stops_early_leaves_the_rest_of_its_histories_empty(words:
 
 
 @pytest.mark.parametrize("words", [{"patience": 2}, {"loss_cutoff": 0.5}])
-def test_a_diverged_training_does_not_fall_over_and_its_patience_runs_out(words: dict[str, object]) -> None:
+def test_a_diverged_training_raises_no_error_and_stops_by_patience(words: dict[str, object]) -> None:
     model = net()
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)

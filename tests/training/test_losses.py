@@ -50,7 +50,7 @@ def test_a_populations_likelihoods_and_gradients_are_those_of_autograd(
     each = [drawn(outputs, samples, seed + trial) for trial in range(trials)]
     logits = torch.stack([own.t() for own, _ in each])
     labels = torch.stack([own.view(samples, -1).t() for _, own in each])
-    likelihoods, gradient = Heads(tasks).descend(logits.clone(), labels)
+    likelihoods, gradient = Heads(tasks).differentiate(logits.clone(), labels)
     assert likelihoods.shape == (trials, len(outputs), samples)
     for trial, (own, wanted) in enumerate(each):
         own.requires_grad_()
@@ -61,13 +61,13 @@ def test_a_populations_likelihoods_and_gradients_are_those_of_autograd(
 
 
 @given(outputs=sizes, samples=st.integers(1, 20), trials=st.integers(1, 3), seed=seeds)
-def test_a_population_is_judged_as_each_trial_is_alone(
+def test_evaluating_a_population_equals_evaluating_each_trial(
     outputs: list[int], samples: int, trials: int, seed: int
 ) -> None:
     tasks = several(outputs)
     _, labels = drawn(outputs, samples, seed)
     logits = [drawn(outputs, samples, seed + trial + 1)[0] for trial in range(trials)]
-    likelihood, right = Heads(tasks).judge(torch.stack([own.t() for own in logits]), labels.view(samples, -1).t())
+    likelihood, right = Heads(tasks).evaluate(torch.stack([own.t() for own in logits]), labels.view(samples, -1).t())
     for trial, own in enumerate(logits):
         torch.testing.assert_close(-likelihood[trial], cross_entropy(own, labels, tasks, reduction="sum"))
         assert torch.equal(right[trial], count_right(own, labels, tasks))
@@ -76,7 +76,9 @@ def test_a_population_is_judged_as_each_trial_is_alone(
 @pytest.mark.parametrize("outputs", [[1], [1, 1], [3], [1, 3]])
 def test_logits_of_any_size_give_finite_losses_and_gradients(outputs: list[int]) -> None:
     logits, labels = drawn(outputs, 8, 0, scale=1e6)
-    likelihoods, gradient = Heads(several(outputs)).descend(logits.t()[None].clone(), labels.view(8, -1).t()[None])
+    likelihoods, gradient = Heads(several(outputs)).differentiate(
+        logits.t()[None].clone(), labels.view(8, -1).t()[None]
+    )
     assert likelihoods.isfinite().all()
     assert gradient.isfinite().all()
     assert cross_entropy(logits, labels, several(outputs)).isfinite()

@@ -64,10 +64,10 @@ def test_whether_a_network_draws_is_found_out_and_nothing_of_it_changes(model: n
 def test_networks_that_draw_train_in_the_plain_loop_and_others_do_not(rate: float) -> None:
     plan = TrainingPlan.model_validate(PLAN)
     done = train_population([dropping(rate), dropping(rate)], noise(), plan, drawn(0))
-    assert [training.engine for training in done] == ["reference" if rate else "stacked"] * 2
+    assert [training.engine for training in done] == ["reference" if rate else "unhooked"] * 2
 
 
-def test_given_generators_decide_what_a_trial_draws_and_the_global_one_is_left_alone() -> None:
+def test_given_generators_determine_the_draws_of_a_trial_and_the_global_one_does_not_change() -> None:
     plan = TrainingPlan.model_validate(PLAN)
 
     def trained(seed: int, trials: int = 2) -> list[object]:
@@ -84,8 +84,8 @@ def test_given_generators_decide_what_a_trial_draws_and_the_global_one_is_left_a
     assert trained(6) != first
 
 
-def test_the_stacked_engine_is_refused_to_networks_that_draw_before_they_change() -> None:
-    plan, model = TrainingPlan.model_validate(PLAN | {"engine": "stacked"}), dropping()
+def test_the_unhooked_engine_is_refused_to_networks_that_draw_before_they_change() -> None:
+    plan, model = TrainingPlan.model_validate(PLAN | {"engine": "unhooked"}), dropping()
     data, before = noise(), copy.deepcopy(model.state_dict())
     for refuse in (
         lambda: check_engine(model, plan, torch.device("cpu"), data.x_train[:2]),

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lthprune.data.dataset import Dataset
-from lthprune.errors import RecipeError
+from lthprune.errors import PruningError, RecipeError
 from lthprune.pruning.methods import write_mask
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.training import dispatch as choice
-from lthprune.training import perceptrons
+from lthprune.training import dispatch, perceptrons
 from lthprune.training.dispatch import check_engine, choose_engine
 from lthprune.training.loop import train
 from lthprune.training.perceptrons import Perceptrons
@@ -42,11 +41,11 @@ PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")  # auto mixes in these tests,
 
 
 @pytest.fixture(autouse=True, scope="module")
-def everything_happens_to_small_networks() -> Iterator[None]:
+def small_networks_are_treated_like_large_ones() -> Iterator[None]:
     """Let ``auto`` take sparse matrices for small layers, too, and evaluate few samples at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choice, "_SPARSE_FROM", 0)
-        patch.setattr(choice, "_SPARSE_BELOW", 0.5)
+        patch.setattr(dispatch, "_SPARSE_FROM", 0)
+        patch.setattr(dispatch, "_SPARSE_BELOW", 0.5)
         patch.setattr(perceptrons, "_CACHED", 1)
         yield
 
@@ -62,7 +61,7 @@ def doubled(data: Dataset) -> Dataset:
     )
 
 
-AS_SHIPPED = {name: getattr(choice, name) for name in ("_SPARSE_FROM", "_SPARSE_BELOW")}
+AS_SHIPPED = {name: getattr(dispatch, name) for name in ("_SPARSE_FROM", "_SPARSE_BELOW")}
 DATA = doubled(noise(sizes=(40, 70, 150)))
 
 
@@ -181,9 +180,9 @@ def test_networks_of_all_kinds_train_without_hooks_as_they_do_with_them(
                     mask.flatten(1)[:, 0] = True  # batch norm blows a constant channel's rounding errors up
                     write_mask(module, "weight", mask)
     twins = copy.deepcopy(models)
-    done = train_population(models, DATA, plan(engine="stacked", **optimizer), orders(2))
+    done = train_population(models, DATA, plan(engine="unhooked", **optimizer), orders(2))
     agree(models, twins, done, one_by_one(twins, plan(**optimizer)))
-    assert [training.engine for training in done] == ["stacked", "stacked"]
+    assert [training.engine for training in done] == ["unhooked", "unhooked"]
 
 
 @pytest.mark.parametrize("form", ["dense", "normalised"])
@@ -217,7 +216,7 @@ def test_trials_do_stop_at_different_steps_in_these_tests() -> None:
     assert len({int(np.isnan(training.history["val_loss"]).sum()) for training in done}) > 1
 
 
-def test_a_trial_that_has_stopped_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_has_stopped_is_no_longer_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
     step = Perceptrons.step
 
@@ -234,7 +233,9 @@ def test_a_trial_that_has_stopped_costs_nothing_more(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("engine", ["reference", *PERCEPTRON_ENGINES])
-@pytest.mark.parametrize("words", [{"start": 5}, {"fine_tune": True}, {"start": 3, "fine_tune": True}, {"least": 7}])
+@pytest.mark.parametrize(
+    "words", [{"start": 5}, {"fine_tune": True}, {"start": 3, "fine_tune": True}, {"no_stop_before": 7}]
+)
 def test_late_starts_and_fine_tuning_are_those_of_the_plain_loop(engine: str, words: dict[str, object]) -> None:
     made = {"lr_milestones": (4, 8), "loss_cutoff": 1e9, "optimizer": "adam", "lr": 0.02}
     models = [Architecture(dtype=torch.float64).build(seed) for seed in range(3)]
@@ -255,7 +256,7 @@ def test_models_are_up_to_date_at_the_rewind_point(form: str, engine: str) -> No
         if made[trial] == 4:
             reached[trial] = snapshot(models[trial])
 
-    train_population(models, DATA, plan(engine=engine), orders(2), least=4, on_steps=look)
+    train_population(models, DATA, plan(engine=engine), orders(2), no_stop_before=4, on_steps=look)
     one_by_one(twins, plan(steps=4))
     for trial, twin in enumerate(twins):
         for name, tensor in snapshot(twin).items():
@@ -335,7 +336,7 @@ def test_networks_that_look_like_perceptrons_train_as_in_the_plain_loop(name: st
 
 
 @pytest.mark.parametrize("engine", PERCEPTRON_ENGINES)
-def test_single_precision_agrees_as_far_as_it_goes(engine: str) -> None:
+def test_engines_agree_in_single_precision_up_to_rounding(engine: str) -> None:
     models: list[nn.Module] = [Architecture().build(seed) for seed in range(3)]
     for model in models:
         write_mask(model[1], "weight", torch.ones(6, 16).tril())  # type: ignore[index]
@@ -348,7 +349,7 @@ def test_single_precision_agrees_as_far_as_it_goes(engine: str) -> None:
         np.testing.assert_allclose(result.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
 
 
-def test_weights_beneath_the_masks_stay_as_they_are() -> None:
+def test_dense_values_of_pruned_weights_stay_as_they_are() -> None:
     model = Architecture(dtype=torch.float64).build()
     write_mask(model[1], "weight", torch.rand(model[1].weight.shape) < 0.5)
     before, mask = live_state(model)["1.weight"].clone(), masks_of(model)["1.weight"]
@@ -381,7 +382,7 @@ def test_auto_takes_sparse_matrices_for_large_layers_of_low_density(monkeypatch:
 
     data = noise((784,), classes=10)
     for name, value in AS_SHIPPED.items():
-        monkeypatch.setattr(choice, name, value)
+        monkeypatch.setattr(dispatch, name, value)
     for densities, name in (((0.9, 0.9, 0.9), "stacked"), ((0.1, 0.1, 0.1), "mixed"), ((0.5, 0.5, 0.1), "stacked")):
         engine = choose_engine([lenet(densities) for _ in range(2)], data, plan())
         assert isinstance(engine, Perceptrons)
@@ -391,17 +392,49 @@ def test_auto_takes_sparse_matrices_for_large_layers_of_low_density(monkeypatch:
 @pytest.mark.parametrize(
     ("form", "words", "device", "says"),
     [
-        ("convolutional", {}, "cpu", "multilayer perceptrons"),
-        ("dense", {"precision": "bf16"}, "cpu", "fp32"),
-        ("dense", {}, "cuda", "CPU"),
+        ("convolutional", {"engine": "sparse"}, "cpu", "multilayer perceptrons only.*unhooked"),
+        ("convolutional", {"engine": "stacked"}, "cpu", "multilayer perceptrons only.*auto.*unhooked"),
+        ("dense", {"engine": "sparse", "precision": "bf16"}, "cpu", "fp32, not in bf16"),
+        ("dense", {"engine": "stacked", "precision": "bf16"}, "cpu", "fp32, not in bf16"),
+        ("dense", {"engine": "sparse"}, "cuda", "CPU"),
     ],
 )
-def test_sparse_resultis_refused_where_there_is_none(
+def test_an_engine_is_refused_to_networks_that_it_does_not_train(
     form: str, words: dict[str, object], device: str, says: str
 ) -> None:
     with pytest.raises(RecipeError, match=says):
-        check_engine(Architecture(form).build(), plan(engine="sparse", **words), torch.device(device))
-    check_engine(Architecture(form).build(), plan(engine="auto", **words), torch.device(device))
+        check_engine(Architecture(form).build(), plan(**words), torch.device(device))
+    check_engine(Architecture(form).build(), plan(**words | {"engine": "auto"}), torch.device(device))
+
+
+@pytest.mark.parametrize(("form", "precision"), [("convolutional", "fp32"), ("dense", "bf16")])
+def test_stacked_is_refused_before_training_where_unhooked_trains_and_auto_takes_it(form: str, precision: str) -> None:
+    models = [Architecture(form).build(seed) for seed in range(2)]
+    before = [snapshot(model) for model in models]
+    with pytest.raises(RecipeError, match='"unhooked"'):
+        train_population(models, noise(), plan(engine="stacked", precision=precision), orders(2))
+    assert [all_bits(snapshot(model)) for model in models] == [all_bits(state) for state in before]
+    for engine in ("unhooked", "auto"):
+        done = train_population(models, noise(), plan(engine=engine, precision=precision), orders(2))
+        assert [training.engine for training in done] == ["unhooked", "unhooked"]
+
+
+@pytest.mark.parametrize(
+    ("models", "words", "says"),
+    [
+        (0, {"orders": []}, "at least one model"),
+        (3, {"orders": orders(2)}, r"orders for each model, and was given 2 for 3.*range\(3\)"),
+        (2, {"orders": orders(2), "noises": orders(1)}, "noises for each model, and was given 1 for 2"),
+    ],
+)
+def test_a_population_without_a_generator_for_each_model_is_refused_unchanged(
+    models: int, words: dict[str, list[torch.Generator]], says: str
+) -> None:
+    population = [Architecture().build(seed) for seed in range(models)]
+    before = [snapshot(model) for model in population]
+    with pytest.raises(PruningError, match=says):
+        train_population(population, noise(), plan(), **words)
+    assert [all_bits(snapshot(model)) for model in population] == [all_bits(state) for state in before]
 
 
 @pytest.mark.parametrize("engine", ["reference", "auto"])
@@ -482,7 +515,7 @@ def measured(script: str, form: str, engine: str) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-@pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "stacked")])
+@pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "unhooked")])
 def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
     (growth,) = measured(GROWTH, form, engine)
     assert growth < 8_000  # kB; one activation kept of every step would be 3,000 x 5 kB

@@ -50,7 +50,7 @@ def test_training_stops_as_the_slow_twin_says(
         ([math.nan] * 3, {"patience": 3}, True),
     ],
 )
-def test_patience_least_improvement_and_cutoff_each_stop_a_training(
+def test_patience_min_delta_and_cutoff_each_stop_a_training(
     curve: list[float], words: dict[str, object], stops: bool
 ) -> None:
     assert should_stop(curve, **words) == stops  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""Searches as generators: each level's ticket as soon as it is found."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+from torch import nn
+
+from lthprune.search.descent import Descent
+from lthprune.search.settings import Search
+from lthprune.search.store import Stored
+from lthprune.search.tickets import Ticket
+from lthprune.search.trainings import Train, call_training, models_of
+
+
+@overload
+def imp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
+@overload
+def imp_levels(
+    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[tuple[Ticket, ...]]: ...
+def imp_levels(
+    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
+    """Search by iterative magnitude pruning and yield each level's ticket as it is found.
+
+    Args:
+        model: the dense model, or a list of models of one architecture (a population).
+        train: ``train(model)`` or ``train(model, level)`` trains the model, or the list, in place; may return metrics,
+            for a list one dict for each. See [`Level`][lthprune.search.Level].
+        search: levels, schedule, pruning, rewinding.
+        stored: the state of an interrupted search, to continue it.
+
+    Yields:
+        The ticket of level 0, 1, ...; for a population a tuple of tickets, one for each model.
+    """
+    return _levels("imp", model, train, search, stored)
+
+
+@overload
+def osp_levels(model: nn.Module, train: Train, search: Search, stored: Stored | None = None) -> Iterator[Ticket]: ...
+@overload
+def osp_levels(
+    model: Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[tuple[Ticket, ...]]: ...
+def osp_levels(
+    model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None = None
+) -> Iterator[Ticket] | Iterator[tuple[Ticket, ...]]:
+    """Search by one-shot pruning; as ``imp_levels``, but every level is pruned from the dense network."""
+    return _levels("osp", model, train, search, stored)
+
+
+def _levels(
+    driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
+) -> Iterator[Any]:
+    descent = Descent(driver, models_of(model, train), search, stored)
+    for level in range(descent.level, search.levels + 1):
+        descent.prepare()
+        if isinstance(model, nn.Module):
+            (ticket,) = descent.finish([call_training(train, model, descent.current)])
+            yield ticket
+        else:
+            yield descent.finish(call_training(train, descent.models, descent.current))
+        if level == search.levels:
+            descent.end()

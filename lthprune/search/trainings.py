@@ -1,0 +1,87 @@
+"""Training functions: what a search hands to them, and what it expects back."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lthprune.arguments import check_module, described
+from lthprune.errors import PruningError
+
+Train = Callable[..., Any]
+"""``train(model)`` or ``train(model, level)``; returns a dict of metrics or None, for a list of models one for each."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The level that a training function trains.
+
+    Attributes:
+        number: 0 for the dense network, then 1, 2, ...
+        levels: the number of the last level.
+        density: the fraction of the prunable weights that this level trains, in [0, 1].
+        start: the step to start from: 0, or after the first training that of a ``Rewinder(at=step)``.
+
+    Examples:
+        >>> import lthprune
+        >>> def train(model, level):
+        ...     print(f"level {level.number} of {level.levels}: density {level.density:.0%}")
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 2))
+        >>> tickets = lthprune.imp(model, train, levels=2, rate=0.5, scope="layerwise")
+        level 0 of 2: density 100%
+        level 1 of 2: density 50%
+        level 2 of 2: density 25%
+    """
+
+    number: int
+    levels: int
+    density: float
+    start: int
+
+
+def models_of(model: object, train: object) -> list[nn.Module]:
+    """Return the models to search, one or a list of them, or refuse what is no model or no training function."""
+    models: list[Any] = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+    if callable(model) and not isinstance(model, nn.Module) and isinstance(train, nn.Module | Sequence):
+        raise PruningError(
+            f"the model is {described(model)} and train {described(train)}: the two look swapped. The model comes "
+            "first, as in imp(model, train, levels=12)."
+        )
+    for each in models:
+        check_module(each)
+    if not callable(train):
+        raise PruningError(f"train is a function that trains the model; this is {described(train)}.")
+    takes_level(train)
+    return models
+
+
+def call_training(train: Train, model: Any, level: Level) -> Any:
+    """Call a training function, with the level if it takes one, and return its metrics."""
+    return train(model, level) if takes_level(train) else train(model)
+
+
+def takes_level(train: Train) -> bool:
+    """Return whether a training function takes the level: as ``level``, or as a second argument without default.
+
+    Raises:
+        PruningError: the function needs more arguments than a model and a level.
+
+    Examples:
+        >>> takes_level(lambda model, level: None), takes_level(lambda model, epochs=10: None)
+        (True, False)
+    """
+    try:
+        parameters = list(inspect.signature(train).parameters.values())
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
+    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    needed = [each.name for each in places if each.default is each.empty]
+    needed += [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
+    if len(needed) > 2 or any(each.kind is each.KEYWORD_ONLY and each.name in needed for each in parameters):
+        raise PruningError(
+            f"train takes {', '.join(needed)}; a search calls train(model) or train(model, level). Give the other "
+            "arguments defaults, or bind them: functools.partial(train, ...)."
+        )
+    return len(places) > 1 and (places[1].default is places[1].empty or places[1].name == "level")
