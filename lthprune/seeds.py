@@ -11,8 +11,11 @@ import torch
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
-Stream = Literal["init", "order", "mask", "noise", "split", "data"]
-_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's index is part of its seed: append only
+Stream = Literal["init", "order", "mask", "noise", "split"]
+DataStream = Literal["toy", "pairing"]
+_STREAMS: tuple[str, ...] = get_args(Stream)
+_DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
+_KEYS = ("init", "order", "mask", "noise", "split", "data")  # likewise; "data" stands for all data streams
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,24 @@ class Seeds:
             raise PruningError(
                 f"unknown random stream {stream!r}{suggestion(stream, _STREAMS)} Streams: {', '.join(_STREAMS)}."
             )
-        sequence = np.random.SeedSequence(self.root, spawn_key=(_STREAMS.index(stream), trial, level))
+        return self._derived(_KEYS.index(stream), trial, level)
+
+    def data_seed(self, stream: DataStream, place: int) -> int:
+        """Return the 63-bit seed of what is drawn for one of several data sets.
+
+        Args:
+            stream: ``toy`` for the samples of a toy, ``pairing`` for the order in which a data set is paired with
+                the others.
+            place: the data set's place in a recipe's ``data.name``, from 0.
+
+        Examples:
+            >>> Seeds(0).data_seed("toy", 0) == Seeds(0).data_seed("pairing", 0)
+            False
+        """
+        return self._derived(_KEYS.index("data"), place, _DATA_STREAMS.index(stream))
+
+    def _derived(self, *key: int) -> int:
+        sequence = np.random.SeedSequence(self.root, spawn_key=key)
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:

@@ -18,7 +18,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 ROOMS = """
     errors
     arguments files
-    seeds section
+    seeds section parts
     recipes
     pruning.naming pruning.steps
     pruning.torch_form pruning.keeping
@@ -39,7 +39,7 @@ ROOMS = """
     search.rewinding search.metrics search.progress
     search.tickets
     search.store
-    search.settings
+    search.settings search.own
     search.spec
     search.verification
     search.trainings
@@ -48,12 +48,14 @@ ROOMS = """
     search.drivers
     search
     data.dataset
-    data.npz data.toys data.joining data.reducing
+    data.arrays data.toys data.joining data.reducing
+    data.npz data.own
     data.sources
     data.spec
+    data.loading
     data
-    models.spec
-    models.named
+    models.spec models.fitting
+    models.named models.own
     models.build
     models.blueprint
     models
@@ -152,7 +154,14 @@ def test_every_file_has_its_room_and_every_room_its_file() -> None:
 
 
 def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
-    assert {name.removeprefix("lthprune.") for name in GROUND} == {"errors", "arguments", "files", "seeds", "section"}
+    assert {name.removeprefix("lthprune.") for name in GROUND} == {
+        "errors",
+        "arguments",
+        "files",
+        "parts",
+        "seeds",
+        "section",
+    }
 
 
 @pytest.mark.parametrize("room", sorted(ABOVE))

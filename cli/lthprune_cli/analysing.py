@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import RunArgument
+from lthprune_cli.options import RunArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.analysis import NeuronState
@@ -30,15 +30,16 @@ def analyze(
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write it all as JSON; with - print that and no table.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Show what became of the neurons and parameters of one trial, level by level or at one of them."""
     from lthprune.experiments import Run
 
     if level is None:
-        structure = Run(run).structure(trial, functional=functional)
+        structure = Run(run, trust_code=trust_code).structure(trial, functional=functional)
         described, shown = structure.describe(), _over_levels(structure)
     else:
-        at_level = Run(run).structure_at(level, trial, functional=functional)
+        at_level = Run(run, trust_code=trust_code).structure_at(level, trial, functional=functional)
         described, shown = at_level.describe(), _at_level(at_level)
     if json_file == "-":
         typer.echo(json.dumps(described, indent=1))

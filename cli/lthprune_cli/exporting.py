@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import RunArgument
+from lthprune_cli.options import RunArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.compaction import Compacted, CompactionReport, Export, Size
@@ -37,11 +37,12 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to; else exports/level-NN-trial-N in the run.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a ticket's network as safetensors with a description, smaller or as ONNX on request."""
     from lthprune.experiments import Run
 
-    done = Run(run).export(
+    done = Run(run, trust_code=trust_code).export(
         level,
         trial=trial,
         weights=weights.value,

@@ -28,7 +28,8 @@ class RunProgress:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._levels = self._progress.add_task("levels", total=recipe.prune.levels + 1, completed=finished)
+        levels = recipe.prune.levels or 0  # whoever shows progress has the levels worked out
+        self._levels = self._progress.add_task("levels", total=levels + 1, completed=finished)
         self._steps = self._progress.add_task("", total=recipe.run.trials * recipe.train.steps)
         self._level = finished - 1
         self._made = [0] * recipe.run.trials  # steps of each trial at the present level

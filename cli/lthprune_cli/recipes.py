@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import Settings
+from lthprune_cli.options import Settings, make_importable
 
 if TYPE_CHECKING:
     from lthprune.experiments import Extension, LayerRow, Recipe
@@ -32,18 +32,18 @@ def show(
     settings: Settings = None,
 ) -> None:
     """Show a recipe: its settings, layers, trajectory, and what every level leaves. Nothing is run."""
-    from lthprune.experiments import extensions_of, load_recipe, tabulate_layers, trajectory_of
+    from lthprune.experiments import load_recipe, preview_recipe
 
-    loaded = load_recipe(recipe, settings or [])
-    layers = tabulate_layers(loaded)
+    make_importable(recipe)
+    preview = preview_recipe(load_recipe(recipe, settings or []))
     console = Console()
-    console.print(_settings_table(recipe, loaded))
-    console.print(_layer_table(layers.layers))
-    if trajectory := trajectory_of(loaded, layers):
-        console.print(_trajectory_table(trajectory))
-        if extensions := extensions_of(layers, trajectory):
-            console.print(_extension_table(extensions))
-    for table in _level_tables(layers.left, console.width):
+    console.print(_settings_table(recipe, preview.recipe))
+    console.print(_layer_table(preview.layers))
+    if preview.trajectory:
+        console.print(_trajectory_table(preview.trajectory))
+        if preview.extensions:
+            console.print(_extension_table(preview.extensions))
+    for table in _level_tables(preview.counts, console.width):
         console.print(table)
 
 

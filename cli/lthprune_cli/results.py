@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import RunArgument
+from lthprune_cli.options import RunArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.experiments import LevelSummary, Run, Spread
@@ -38,22 +38,23 @@ def runs(
 
 def summary(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the folder of a sweep.")],
+    trust_code: TrustCode = False,
 ) -> None:
     """Show what came of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
     from lthprune.experiments import Run, Sweep
     from lthprune_cli.sweeping import print_sweep
 
     if Sweep(run).exists:
-        print_sweep(Sweep(run))
+        print_sweep(Sweep(run, trust_code=trust_code))
     else:
         print_summary(Run(run))
 
 
-def plot(run: RunArgument) -> None:
+def plot(run: RunArgument, trust_code: TrustCode = False) -> None:
     """Draw a run as PNG and SVG: accuracies of all trials, and the structure of the first one."""
     from lthprune.experiments import Run
 
-    for path in Run(run).save_figures():
+    for path in Run(run, trust_code=trust_code).save_figures():
         Console().print(str(path), highlight=False, soft_wrap=True)
 
 

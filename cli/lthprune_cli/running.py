@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lthprune_cli.options import DataDir, Settings
+from lthprune_cli.options import DataDir, Settings, TrustCode, make_importable
 
 if TYPE_CHECKING:
     from lthprune.experiments import Recipe, Run, Watcher
@@ -25,14 +25,17 @@ def run(
     settings: Settings = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level; kept in a run directory."""
-    from lthprune.experiments import load_recipe, run_recipe
+    from lthprune.experiments import load_recipe, preview_recipe, run_recipe
 
     options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
-    loaded = load_recipe(recipe, overrides)
+    make_importable(recipe)
+    preview = preview_recipe(load_recipe(recipe, overrides), data_dir=data_dir)
     name = Path(recipe).stem if recipe.endswith(".toml") else recipe
     _watched(
-        loaded, 0, lambda watcher: run_recipe(loaded, name, data_dir=data_dir, out=out, device=device, watcher=watcher)
+        preview.recipe,
+        0,
+        lambda watcher: run_recipe(preview, name, data_dir=data_dir, out=out, device=device, watcher=watcher),
     )
 
 
@@ -40,15 +43,16 @@ def resume(
     run: Annotated[Path, typer.Argument(help="A run directory, or the folder of a sweep.")],
     data_dir: DataDir = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; else the run's own.")] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Go on with a run or a sweep that was broken off, after its last finished level."""
     from lthprune.experiments import Run, Sweep, resume_run
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:
-        run_watched(Sweep(run), data_dir=data_dir, device=device)
+        run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device)
         return
-    begun = Run(run)
+    begun = Run(run, trust_code=trust_code)
     finished = begun.tickets.finished
     _watched(
         begun.recipe(), finished, lambda watcher: resume_run(begun, data_dir=data_dir, device=device, watcher=watcher)

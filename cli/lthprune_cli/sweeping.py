@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import DataDir, Settings
+from lthprune_cli.options import DataDir, Settings, make_importable
 
 if TYPE_CHECKING:
     from lthprune.experiments import Cell, CellSummary, Spread, Sweep, Watcher
@@ -35,6 +35,7 @@ def sweep(
     """Run a recipe over a grid of settings, cell by cell; kept in one folder, with a run directory for each."""
     from lthprune.experiments import begin_sweep, parse_axes
 
+    make_importable(recipe)
     try:
         begun = begin_sweep(recipe, parse_axes(over), settings or [], data_dir=data_dir, out=out, device=device)
     except KeyboardInterrupt:
@@ -137,7 +138,8 @@ def _axes(rows: "Sequence[CellSummary]", width: int) -> dict[str, list[str]]:
 def _outcome(row: "CellSummary") -> list[str]:
     levels = row.cell.recipe.prune.levels
     if not row.levels:
-        return ["", f"0 of {levels + 1}", "", "", "", "", ""]
+        return ["", "0" if levels is None else f"0 of {levels + 1}", "", "", "", "", ""]
+    assert levels is not None  # a run that has begun knows its levels
     dense, last, ticket = row.levels[0], row.levels[-1], row.winner or row.levels[-1]
     return [
         f"{dense.left:,}",

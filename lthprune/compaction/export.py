@@ -14,7 +14,7 @@ from lthprune.compaction.compacting import Compacted
 from lthprune.compaction.compacting import compact as compact_network
 from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.files import read_tensors, write_atomically, write_tensors
-from lthprune.models import LIBRARIES, ModelSpec, build_from, build_model, describe
+from lthprune.models import ModelSpec, build_from, build_model, describe
 from lthprune.pruning import without_pruning
 from lthprune.search import Ticket
 
@@ -131,11 +131,12 @@ def export_ticket(
     return Export(folder, files, description, tuple(input_shape), dense, compacted)
 
 
-def load_export(folder: str | Path) -> nn.Module:
+def load_export(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
     """Build the network of a folder that ``export_ticket`` wrote, in evaluation mode, on the CPU.
 
     If inputs were dropped, the network reads (batch, features kept): ``x.flatten(1)[:, kept_inputs]``, with
-    ``kept_inputs`` from ``architecture.json``.
+    ``kept_inputs`` from ``architecture.json``. A function of your own that builds the network is imported only with
+    ``trust_code``.
 
     Raises:
         StorageError: the folder is no export, or a file is missing or damaged.
@@ -153,7 +154,7 @@ def load_export(folder: str | Path) -> nn.Module:
     try:
         if architecture["format"] != _FORMAT:
             raise StorageError(f"{path} has the format {architecture['format']}; this lthprune reads {_FORMAT}.")
-        model = _build(architecture)
+        model = _build(architecture, trust_code)
         model.load_state_dict(tensors, assign=True)
     except RecipeError:  # its library is missing, or does not have the network
         raise
@@ -169,10 +170,11 @@ def _check_options(spec: ModelSpec | None, compact: bool, drop_inputs: bool, onn
     """Refuse options that do not go together or need a missing package."""
     if drop_inputs and not compact:
         raise PruningError("inputs are dropped as a part of compaction: ask for compact (--compact) too.")
-    if compact and spec is not None and spec.kind in LIBRARIES:
+    if compact and spec is not None and not spec.listed:
         raise PruningError(
-            f"a compacted {spec.name} has layers of other sizes than {spec.kind} builds, so it cannot be loaded again. "
-            "Export it without compact (--compact), or make it smaller in Python: lthprune.compact(model, inputs)."
+            f"a compacted {spec.name or 'network'} has layers of other sizes than {spec.kind} builds, so it cannot be "
+            "loaded again. Export it without compact (--compact), or make it smaller in Python: "
+            "lthprune.compact(model, inputs)."
         )
     missing = [package for package in ("onnx", "onnxscript") if onnx and find_spec(package) is None]
     if missing:
@@ -192,7 +194,7 @@ def _describe_architecture(spec: ModelSpec | None, model: nn.Module, example: to
         raise PruningError(
             f"the model cannot read a sample of the shape {tuple(example.shape[1:])} ({' '.join(str(error).split())})."
         ) from error
-    if spec is not None and spec.kind in LIBRARIES:
+    if spec is not None and not spec.listed:
         return {"outputs": expected.shape[1], "model": spec.model_dump(mode="json", exclude_none=True)}
     if not isinstance(model, nn.Sequential):
         raise _indescribable(type(model).__name__)
@@ -219,12 +221,13 @@ def _indescribable(what: str) -> PruningError:
     )
 
 
-def _build(architecture: Mapping[str, Any]) -> nn.Module:
+def _build(architecture: Mapping[str, Any], trust_code: bool) -> nn.Module:
     """Build the network of a description; its weights are to be replaced."""
     if "model" not in architecture:
         return build_from(architecture["layers"])
     spec = ModelSpec.model_validate(architecture["model"])
-    return build_model(spec, tuple(architecture["input"]), architecture["outputs"], torch.Generator())
+    shape, outputs = tuple(architecture["input"]), architecture["outputs"]
+    return build_model(spec, shape, outputs, torch.Generator(), trust_code=trust_code)
 
 
 def _describe_compaction(compacted: Compacted) -> Mapping[str, Any]:

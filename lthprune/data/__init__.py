@@ -1,8 +1,9 @@
 """Data sets as tensors in memory."""
 
-from lthprune.data.dataset import Dataset, Task
+from lthprune.data.dataset import Dataset, Raw, Task
+from lthprune.data.loading import load_data, shape_of_data, shapes_of_parts, tasks_of
 from lthprune.data.sources import SOURCES, data_root
-from lthprune.data.spec import DataSpec, load_data, shape_of_data, shapes_of_parts, tasks_of
+from lthprune.data.spec import DataSpec, is_file, split_name
 from lthprune.data.toys import TOYS
 
 __all__ = [
@@ -10,10 +11,13 @@ __all__ = [
     "TOYS",
     "DataSpec",
     "Dataset",
+    "Raw",
     "Task",
     "data_root",
+    "is_file",
     "load_data",
     "shape_of_data",
     "shapes_of_parts",
+    "split_name",
     "tasks_of",
 ]

@@ -1,4 +1,4 @@
-"""A data set in memory: three splits, normalised, and the tasks that it sets."""
+"""A data set in memory: three normalised splits, and the tasks that it sets."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from lthprune.errors import DataError
 
 
 class Raw(NamedTuple):
-    """Training and test data as they come: inputs (N, C, H, W) or (N, features), labels (N,)."""
+    """Training and test data before splitting and normalising: inputs (N, C, H, W) or (N, features), labels (N,)."""
 
     x_train: Tensor
     y_train: Tensor
@@ -21,12 +21,12 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One of the things that a network learns: which inputs it reads, and which outputs answer it.
+    """A task that a network learns: its inputs and its outputs.
 
     Attributes:
-        name: the data set's; ``moons1`` and ``moons2`` where it is there twice.
-        inputs: the numbers of its features, in the flattened input.
-        outputs: the numbers of its outputs: one for each class, or a single one that tells two classes apart.
+        name: the name of its data set; ``moons1`` and ``moons2`` if a recipe names ``moons`` twice.
+        inputs: the indices of its features in the flattened input.
+        outputs: the indices of its outputs: one for each class, or a single one for two classes.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Task:
 class Dataset:
     """Normalised tensors of three splits, and the tasks that they set.
 
-    Inputs are (N, C, H, W) or (N, features), labels (N,) of type int64, or (N, tasks) where there are several tasks.
-    The validation part is held out of the training data by a seed; the test part is what the data set's authors
-    made it. ``fingerprint`` is a SHA-256 over the data as they came, before splitting and normalising.
+    Inputs are (N, C, H, W) or (N, features). Labels are int64, (N,) for one task and (N, tasks) for several. A seed
+    decides which training samples are held out for validation; the test split is that of the data set's authors.
+    ``fingerprint`` is a SHA-256 over the data before splitting and normalising.
     """
 
     x_train: Tensor
@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """How many outputs a network for it has, over all tasks."""
+        """The number of outputs that a network for it needs, over all tasks."""
         return self.tasks[-1].outputs.stop
 
     def to(self, device: torch.device) -> "Dataset":
@@ -71,16 +71,22 @@ class Dataset:
 
 
 def split_and_normalise(
-    raw: Raw, validation: int, generator: torch.Generator, *, name: str = "data", binary: bool = False
+    raw: Raw, validation: int, generator: torch.Generator, *, name: str = "data", outputs: int | None = None
 ) -> Dataset:
     """Hold out ``validation`` training samples at random, then scale every channel or feature.
 
-    Means and standard deviations are those of the training part alone, over channels for images and over features
-    for vectors; what is constant is only centred. The data set sets one task of this name, with an output for each
-    class, or with a single one where it is ``binary``.
+    Means and standard deviations are those of the training part alone, per channel of images and per feature of
+    vectors; a constant channel or feature is only centred.
+
+    Args:
+        raw: the samples.
+        validation: how many training samples to hold out.
+        generator: decides which.
+        name: of the task that the data set sets.
+        outputs: of that task; by default one for each class.
 
     Raises:
-        DataError: the validation part leaves nothing to train on.
+        DataError: no sample, or every sample, would be held out.
     """
     samples = len(raw.x_train)
     if not 0 < validation < samples:
@@ -94,7 +100,6 @@ def split_and_normalise(
     axes = [0, *range(2, x_kept.ndim)]
     deviation, mean = torch.std_mean(x_kept, dim=axes, keepdim=True, correction=0)
     deviation[deviation == 0] = 1
-    outputs = 1 if binary else int(max(raw.y_train.max(), raw.y_test.max())) + 1
     return Dataset(
         x_train=(x_kept - mean) / deviation,
         y_train=raw.y_train[kept].long(),
@@ -102,9 +107,14 @@ def split_and_normalise(
         y_val=raw.y_train[held_out].long(),
         x_test=(_floating(raw.x_test) - mean) / deviation,
         y_test=raw.y_test.long(),
-        tasks=(Task(name, range(raw.x_train[0].numel()), range(outputs)),),
+        tasks=(Task(name, range(raw.x_train[0].numel()), range(classes_of(raw) if outputs is None else outputs)),),
         fingerprint=_fingerprint(raw),
     )
+
+
+def classes_of(raw: Raw) -> int:
+    """Return how many classes a data set has: the largest label of its training and test data, plus 1."""
+    return int(max(raw.y_train.max(), raw.y_test.max())) + 1
 
 
 def _floating(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data sets side by side: one network, several tasks, each with inputs and outputs of its own."""
+"""Joined data sets: one network learns several tasks, each with its own inputs and outputs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from lthprune.data.dataset import Dataset, Raw, Task
 
 
 def pair_at_random(raws: Sequence[Raw], generators: Sequence[torch.Generator]) -> list[Raw]:
-    """Shuffle every data set by a generator of its own, and cut all of them to the size of the smallest.
+    """Shuffle each data set by its own generator, and cut all of them to the size of the smallest.
 
-    Whatever stands at one place in several of them has then come together by chance; training samples stay with
-    training samples, test samples with test samples.
+    Samples at the same index are then paired at random: training samples with training samples, test samples with
+    test samples.
     """
     train, test = (min(len(raw[part]) for raw in raws) for part in (1, 3))
     paired = []
@@ -27,7 +27,7 @@ def pair_at_random(raws: Sequence[Raw], generators: Sequence[torch.Generator]) -
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
-    """Join data sets of as many samples each: flattened inputs one after another, labels (N, tasks) side by side.
+    """Join data sets of equal size: concatenate the flattened inputs, stack the labels as (N, tasks).
 
     Examples:
         >>> from lthprune.data import DataSpec, load_data
@@ -57,7 +57,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def side_by_side(tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """Give every task inputs and outputs after those of the one before, and a name of its own.
+    """Number the tasks' inputs and outputs one task after the other, and make their names unique.
 
     Examples:
         >>> moons = Task("moons", range(2), range(1))
@@ -73,6 +73,6 @@ def side_by_side(tasks: Sequence[Task]) -> tuple[Task, ...]:
         for ranges in ([task.inputs for task in tasks], [task.outputs for task in tasks])
     )
     return tuple(
-        replace(task, name=name, inputs=own, outputs=answers)
-        for task, name, own, answers in zip(tasks, unique, inputs, outputs, strict=True)
+        replace(task, name=name, inputs=read, outputs=given)
+        for task, name, read, given in zip(tasks, unique, inputs, outputs, strict=True)
     )

@@ -3,7 +3,7 @@
 from lthprune.experiments.axes import parse_axes
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.folders import find_runs
-from lthprune.experiments.preview import Extension, LayerRow, extensions_of, tabulate_layers, trajectory_of
+from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure
@@ -19,6 +19,7 @@ __all__ = [
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
+    "Preview",
     "Recipe",
     "Run",
     "Spread",
@@ -27,15 +28,13 @@ __all__ = [
     "Watcher",
     "begin_sweep",
     "bundled",
-    "extensions_of",
     "find_runs",
     "load_recipe",
     "parse_axes",
+    "preview_recipe",
     "resume_run",
     "run_recipe",
     "run_sweep",
     "smallest_winning",
     "summarise_sweep",
-    "tabulate_layers",
-    "trajectory_of",
 ]

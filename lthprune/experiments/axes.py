@@ -50,24 +50,24 @@ def _values(axis: str, text: str) -> list[Any]:
 
 
 def check_axes(axes: Axes, settings: Sequence[str]) -> None:
-    """Refuse axes without values, with a value twice, or that are set for all cells, too."""
+    """Raise a RecipeError for an axis without values, with a repeated value, or that is also a setting of all cells."""
     if not axes:
         raise RecipeError("there is nothing to sweep over; give an axis, as in model.hidden=[8, 10, 13].")
     given = {setting.partition("=")[0].strip() for setting in settings}
     for key, values in axes.items():
         if not isinstance(values, list | tuple | range):
-            raise RecipeError(f"the axis {key} = {values!r} is no list of values, as in [8, 10, 13].")
+            raise RecipeError(f"the axis {key} = {values!r} is not a list of values, as in [8, 10, 13].")
         texts = [in_toml(value) for value in values]
         if not texts:
             raise RecipeError(f"the axis {key} has no values.")
         if len(set(texts)) < len(texts):
             raise RecipeError(f"the axis {key} has a value twice: {', '.join(texts)}.")
         if key in given:
-            raise RecipeError(f"{key} is an axis and a setting for all cells, too; leave one of them out.")
+            raise RecipeError(f"{key} is both an axis and a setting of all cells; leave one of them out.")
 
 
 def in_toml(value: object) -> str:
-    """Return a value as a setting has it, on one line."""
+    """Return a value in TOML, on one line, as a setting has it."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{in_toml(key)} = {in_toml(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -75,4 +75,4 @@ def in_toml(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, true and false are TOML's
     except TypeError as error:
-        raise RecipeError(f"{value!r} is no value of a recipe ({error}).") from error
+        raise RecipeError(f"{value!r} cannot be a value of a recipe ({error}).") from error

@@ -16,7 +16,7 @@ from lthprune.data import Dataset, Task, load_data
 from lthprune.errors import StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.folders import create_run, new_folder
-from lthprune.experiments.preview import tabulate_layers
+from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers
@@ -24,17 +24,15 @@ from lthprune.pruning import snapshot
 from lthprune.search import Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
 from lthprune.training import Evaluation, Training, check_batches, check_engine, stored_plan, train_population
 
-LoadData = Callable[..., Dataset]
-
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who looks on while a recipe runs; each is called with what has just happened.
+    """Functions to call while a recipe runs.
 
     Attributes:
-        on_begin: with the run, once its directory is there.
-        on_evaluation: with the level, the trial and the evaluation.
-        on_level: with the tickets of a finished level, one for each trial.
+        on_begin: called with the run, once its directory exists.
+        on_evaluation: called with the level, the trial and the evaluation.
+        on_level: called with the tickets of a finished level, one for each trial.
     """
 
     on_begin: Callable[[Run], object] = lambda run: None
@@ -44,7 +42,7 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe made into objects: the data, a model for every trial, the search."""
+    """The objects of a recipe: the data, a model for every trial, the search."""
 
     recipe: Recipe
     data: Dataset
@@ -52,7 +50,7 @@ class Experiment:
     search: Search
 
     def provenance(self, recipe_name: str) -> dict[str, Any]:
-        """Return what a resumption has to match: the settings, and the very data."""
+        """Return what must be the same when the run is resumed: the settings and the data."""
         return {
             "recipe": recipe_name,
             "settings": self.recipe.model_dump(mode="json"),
@@ -61,36 +59,46 @@ class Experiment:
 
 
 def prepare(
-    recipe: Recipe,
+    recipe: Recipe | Preview,
     *,
     data_dir: str | Path | None = None,
     device: str = "cpu",
+    trust_code: bool = True,
     load: LoadData | None = None,
     stored: bool = False,
 ) -> Experiment:
-    """Load the data and build the models of a recipe; ``load`` stands in for ``load_data`` where data are shared.
+    """Load the data and build the models of a recipe, or of its preview.
 
-    ``stored`` says that the recipe comes from a run directory, perhaps of an earlier version.
+    Args:
+        recipe: the recipe, or what ``preview_recipe`` returned for it.
+        data_dir: the data root.
+        device: ``cpu`` or ``cuda``.
+        trust_code: whether functions of your own that the recipe names may be imported.
+        load: replaces ``load_data``, for several recipes that share data.
+        stored: whether the recipe comes from a run directory, perhaps of an earlier version.
 
     Raises:
-        LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
+        LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
     """
-    place = find_device(device)
-    tabulate_layers(recipe)  # refuses a model or a pruning that does not fit, before data are fetched
-    data = (load or load_data)(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed)
+    place, load = find_device(device), load or load_data
+    words: dict[str, Any] = {"data_dir": data_dir, "trust_code": trust_code}
+    preview = recipe if isinstance(recipe, Preview) else preview_recipe(recipe, **words, load=load)
+    recipe, data = preview.recipe, preview.data
+    if data is None:
+        data = load(recipe.data, seed=recipe.run.first_seed, **words)
     check_batches(len(data.x_train), recipe.train.batch_size)
     models: list[nn.Module] = [
-        recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
+        recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
+        for trial in range(recipe.run.trials)
     ]
     if stored:
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, models[0])})
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
-    search = recipe.prune.search(recipe.run.first_seed)
-    return Experiment(recipe, data.to(place), models, search)
+    return Experiment(recipe, data.to(place), models, preview.search)
 
 
 def run_recipe(
-    recipe: Recipe,
+    recipe: Recipe | Preview,
     name: str,
     *,
     data_dir: str | Path | None = None,
@@ -100,15 +108,25 @@ def run_recipe(
 ) -> Run:
     """Run a recipe from the beginning, in a new directory in ``out``.
 
+    Functions of your own that the recipe names are imported.
+
+    Args:
+        recipe: the recipe, or what ``preview_recipe`` returned for it.
+        name: of the recipe, from which the run's name follows.
+        data_dir: the data root; by default the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
+        out: the folder that the run's directory is made in.
+        device: ``cpu`` or ``cuda``.
+        watcher: functions to call while the recipe runs.
+
     Raises:
-        LthpruneError: something about the recipe, the data or the folder, found before a directory is made.
+        LthpruneError: the recipe, the data or the folder is refused, before a directory is made.
     """
     return run_in(new_folder(out, name), recipe, name, data_dir=data_dir, device=device, watcher=watcher)
 
 
 def run_in(
     folder: Path,
-    recipe: Recipe,
+    recipe: Recipe | Preview,
     name: str,
     *,
     data_dir: str | Path | None = None,
@@ -116,10 +134,10 @@ def run_in(
     watcher: Watcher | None = None,
     load: LoadData | None = None,
 ) -> Run:
-    """Run a recipe from the beginning, in a run directory of this very name; ``load`` is as for ``prepare``."""
+    """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
     watcher = watcher or Watcher()
     experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
-    run = create_run(recipe, folder)
+    run = create_run(experiment.recipe, folder)
     run.write_environment(describe_environment(find_device(device), data_dir))
     states = [snapshot(model) for model in experiment.models]
     run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
@@ -130,21 +148,22 @@ def run_in(
 def resume_run(
     run: Run, *, data_dir: str | Path | None = None, device: str | None = None, watcher: Watcher | None = None
 ) -> Run:
-    """Go on with a run after its last finished level, to the same bits as if it had never been broken off.
+    """Resume a run after its last finished level; it ends with the same bits as an uninterrupted one.
 
-    Data and device are those of the run where nothing else is said; another device, or another number of threads,
-    gives other roundings.
+    Data and device are those of the run by default. Another device, or another number of threads, rounds differently.
+    Functions of your own that the run's recipe names are imported only for a ``Run(folder, trust_code=True)``.
 
     Raises:
-        StorageError: the folder is no run, or a file in it is damaged or was changed.
+        StorageError: the folder is not a run, or a file in it is damaged or was changed.
+        RecipeError: the recipe names functions of your own, and the run was opened without ``trust_code``.
     """
     watcher = watcher or Watcher()
     try:
         before = run.environment()
     except StorageError:
-        before = {}  # it is an account, and nothing that the run depends on
+        before = {}  # a record of the past, which resuming does not need
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, stored=True)
+    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code, stored=True)
     run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
     now = describe_environment(find_device(device), data_dir)
     warn_of_other_roundings(before, now)
@@ -179,7 +198,7 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
 
 
 def _account_for_level(run: Run, device: torch.device, seconds: float) -> None:
-    """Enter how long the last level took, and the most memory so far, into the run's account of its environment."""
+    """Record how long the last level took, and the peak memory so far, in the run's environment."""
     environment = run.environment()
     environment.setdefault("seconds_per_level", {})[str(run.tickets.finished - 1)] = round(seconds, 3)
     peaks = (environment.get("peak_memory_mb"), peak_memory_mb(device))
@@ -188,7 +207,7 @@ def _account_for_level(run: Run, device: torch.device, seconds: float) -> None:
 
 
 def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
-    """Say whether the tickets of a level are what the recipe waits for, and enter that into the manifest."""
+    """Return whether a level fulfils the recipe's ``stop_when``, and record that in the manifest."""
     condition = experiment.recipe.run.stop_when
     if condition is None or not tickets:
         return False
@@ -205,14 +224,14 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
 
 
 def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
-    """Train the trials of one level side by side, and return what was measured."""
+    """Train the trials of one level side by side, and return their metrics."""
     recipe, rewind = experiment.recipe, experiment.search.rewind
     late = rewind if isinstance(rewind, Rewinder) else None
     trained = train_population(
         models,
         experiment.data,
         recipe.train,
-        [recipe.run.generator("order", trial) for trial in range(len(models))],  # as at every level
+        [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same order at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
         start=late.start if late is not None else 0,
         no_stop_before=late.at if late is not None else 0,
@@ -237,7 +256,7 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
 
 
 def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:
-    """Return every task's accuracies at the early-stopping step; nothing where there is one task alone."""
+    """Return every task's accuracies at the early-stopping step; nothing if there is only one task."""
     if len(tasks) == 1:
         return {}
     measured = {"val_acc": "task_val_acc", "test_acc": "task_test_acc"}
@@ -251,7 +270,7 @@ def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:
 
 @contextmanager
 def _deterministic_convolutions() -> Iterator[None]:
-    """Have cuDNN choose the same algorithms every time, and put back what the caller had."""
+    """Make cuDNN choose deterministic algorithms, and restore the caller's choice afterwards."""
     cudnn = torch.backends.cudnn
     before = (cudnn.benchmark, cudnn.deterministic)
     cudnn.benchmark, cudnn.deterministic = False, True

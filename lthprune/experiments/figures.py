@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
-from lthprune.errors import PruningError, StorageError
+from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.experiments.structure import Structure
 from lthprune.training import Histories
 
@@ -99,7 +99,7 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
             figure = draw(subject)
         except _NotApplicableError:
             continue
-        except PruningError as error:
+        except (PruningError, RecipeError) as error:
             left_out[name] = error
             continue
         try:

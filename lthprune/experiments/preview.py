@@ -1,26 +1,43 @@
-"""What a recipe's layers are and what its schedule leaves of them, before anything is run."""
+"""What a recipe comes to on the shapes of its data: levels, layers, counts and search, worked out once before a run."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from lthprune.data import shape_of_data
+from lthprune.data import Dataset, load_data, shape_of_data
 from lthprune.experiments.recipe import Recipe
-from lthprune.pruning import Geometric, Pool, Selection, Trajectory, count_parameters, extend, rate_of
+from lthprune.pruning import (
+    SCORES,
+    Geometric,
+    Pool,
+    Pruning,
+    Selection,
+    Target,
+    Trajectory,
+    count_parameters,
+    counts_per_level,
+    extend,
+    rate_of,
+)
+from lthprune.search import Search, try_score
+
+LoadData = Callable[..., Dataset]
 
 
 @dataclass(frozen=True)
 class LayerRow:
     """A layer that has parameters.
 
-    ``kind`` is ``conv``, ``dense``, ``output``, or what is never pruned: ``norm`` (batch norm, layer norm), or
-    ``other``, as for the position embedding of a transformer, which has a row of its own.
+    ``kind`` is ``conv``, ``dense``, ``output``, or a kind that is never pruned: ``norm`` (batch norm, layer norm), or
+    ``other``, such as the position embedding of a transformer, which has a row of its own.
 
-    ``rate`` is None where the layer has none of its own: it is not pruned, competes with others, or the schedule has
-    no rates.
+    ``rate`` is None if the layer has no rate of its own: it is not pruned, competes with other layers, or the schedule
+    has no rates.
     """
 
     layer: str
@@ -31,16 +48,8 @@ class LayerRow:
     rate: float | None
 
 
-@dataclass(frozen=True)
-class LayerTable:
-    """The layers of a recipe's model, and how much every scope of competition keeps at levels 0, 1, ..."""
-
-    layers: tuple[LayerRow, ...]
-    left: dict[str, tuple[int, ...]]
-
-
 class Extension(NamedTuple):
-    """A perceptron that begins so many levels earlier and then follows the trajectory of another."""
+    """A larger perceptron that is pruned for some levels more and then follows the trajectory of another."""
 
     times: int
     hidden: int
@@ -48,21 +57,133 @@ class Extension(NamedTuple):
     levels: int
 
 
-def tabulate_layers(recipe: Recipe) -> LayerTable:
-    """Return a recipe's layers with their parameter counts and rates, and the counts left per level.
+@dataclass(frozen=True)
+class Preview:
+    """What a recipe comes to, before it is run.
+
+    Attributes:
+        recipe: the recipe with its levels worked out: what is run, and kept on disk.
+        input_shape: of one input, (C, H, W) or (features,).
+        outputs: how many outputs the network has.
+        layers: the layers of the model.
+        counts: by scope of competition, the prunable weights that remain at levels 0, 1, ...
+        search: what the recipe searches for.
+        data: the data set, if its shapes were unknown before it was loaded; else None.
+    """
+
+    recipe: Recipe
+    input_shape: tuple[int, ...]
+    outputs: int
+    layers: tuple[LayerRow, ...]
+    counts: dict[str, tuple[int, ...]]
+    search: Search = field(repr=False)
+    data: Dataset | None = field(default=None, repr=False)
+
+    @cached_property
+    def trajectory(self) -> Trajectory | None:
+        """The trajectory; None if not all weights compete, or no single rate determines the levels.
+
+        Examples:
+            >>> from lthprune.experiments import load_recipe
+            >>> recipe = load_recipe("lenet-mnist", ["prune.scope=global", "prune.rate=0.2", "prune.target=600"])
+            >>> preview_recipe(recipe).trajectory
+            Trajectory(weights=266200, levels=28, rate=0.2, target=515)
+        """
+        prune = self.recipe.prune
+        if prune.scope == "layerwise" or len(self.counts) > 1 or isinstance(prune.rate, dict) or prune.densities:
+            return None
+        (counts,) = self.counts.values()
+        if prune.rate is not None:
+            return Trajectory.through(weights=counts[0], levels=self.search.levels, rate=prune.rate)
+        return Trajectory.through(weights=counts[0], levels=self.search.levels, target=counts[-1])
+
+    @cached_property
+    def extensions(self) -> tuple[Extension, ...]:
+        """The networks that the recipe's perceptron becomes when it is extended 1 to 5 times along its trajectory.
+
+        Empty unless the network is a perceptron with hidden layers of one size, pruned as a whole.
+
+        Examples:
+            >>> from lthprune.experiments import load_recipe
+            >>> settings = ["prune.scope=global", "prune.rate=0.2", "prune.target=600", "model.hidden=38"]
+            >>> preview_recipe(load_recipe("lenet-mnist", settings)).extensions[0]
+            Extension(times=1, hidden=47, weights=39527, levels=19)
+        """
+        trajectory = self.trajectory
+        if trajectory is None or any(row.kind not in ("dense", "output") for row in self.layers):
+            return ()
+        sizes = (self.layers[0].shape[-1], *(row.shape[0] for row in self.layers))
+        bias = any("bias" in label for label in self.counts)
+        if len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
+            return ()
+        if trajectory.weights != count_parameters(sizes, bias=bias):
+            return ()
+        larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, 6)]
+        return tuple(
+            Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
+            for times, each in larger
+        )
+
+
+def preview_recipe(
+    recipe: Recipe,
+    *,
+    data_dir: str | Path | None = None,
+    trust_code: bool = True,
+    load: LoadData | None = None,
+) -> Preview:
+    """Build a recipe's model once and work out what follows from it; nothing is trained.
+
+    Data are loaded only if nothing else tells their shapes: from files and functions of your own.
+
+    Args:
+        recipe: what ``load_recipe`` returned.
+        data_dir: the data root; by default the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
+        trust_code: whether functions of your own that the recipe names may be imported. By default they are: whoever
+            passes a recipe here has chosen it.
+        load: replaces ``load_data``, for several recipes that share data.
+
+    Raises:
+        LthpruneError: the model does not fit the data, the pruning does not fit the model, or a function of your own
+            cannot be used.
 
     Examples:
         >>> from lthprune.experiments import load_recipe
-        >>> table = tabulate_layers(load_recipe("lenet-mnist"))
-        >>> [(row.layer, row.weights + row.biases) for row in table.layers]
+        >>> preview = preview_recipe(load_recipe("lenet-mnist"))
+        >>> [(row.layer, row.weights + row.biases) for row in preview.layers]
         [('dense1', 235500), ('dense2', 30100), ('output', 1010)]
-        >>> table.left["dense1"][:3]
+        >>> preview.counts["dense1"][:3]
         (235200, 188160, 150528)
     """
-    model = recipe.build_model(*shape_of_data(recipe.data))
-    search = recipe.prune.search(recipe.run.first_seed)
-    pools = search.pruning.pools(model)
-    plan = search.pruning.counts(model, search.schedule, search.levels)
+    data = None
+    if recipe.data.known_beforehand:
+        input_shape, outputs = shape_of_data(recipe.data)
+    else:
+        load = load or load_data
+        data = load(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=trust_code)
+        input_shape, outputs = data.input_shape, data.outputs
+    model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
+    pruning = recipe.prune.pruning(trust_code=trust_code)
+    if recipe.prune.score not in SCORES:
+        try_score(pruning, model)
+    recipe = recipe.with_levels(_levels_to_target(recipe, pruning, model))
+    search = recipe.prune.search(recipe.run.first_seed, trust_code=trust_code)
+    pools = pruning.pools(model)
+    counts = pruning.counts(model, search.schedule, search.levels)
+    by_pool = {_label(pool): tuple(level[at] for level in counts) for at, pool in enumerate(pools)}
+    return Preview(recipe, input_shape, outputs, _layers(model, search, pools), by_pool, search, data)
+
+
+def _levels_to_target(recipe: Recipe, pruning: Pruning, model: nn.Module) -> int | None:
+    """Return how many levels a rate takes to a target; None if the recipe gives their number."""
+    rate, target = recipe.prune.rate, recipe.prune.target
+    if recipe.prune.levels is not None or target is None or rate is None or isinstance(rate, dict):
+        return None
+    weights, remaining = map(sum, counts_per_level(Target(target), pruning.pools(model), 1))
+    return Trajectory.through(weights=weights, rate=rate, target=remaining).levels
+
+
+def _layers(model: nn.Module, search: Search, pools: list[Pool]) -> tuple[LayerRow, ...]:
     rates = {
         name: rate_of(pool, search.schedule.rate)
         for pool in pools
@@ -71,58 +192,11 @@ def tabulate_layers(recipe: Recipe) -> LayerTable:
     }
     kinds = {name: kind for pool in pools for name, kind in zip(pool.names, pool.kinds, strict=True)}
     output = _output_of(model, search.pruning.selection)
-    rows = tuple(
+    return tuple(
         row
         for name, module in model.named_modules()
         for row in _rows(name, module, kinds, rates, is_output=name == output)
     )
-    return LayerTable(rows, {_label(pool): tuple(row[at] for row in plan) for at, pool in enumerate(pools)})
-
-
-def trajectory_of(recipe: Recipe, table: LayerTable) -> Trajectory | None:
-    """Return a recipe's trajectory; None where weights do not all compete, or no single rate is behind the levels.
-
-    Examples:
-        >>> from lthprune.experiments import load_recipe
-        >>> recipe = load_recipe("lenet-mnist", ["prune.scope=global", "prune.rate=0.2", "prune.target=600"])
-        >>> trajectory_of(recipe, tabulate_layers(recipe))
-        Trajectory(weights=266200, levels=28, rate=0.2, target=515)
-    """
-    rate, levels = recipe.prune.rate, recipe.prune.levels
-    if recipe.prune.scope == "layerwise" or len(table.left) > 1 or isinstance(rate, dict) or recipe.prune.densities:
-        return None
-    (left,) = table.left.values()
-    if rate is not None:
-        return Trajectory.through(weights=left[0], levels=levels, rate=rate)
-    return Trajectory.through(weights=left[0], levels=levels, target=left[-1])
-
-
-def extensions_of(table: LayerTable, trajectory: Trajectory) -> list[Extension]:
-    """Return what a recipe's perceptron becomes when it is extended once, twice, ... five times along its trajectory.
-
-    Empty where the network is no perceptron with hidden layers of one size, or is not pruned as a whole.
-
-    Examples:
-        >>> from lthprune.experiments import load_recipe
-        >>> settings = ["prune.scope=global", "prune.rate=0.2", "prune.target=600", "model.hidden=38"]
-        >>> recipe = load_recipe("lenet-mnist", settings)
-        >>> table = tabulate_layers(recipe)
-        >>> extensions_of(table, trajectory_of(recipe, table))[0]
-        Extension(times=1, hidden=47, weights=39527, levels=19)
-    """
-    if any(row.kind not in ("dense", "output") for row in table.layers):
-        return []
-    sizes = (table.layers[0].shape[-1], *(row.shape[0] for row in table.layers))
-    bias = any("bias" in label for label in table.left)
-    if len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
-        return []
-    if trajectory.weights != count_parameters(sizes, bias=bias):
-        return []
-    larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, 6)]
-    return [
-        Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
-        for times, each in larger
-    ]
 
 
 def _rows(
@@ -156,7 +230,7 @@ def _output_of(model: nn.Module, selection: Selection) -> str | None:
 
 
 def _label(pool: Pool) -> str:
-    """Name a scope of competition: a layer's weights by the layer, the rest by what it holds."""
+    """Name a scope of competition by its layer, or by its kind of parameters if it spans several layers."""
     kinds = {name.rpartition(".")[2] for name in pool.names}
     layers = {name.rpartition(".")[0] for name in pool.names}
     if len(pool.names) == 1:

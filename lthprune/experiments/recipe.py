@@ -1,4 +1,7 @@
-"""Recipes: an experiment declared in TOML, checked as a whole before anything runs."""
+"""Recipes: experiments declared in TOML.
+
+Parsing checks a recipe as a whole and does nothing else: it builds no model, opens no data and imports no code.
+"""
 
 import json
 import tomllib
@@ -11,17 +14,12 @@ import tomli_w
 from pydantic import ValidationError, model_validator
 from torch import nn
 
-from lthprune.data import DataSpec, shape_of_data
+from lthprune.data import DataSpec, is_file, split_name
 from lthprune.errors import RecipeError, suggestion
 from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
 from lthprune.experiments.spec import RunSpec
 from lthprune.models import ModelSpec, build_model
-from lthprune.pruning import (
-    Target,
-    Trajectory,
-    counts_per_level,
-)
 from lthprune.search import PruneSpec
 from lthprune.section import Section
 from lthprune.training import TrainingPlan
@@ -48,26 +46,37 @@ class Recipe(Section):
     def _several_tasks_to_split_into(self) -> "Recipe":
         if self.run.stop_when is not None and len(self.data.parts) < 2:
             raise ValueError(
-                f"run.stop_when = {self.run.stop_when!r} is about several tasks, and data.name = {self.data.name!r} "
-                "sets one"
+                f"run.stop_when = {self.run.stop_when!r} needs several tasks; data.name = {self.data.name!r} sets one"
             )
         return self
 
-    @model_validator(mode="after")
-    def _levels_follow(self) -> "Recipe":
-        """Put the levels that a rate takes to a target in the target's place: the recipe then says what is run."""
-        rate, target = self.prune.rate, self.prune.target
-        if rate is not None and target is not None and not isinstance(rate, dict):
-            pools = self.prune.pruning().pools(self.build_model(*shape_of_data(self.data)))
-            weights, left = map(sum, counts_per_level(Target(target), pools, 1))
-            levels = Trajectory.through(weights=weights, rate=rate, target=left).levels
-            object.__setattr__(self, "prune", self.prune.model_copy(update={"levels": levels, "target": None}))
-        return self
+    def build_model(
+        self, input_shape: tuple[int, ...], outputs: int, trial: int = 0, *, trust_code: bool = False
+    ) -> nn.Module:
+        """Return the network of a trial with its initial weights, on the CPU.
 
-    def build_model(self, input_shape: tuple[int, ...], classes: int, trial: int = 0) -> nn.Module:
-        """Return the network of a trial with its initial weights, on the CPU."""
+        Args:
+            input_shape: of one input of the recipe's data.
+            outputs: how many outputs its tasks need.
+            trial: which trial.
+            trust_code: whether a function of your own that the recipe names may be imported.
+        """
         generator, samples = self.run.generator("init", trial), min(2, self.train.batch_size)
-        return build_model(self.model, input_shape, classes, generator, samples=samples)
+        return build_model(self.model, input_shape, outputs, generator, samples=samples, trust_code=trust_code)
+
+    def with_levels(self, levels: int | None) -> "Recipe":
+        """Return the recipe with its number of levels in place of a target that determined it.
+
+        Examples:
+            >>> recipe = load_recipe("lenet-digits", ["prune.rate=0.2", "prune.target=600"])
+            >>> prune = recipe.with_levels(20).prune
+            >>> prune.levels, prune.rate, prune.target
+            (20, 0.2, None)
+        """
+        if self.prune.levels is not None or levels is None:
+            return self
+        prune = self.prune.model_copy(update={"levels": levels, "target": None})
+        return self.model_copy(update={"prune": prune})
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""
@@ -95,7 +104,7 @@ def bundled() -> dict[str, str]:
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Load a bundled recipe by name or one of your own by path, with settings replaced on top.
+    """Load a bundled recipe by its name or your own by its path, and replace some of its settings.
 
     Args:
         name: ``lenet-mnist``, or the path of a ``.toml`` file.
@@ -103,7 +112,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             ``train.lr=3e-4`` or ``prune.rate.dense=0.3``.
 
     Raises:
-        RecipeError: the recipe is unknown, is no TOML, or has faults; all of them are named.
+        RecipeError: the recipe is unknown, is not TOML, or has faults; the message names all of them.
 
     Examples:
         >>> load_recipe("lenet-mnist", ["train.lr=3e-4"]).train.lr
@@ -115,7 +124,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read_recipe(name: str | Path) -> tuple[dict[str, Any], str]:
-    """Return the tables of a recipe, unchecked, and what to call it in error messages."""
+    """Return the unchecked tables of a recipe, and its name for error messages."""
     text, where = _read(name)
     try:
         return tomllib.loads(text), where
@@ -124,20 +133,28 @@ def read_recipe(name: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
-    """Check a recipe's tables and return the recipe; ``where`` names it in error messages."""
+    """Check a recipe's tables and return the recipe; ``where`` is its name in error messages.
+
+    Builds no model, opens no data and imports no code.
+    """
     try:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
         raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
-    name = absolute_name(recipe.data.name)  # wherever the run is resumed, it finds the file
+    name = absolute_name(recipe.data.name)  # so that a run finds its file when it is resumed from another folder
     if name != recipe.data.name:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
     return recipe
 
 
 def absolute_name(name: str) -> str:
-    """Return the name of a data set, the path of an ``.npz`` file made absolute."""
-    return str(Path(name).expanduser().resolve()) if name.endswith(".npz") else name
+    """Return the name of a data set with the paths of ``.npz`` files made absolute.
+
+    Examples:
+        >>> absolute_name("moons+/data/../own.npz")
+        'moons+/own.npz'
+    """
+    return "+".join(str(Path(part).expanduser().resolve()) if is_file(part) else part for part in split_name(name))
 
 
 def _read(name: str | Path) -> tuple[str, str]:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 class Run(RunFolder):
     """A run of a recipe: its tickets, summary, structure, figures and tables.
 
+    Args:
+        folder: the run directory.
+        trust_code: whether functions of your own that the run's recipe names may be imported, to resume the run or to
+            build its network. Without it, nothing named in the directory is imported.
+
     Attributes:
         folder: the run directory.
         tickets: the store of the run's tickets; ``run.tickets.level(3)`` reads those of level 3, one for each trial.
@@ -153,7 +158,11 @@ class Run(RunFolder):
             StorageError: the folder is no run, or its histories are damaged.
         """
         check_word("per", per, ("evaluation", "level"))
-        tasks = [task.name for task in tasks_of(self.recipe().data)] if len(self.recipe().data.parts) > 1 else []
+        tasks = (
+            [task.name for task in tasks_of(self.recipe().data, trust_code=self.trust_code)]
+            if len(self.recipe().data.parts) > 1
+            else []
+        )
         columns = evaluation_columns if per == "evaluation" else level_columns
         return as_frame(columns(self.histories(), tasks))
 
@@ -190,7 +199,7 @@ class Run(RunFolder):
         return export_ticket(
             ticket,
             self.model(trial),
-            shape_of_data(recipe.data)[0],
+            shape_of_data(recipe.data, trust_code=self.trust_code)[0],
             folder,
             weights=weights,
             compact=compact,
@@ -215,8 +224,8 @@ class Run(RunFolder):
             method=recipe.prune.method,
             read=lambda level: self.tickets.ticket(level, number),
             model=self.model(number),
-            example=torch.zeros(1, *shape_of_data(recipe.data)[0]),
-            tasks=tasks_of(recipe.data),
+            example=torch.zeros(1, *shape_of_data(recipe.data, trust_code=self.trust_code)[0]),
+            tasks=tasks_of(recipe.data, trust_code=self.trust_code),
             coverage=recipe.run.coverage,
         )
 
@@ -227,7 +236,7 @@ class Run(RunFolder):
             title=f"{self.recipe_name}: {recipe.prune.method.upper()}",
             trial=trial,
             tasks=len(recipe.data.parts),
-            read_shapes=lambda: shapes_of_parts(recipe.data),
+            read_shapes=lambda: shapes_of_parts(recipe.data, trust_code=self.trust_code),
             read_histories=self.histories,
             analyse=lambda: self.structure(trial),
         )

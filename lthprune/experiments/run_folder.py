@@ -23,8 +23,9 @@ class RunFolder:
     behind are not read, and resuming the run overwrites them.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, trust_code: bool = False) -> None:
         self.folder = Path(folder)
+        self.trust_code = trust_code
         self.tickets = TicketStore(self.folder)
 
     @property
@@ -102,7 +103,8 @@ class RunFolder:
         recipe = self.recipe()
         if trial not in range(recipe.run.trials):
             raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
-        return recipe.build_model(*shape_of_data(recipe.data), trial)
+        shape = shape_of_data(recipe.data, trust_code=self.trust_code)
+        return recipe.build_model(*shape, trial, trust_code=self.trust_code)
 
     def environment(self) -> dict[str, Any]:
         """Return the versions, the machine and the durations of the run.
@@ -141,7 +143,8 @@ class RunFolder:
         """Collect the histories from the tickets of the finished levels, without the file."""
         recipe = self.recipe()
         plan, tasks = recipe.train, len(recipe.data.parts)
-        histories = Histories.empty(recipe.run.trials, recipe.prune.levels, plan.evaluation_steps, tasks)
+        levels = int(self.settings["prune"]["levels"])
+        histories = Histories.empty(recipe.run.trials, levels, plan.evaluation_steps, tasks)
         for level in range(self.tickets.finished):
             histories.record(self.tickets.level(level))
         return histories

@@ -1,6 +1,6 @@
 """The ``[run]`` table of a recipe."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -14,7 +14,7 @@ class RunSpec(Section):
     """The ``[run]`` table of a recipe."""
 
     trials: int = Field(default=5, ge=1)
-    """how many times the experiment is made, each with a seed of its own; the paper averages 5"""
+    """how many times to run the experiment, each time with its own seed; the paper averages 5"""
     seed: int | tuple[int, ...] = 0
     """the root seed, from which every trial's initialisation, data order and masks follow; or a list of root seeds, one
     for each trial (``trials`` is then left out): see [below](#seeds)"""
@@ -22,7 +22,7 @@ class RunSpec(Section):
     """end after the first level at which the networks of all trials are ``separated`` (or ``degraded``) into tasks;
     see [Structure](structure.md#splitting)"""
     coverage: Coverage = "pairs"
-    """what a task must keep not to count as degraded: all ``pairs`` of an input and an output, or its ``outputs``"""
+    """what a task must keep, or else it is degraded: all ``pairs`` of an input and an output, or its ``outputs``"""
     keep_early_stop: bool = False
     """whether every ticket also keeps the weights at its early-stopping step"""
 
@@ -36,11 +36,15 @@ class RunSpec(Section):
             raise ValueError(f"{seed!r} lists a seed twice; two trials would be the same")
         return tuple(seed) if isinstance(seed, list) else seed
 
+    @model_validator(mode="before")
+    @classmethod
+    def _count_the_seeds(cls, table: Any) -> Any:
+        seeds = table.get("seed") if isinstance(table, dict) else None
+        return {"trials": len(seeds)} | table if isinstance(seeds, list | tuple) and seeds else table
+
     @model_validator(mode="after")
     def _one_for_each_trial(self) -> "RunSpec":
-        if isinstance(self.seed, tuple) and "trials" not in self.model_fields_set:
-            object.__setattr__(self, "trials", len(self.seed))
-        elif isinstance(self.seed, tuple) and self.trials != len(self.seed):
+        if isinstance(self.seed, tuple) and self.trials != len(self.seed):
             raise ValueError(
                 f"trials = {self.trials}, but seed lists {len(self.seed)}, one for each trial; leave out trials"
             )
@@ -48,11 +52,11 @@ class RunSpec(Section):
 
     @property
     def first_seed(self) -> int:
-        """The root seed, of a list the first: the data split and scores that draw come from it."""
+        """The root seed, or the first of a list: it decides the data split and random scores."""
         return self.seed[0] if isinstance(self.seed, tuple) else self.seed
 
     def generator(self, stream: Stream, trial: int = 0) -> torch.Generator:
-        """Return a generator at the start of a trial's stream; a listed seed is the root of one trial, its number 0."""
+        """Return a generator at the start of a trial's stream; with a list of seeds, each is the root of its trial."""
         if isinstance(self.seed, tuple):
             return Seeds(self.seed[trial]).generator(stream)
         return Seeds(self.seed).generator(stream, trial=trial)

@@ -3,21 +3,21 @@
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from lthprune.data import data_root, load_data
+from lthprune.data import Dataset, DataSpec, data_root, is_file, load_data, split_name
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
 from lthprune.experiments.folders import fit_for_a_file, new_folder
 from lthprune.experiments.overrides import override
+from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
 from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers, write_atomically
@@ -32,9 +32,9 @@ class Cell:
     """One place in a sweep's grid.
 
     Attributes:
-        values: what the axes are here, by key; the seeds are in the recipe.
-        recipe: what is run.
-        run: where it is run; its directory is there once it has begun.
+        values: the values of the axes in this cell, by key; the seeds are in the recipe.
+        recipe: what is run. Levels that follow from a rate and a target are None until the run has begun.
+        run: where it is run; its directory exists once it has begun.
     """
 
     values: dict[str, Any]
@@ -47,19 +47,25 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether all levels of its run are finished, or it has ended before."""
+        """Whether all levels of its run are finished, or ``stop_when`` ended it."""
         return self.run.complete
 
 
 class Sweep:
     """A sweep's folder: ``sweep.toml``, written first, and one run directory for every cell of the grid.
 
-    Which run a cell has follows from ``sweep.toml`` alone, so that nothing is lost or done twice, whenever the
-    sweep was broken off.
+    ``sweep.toml`` alone determines which run a cell has, so that nothing is lost or run twice whenever the sweep is
+    interrupted.
+
+    Args:
+        folder: the directory.
+        trust_code: whether functions of your own that the sweep's recipes name may be imported, to run the sweep or
+            to build a cell's network. Without it, nothing named in the directory is ever imported.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, trust_code: bool = False) -> None:
         self.folder = Path(folder)
+        self.trust_code = trust_code
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.folder)!r})"
@@ -89,21 +95,27 @@ class Sweep:
             raise StorageError(f"{path} is missing or damaged ({error}). Restore it from a copy.") from error
 
     def cells(self) -> list[Cell]:
-        """Return the cells of the grid, the last axis fastest.
+        """Return the cells of the grid, the last axis fastest; builds no model and imports no code.
 
         Raises:
-            StorageError: ``sweep.toml`` is missing, damaged, or says something else than a run that has begun.
+            StorageError: ``sweep.toml`` is missing, damaged, or declares another recipe than a run began with.
         """
         declared = self.declaration()
         path = self.folder / _FILE
-        cells = _grid(self.folder, declared["tables"], str(path), declared["settings"], declared["axes"])
-        for cell in cells:
-            if cell.run.tickets.exists and cell.run.recipe() != cell.recipe:
-                raise StorageError(
-                    f"{cell.run.folder} ran another recipe than {path} now says for {cell}. Put the original back, or "
-                    "begin another sweep."
-                )
-        return cells
+        return [
+            self._as_begun(cell, path) if cell.run.tickets.exists else cell
+            for cell in _grid(self, declared["tables"], str(path), declared["settings"], declared["axes"])
+        ]
+
+    def _as_begun(self, cell: Cell, path: Path) -> Cell:
+        """Return a cell with the recipe that its run began with, which has its levels worked out."""
+        begun = cell.run.recipe()
+        if begun != cell.recipe.with_levels(begun.prune.levels):
+            raise StorageError(
+                f"{cell.run.folder} ran another recipe than {path} now says for {cell}. Put the original back, or "
+                "begin another sweep."
+            )
+        return replace(cell, recipe=begun)
 
 
 def begin_sweep(
@@ -117,18 +129,19 @@ def begin_sweep(
 ) -> Sweep:
     """Check every cell of a grid of recipes, and declare the sweep in a new folder in ``out``; nothing is trained yet.
 
+    Functions of your own that a recipe names are imported.
+
     Args:
         recipe: a bundled recipe's name, or the path of a ``.toml`` file.
-        over: what varies: lists of values by key, as in ``{"model.hidden": [8, 10, 13]}``. The values of
-            ``run.seed`` make no cells of their own: they are the root seeds of every cell's trials, which train side
-            by side.
+        over: what varies: lists of values by key, as in ``{"model.hidden": [8, 10, 13]}``. ``run.seed`` sets the
+            root seeds of the trials of every cell; it adds no cells.
         settings: ``table.key=value``, the same for all cells.
         data_dir: the data root, as for ``run_recipe``.
-        out: the folder that the sweep's own is made in.
+        out: the folder in which the sweep's folder is made.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        LthpruneError: a cell is refused, which the message names, or the folder; nothing is made then.
+        LthpruneError: a cell or the folder is refused; the message names it, and nothing is made.
 
     Examples:
         >>> import tempfile
@@ -146,15 +159,15 @@ def begin_sweep(
     if "data.name" in axes:
         axes["data.name"] = [absolute_name(str(name)) for name in axes["data.name"]]
     folder = new_folder(out, name)
-    cells = _grid(folder, tables, where, settings, axes)
-    load = lru_cache(maxsize=1)(load_data)
+    cells = _grid(Sweep(folder, trust_code=True), tables, where, settings, axes)
+    load = _keeping_the_last()
     for cell in cells:
         try:
             prepare(cell.recipe, data_dir=data_dir, device=device, load=load)
         except LthpruneError as error:
             raise type(error)(f"in the cell {cell}: {error}") from error
     data = cells[0].recipe.data.name
-    if data.endswith(".npz") and "data.name" not in axes:  # wherever the sweep is resumed, it finds the file
+    if any(map(is_file, split_name(data))) and "data.name" not in axes:  # to find the file from another folder later
         settings = [*settings, f"data.name={in_toml(data)}"]
     declared = {
         "format": _FORMAT,
@@ -166,7 +179,7 @@ def begin_sweep(
         "tables": tables,
     }
     write_atomically(folder / _FILE, tomli_w.dumps(declared).encode())
-    return Sweep(folder)
+    return Sweep(folder, trust_code=True)  # whoever begins a sweep has chosen the code that its recipes name
 
 
 def run_sweep(
@@ -176,36 +189,55 @@ def run_sweep(
     device: str | None = None,
     watch: Callable[[Cell], AbstractContextManager[Watcher]] = lambda cell: nullcontext(Watcher()),
 ) -> Sweep:
-    """Run the cells of a sweep one after the other: finished ones are left, begun ones resumed.
+    """Run the cells of a sweep one after the other; skip finished ones and resume those that have begun.
 
-    A sweep broken off at any moment and run again ends with the bits of one that never was.
+    A sweep that was interrupted and is run again ends with the same bits as an uninterrupted one. Functions of your
+    own that its recipes name are imported only for a ``Sweep(folder, trust_code=True)``.
 
     Args:
         sweep: what ``begin_sweep`` returned, or ``Sweep(folder)``.
-        data_dir: the data root, where it is not the sweep's own.
-        device: ``cpu`` or ``cuda``, where it is not the sweep's own.
-        watch: called with each cell before it is run; what it returns is entered, and gives the watcher.
+        data_dir: the data root; by default the sweep's own.
+        device: ``cpu`` or ``cuda``; by default the sweep's own.
+        watch: called with each cell before it is run; returns a context manager that yields the watcher.
 
     Raises:
-        StorageError: the folder is no sweep, or a file in it is damaged or was changed.
+        StorageError: the folder is not a sweep, or a file in it is damaged or was changed.
+        RecipeError: a recipe names functions of your own, and the sweep was opened without ``trust_code``.
     """
-    declared, load = sweep.declaration(), lru_cache(maxsize=1)(load_data)
+    declared, load = sweep.declaration(), _keeping_the_last()
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
     cells = sweep.cells()
     remove_leftovers(sweep.folder)
     for cell in cells:
         if cell.finished:
             continue
-        with watch(cell) as watcher:
-            if cell.run.tickets.exists:
-                resume_run(cell.run, data_dir=data_dir, device=device, watcher=watcher)
-            else:
-                run_in(cell.run.folder, cell.recipe, name, data_dir=data_dir, device=device, watcher=watcher, load=load)
+        words: dict[str, Any] = {"data_dir": data_dir, "device": device}
+        if cell.run.tickets.exists:
+            with watch(cell) as watcher:
+                resume_run(cell.run, watcher=watcher, **words)
+            continue
+        preview = preview_recipe(cell.recipe, data_dir=data_dir, trust_code=sweep.trust_code, load=load)
+        with watch(replace(cell, recipe=preview.recipe)) as watcher:
+            run_in(cell.run.folder, preview, name, watcher=watcher, load=load, **words)
     return sweep
 
 
-def _grid(folder: Path, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:
-    """Return the cells; a run directory is called by its place in the grid and by its values."""
+def _keeping_the_last() -> LoadData:
+    """Return a ``load_data`` that keeps the last data set in memory, for the cells that share it."""
+    kept: dict[str, Dataset] = {}
+
+    def load(spec: DataSpec, **words: Any) -> Dataset:
+        key = f"{spec!r} {words!r}"
+        if key not in kept:
+            kept.clear()
+            kept[key] = load_data(spec, **words)
+        return kept[key]
+
+    return load
+
+
+def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:
+    """Return the cells; the name of a run directory is its place in the grid and its values."""
     keys = [key for key in axes if key != _SEEDS]
     seeds = [f"{_SEEDS}={in_toml(list(axes[_SEEDS]))}"] if _SEEDS in axes else []
     places = list(product(*(axes[key] for key in keys)))
@@ -218,7 +250,8 @@ def _grid(folder: Path, tables: Mapping[str, Any], where: str, settings: Sequenc
         mine = _copy(tables)
         override(mine, [*settings, *seeds, *own])
         recipe = parse_recipe(mine, f"in the cell {', '.join(own)}: {where}" if own else where)
-        cells.append(Cell(values, recipe, Run(folder / fit_for_a_file(run)[:60])))
+        folder = sweep.folder / fit_for_a_file(run)[:60]
+        cells.append(Cell(values, recipe, Run(folder, trust_code=sweep.trust_code)))
     return cells
 
 

@@ -1,12 +1,12 @@
-"""The networks of the recipes, and the language that plans them."""
+"""The networks of recipes: listed layer by layer, named, from other libraries, or from functions of your own."""
 
 from lthprune.models.blueprint import build_from, describe
 from lthprune.models.build import build_model, initialise
-from lthprune.models.spec import LIBRARIES, PLANS, ModelSpec, keys_of
+from lthprune.models.spec import ARCHITECTURES, LIBRARIES, ModelSpec, keys_of
 
 __all__ = [
+    "ARCHITECTURES",
     "LIBRARIES",
-    "PLANS",
     "ModelSpec",
     "build_from",
     "build_model",

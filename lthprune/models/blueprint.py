@@ -1,4 +1,4 @@
-"""A network's architecture as plain data, from which it is built again."""
+"""A network's layers as plain data, from which it can be built again."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from lthprune.models.build import ACTIVATIONS
 
 Blueprint = list[dict[str, Any]]
 
-# The modules that plans are made of, and the arguments that say what is special about each.
+# The modules that build_model uses, and the arguments that describe each.
 _KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "dense": (nn.Linear, ("in_features", "out_features", "bias")),
     "conv": (nn.Conv2d, ("in_channels", "out_channels", "kernel_size", "padding", "bias")),

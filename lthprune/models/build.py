@@ -1,4 +1,4 @@
-"""From a plan to a module with its initial weights."""
+"""From the ``[model]`` table to a module with its initial weights."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lthprune.errors import RecipeError
 from lthprune.models.named import build_named
+from lthprune.models.own import build_own
 from lthprune.models.spec import LIBRARIES, ModelSpec, parse_item
 from lthprune.pruning import refresh, select
 
@@ -23,15 +24,30 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_model(
-    spec: ModelSpec, input_shape: tuple[int, ...], outputs: int, generator: torch.Generator, *, samples: int = 2
+    spec: ModelSpec,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    generator: torch.Generator,
+    *,
+    samples: int = 2,
+    trust_code: bool = False,
 ) -> nn.Module:
-    """Build a network: convolutions as planned, dense layers, an output layer of so many units; or a library's network.
+    """Build the network of a ``[model]`` table, with initial weights that come from the generator and nothing else.
 
-    The layers of a plan are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. Weights and biases
-    come from the generator and nothing else. A network of torchvision or timm is tried on a batch of ``samples``.
+    The layers that lthprune builds are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. A network
+    of torchvision or timm, or of your own function, is tried on a batch.
+
+    Args:
+        spec: the table.
+        input_shape: of one input, (C, H, W) or (features,).
+        outputs: the size of the output layer.
+        generator: decides the weights.
+        samples: the size of the batch that a network is tried on; BatchNorm may need more than one.
+        trust_code: whether a function of your own that ``spec`` names may be imported.
 
     Raises:
-        RecipeError: the plan or the library's network does not fit inputs of this shape.
+        RecipeError: the network does not fit inputs of this shape, or a library or function is missing or fails, or
+            there is no consent to import a function.
 
     Examples:
         >>> lenet = build_model(ModelSpec(kind="lenet"), (1, 28, 28), 10, torch.Generator())
@@ -40,13 +56,14 @@ def build_model(
     """
     if spec.kind in LIBRARIES:
         return build_named(spec, input_shape, outputs, generator, samples=samples)
-    plan = spec.plan
+    if spec.own:
+        return build_own(spec, input_shape, outputs, generator, samples=samples, trust_code=trust_code)
     with torch.device("meta"):  # no memory, and no draws from the global generator
         layers, shape = _convolutions(spec, input_shape)
         if len(shape) > 1:
             layers["flatten"] = nn.Flatten()
         features = torch.Size(shape).numel()
-        for index, size in enumerate(plan.dense, start=1):
+        for index, size in enumerate(spec.architecture.dense, start=1):
             layers[f"dense{index}"] = nn.Linear(features, size)
             layers[f"activation{index + _conv_count(layers)}"] = ACTIVATIONS[spec.activation]()
             features = size
@@ -58,18 +75,18 @@ def build_model(
 
 
 def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) -> None:
-    """Draw a model's weights and biases anew, in place; a pruned model's too.
+    """Draw new initial weights and biases of a model, pruned or not, in place.
 
-    ``reset_parameters`` would not reach what is pruned in torch's terms. Biases are drawn after all weights, so that
-    the weights are the same whatever the biases begin as.
+    ``reset_parameters`` does not reach parameters that torch's pruning replaced. All weights are drawn before the
+    first bias, so that the weights do not depend on ``bias_init``.
 
     Raises:
-        RecipeError: the network is torchvision's or timm's, whose constructors draw the weights.
+        RecipeError: lthprune did not build the network; its constructor draws the weights.
     """
-    if spec.kind in LIBRARIES:
+    if not spec.listed:
         raise RecipeError(
-            f"{spec.kind} draws the weights of {spec.name} when it builds the network. Build it again with another "
-            "generator: build_model(spec, input_shape, outputs, generator)."
+            f"{spec.kind} draws the weights of {spec.name or 'its network'} when it builds the network. Build it again "
+            "with another generator: build_model(spec, input_shape, outputs, generator)."
         )
     draw = _initialiser(spec)
     tensors = select(model, bias=True)
@@ -99,16 +116,16 @@ def _initialiser(spec: ModelSpec) -> Callable[[Tensor, torch.Generator], Tensor]
 
 
 def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[OrderedDict[str, nn.Module], tuple[int, ...]]:
-    """Return the convolutional layers and the shape that leaves them."""
-    plan = spec.plan
+    """Return the convolutional layers and the shape of their output."""
+    architecture = spec.architecture
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if not plan.conv:
+    if not architecture.conv:
         return layers, input_shape
     if len(input_shape) != 3:
-        raise RecipeError(f"a plan with convolutions needs images (C, H, W); the data have the shape {input_shape}.")
+        raise RecipeError(f"convolutions need images (C, H, W); the data have the shape {input_shape}.")
     channels, *image = input_shape
     convolutions = pools = 0
-    for item in map(parse_item, plan.conv):
+    for item in map(parse_item, architecture.conv):
         if item == "M" or item == "A":
             pools += 1
             name = f"pool{pools}"
@@ -117,16 +134,16 @@ def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[Ordere
         else:
             convolutions += 1
             name = f"conv{convolutions}"
-            layers[name] = nn.Conv2d(channels, item.channels, plan.kernel_size, padding=plan.padding)
+            layers[name] = nn.Conv2d(channels, item.channels, architecture.kernel_size, padding=architecture.padding)
             if item.batch_norm:
                 layers[f"norm{convolutions}"] = nn.BatchNorm2d(item.channels)
             layers[f"activation{convolutions}"] = ACTIVATIONS[spec.activation]()
             channels = item.channels
-            image = [size + 2 * plan.padding - plan.kernel_size + 1 for size in image]
+            image = [size + 2 * architecture.padding - architecture.kernel_size + 1 for size in image]
         if min(image) < 1:
             raise RecipeError(
-                f"the plan {list(plan.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to nothing "
-                f"at {name}; take out a pooling or a layer, or raise the padding."
+                f"conv = {list(architecture.conv)} shrinks images of {input_shape[1]}x{input_shape[2]} pixels to "
+                f"nothing at {name}; remove a pooling or a layer, or raise the padding."
             )
     return layers, (channels, *image)
 

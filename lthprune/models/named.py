@@ -1,6 +1,5 @@
 """The classification networks of torchvision and timm, built by their names."""
 
-import copy
 import inspect
 import re
 import sys
@@ -11,9 +10,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lthprune.errors import RecipeError, suggestion
+from lthprune.models.fitting import check_training
 from lthprune.models.spec import ModelSpec
 from lthprune.seeds import seeded_by
 
@@ -80,7 +80,15 @@ def build_named(
     _check_images(spec, what, input_shape)
     with seeded_by(generator):
         model = _constructed(library, what, name, settings)
-        _check_training(model, what, (samples, *input_shape), outputs)
+        check_training(
+            model,
+            what,
+            (samples, *input_shape),
+            outputs,
+            misfit="choose an image size that it takes, as in [data] size = 224, or change the network with its "
+            "settings.",
+            wrong_output="Turn auxiliary outputs off with its settings, as in settings = { aux_logits = false }.",
+        )
     return model
 
 
@@ -145,37 +153,15 @@ def _constructed(library: _Library, what: str, name: str, settings: dict[str, An
 
 
 def _keywords(entry: Callable[..., Any], message: str) -> list[str]:
-    """Return the keywords of the class or function that a TypeError's message names, as far as they are known."""
+    """Return the keyword arguments of the class or function that a TypeError's message names, if they can be found."""
     owner = re.match(r"(\w+)(?:\.__init__)?\(\)", message)
     found = getattr(sys.modules[entry.__module__], owner[1], entry) if owner is not None else entry
     return list(inspect.signature(found).parameters)
 
 
-def _check_training(model: nn.Module, what: str, shape: tuple[int, ...], outputs: int) -> None:
-    """Raise a RecipeError unless a copy of the network computes ``outputs`` numbers per image, in training mode."""
-    refused = f"{what} cannot be trained on a batch of shape {shape}"
-    try:
-        with torch.no_grad():
-            computed = copy.deepcopy(model).train()(torch.randn(shape))
-    except Exception as error:  # forward() is other people's code on images that it may not be made for
-        message = " ".join(str(error).split()).rstrip(".!") or type(error).__name__
-        choose = "Choose a larger batch_size, or" if shape[0] == 1 else "Choose"
-        raise RecipeError(
-            f"{refused}: {message}. {choose} an image size that it takes, as in [data] size = 224, or change the "
-            "network with its settings."
-        ) from error
-    wanted = (shape[0], outputs)
-    if not isinstance(computed, Tensor) or computed.shape != wanted:
-        got = f"a tensor of shape {tuple(computed.shape)}" if isinstance(computed, Tensor) else type(computed).__name__
-        raise RecipeError(
-            f"{refused}: it returns {got}, where a tensor of shape {wanted} is needed. Turn auxiliary outputs off with "
-            "its settings, as in settings = { aux_logits = false }."
-        )
-
-
 @contextmanager
 def _without_warnings_of_changes() -> Iterator[None]:
-    """Ignore what other libraries say about their own versions to come."""
+    """Ignore warnings of other libraries about changes in their own future versions."""
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)

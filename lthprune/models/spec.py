@@ -1,22 +1,22 @@
-"""The ``[model]`` table of a recipe: the plan language, its named plans, and the networks of other libraries."""
+"""The ``[model]`` table of a recipe: layers listed or named, networks of other libraries, functions of your own."""
 
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from lthprune.errors import RecipeError, suggestion
+from lthprune.parts import MODEL, check_part_name
 from lthprune.section import Section
 
-ModelKind = Literal["lenet", "lenet5", "conv2", "conv4", "conv6", "tiny", "mlp", "plan", "torchvision", "timm"]
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "leaky_relu"]
 BiasInit = Literal["zeros", "uniform"]
 Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
 
-LIBRARIES: tuple[ModelKind, ...] = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm")
 
 
-class Plan(NamedTuple):
-    """Layers before the output layer, and the shape of the convolutions' kernels."""
+class Architecture(NamedTuple):
+    """The layers before the output layer, and the kernel size and padding of the convolutions."""
 
     conv: tuple[int | str, ...]
     dense: tuple[int, ...]
@@ -24,32 +24,36 @@ class Plan(NamedTuple):
     padding: int = 1
 
 
-PLANS: dict[str, Plan] = {
-    "lenet": Plan((), (300, 100)),
-    "lenet5": Plan((6, "M", 16, "M"), (300, 100), kernel_size=5, padding=0),
-    "conv2": Plan((64, 64, "M"), (256, 256)),
-    "conv4": Plan((64, 64, "M", 128, 128, "M"), (256, 256)),
-    "conv6": Plan((64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 256)),
-    "tiny": Plan((8, 8, "M", 8, "M"), (300, 100)),
+ARCHITECTURES: dict[str, Architecture] = {
+    "lenet": Architecture((), (300, 100)),
+    "lenet5": Architecture((6, "M", 16, "M"), (300, 100), kernel_size=5, padding=0),
+    "conv2": Architecture((64, 64, "M"), (256, 256)),
+    "conv4": Architecture((64, 64, "M", 128, 128, "M"), (256, 256)),
+    "conv6": Architecture((64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 256)),
+    "tiny": Architecture((8, 8, "M", 8, "M"), (300, 100)),
 }
+
+_LISTED = (*ARCHITECTURES, "mlp", "plan")  # kinds that lthprune builds, layer by layer
 
 
 class ModelSpec(Section):
     """The ``[model]`` table of a recipe."""
 
-    kind: ModelKind
+    kind: str
     """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` needs ``dense``, ``plan`` needs
-    ``conv``, ``dense`` or both; ``torchvision`` and ``timm`` need ``name``, and take ``settings`` and no other key"""
+    ``conv``, ``dense`` or both; ``torchvision`` and ``timm`` need ``name`` and take only ``settings`` besides; or your
+    own function, as in ``my_module:build``, which takes only ``settings``"""
     name: str | None = None
     """a classification network of torchvision or timm, as in ``resnet18``"""
     settings: dict[str, JsonValue] | None = None
-    """keywords for that network's constructor, as in ``{ zero_init_residual = true }``"""
+    """keyword arguments for that network's constructor, as in ``{ zero_init_residual = true }``, or for your own
+    function; see [Extending](extending.md)"""
     conv: tuple[int | str, ...] | None = None
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
     dense: tuple[int, ...] | None = None
-    """sizes of the dense layers; the output layer follows by itself, as the data ask for"""
+    """sizes of the dense layers; the output layer is added, with the size that the data need"""
     hidden: int | None = Field(default=None, ge=1)
-    """one size for all dense layers but the output, whatever sizes ``dense`` lists; how many it lists stays"""
+    """one size for all dense layers but the output; it replaces every size that ``dense`` lists"""
     activation: Activation = "relu"
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
@@ -59,9 +63,15 @@ class ModelSpec(Section):
     bias_init: BiasInit = "zeros"
     """of the biases: ``zeros``, or ``uniform`` within 1/sqrt(fan-in) of zero, which is PyTorch's default"""
     kernel_size: int | None = Field(default=None, ge=1)
-    """of the convolutions, in pixels; the named network's own where nothing is said, else 3"""
+    """of the convolutions, in pixels; by default that of the named network, or 3"""
     padding: int | None = Field(default=None, ge=0)
-    """of the convolutions, in pixels; the named network's own where nothing is said, else 1"""
+    """of the convolutions, in pixels; by default that of the named network, or 1"""
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        check_part_name(MODEL, kind, (*_LISTED, *LIBRARIES), what="kind of network")
+        return kind
 
     @field_validator("conv")
     @classmethod
@@ -85,10 +95,14 @@ class ModelSpec(Section):
         foreign = [key for key in given if key not in keys_of(self.kind)]
         if foreign and self.kind in LIBRARIES:
             raise ValueError(f'kind = "{self.kind}" takes name and settings, and no {", no ".join(foreign)}')
+        if foreign and self.own:
+            raise ValueError(
+                f'kind = "{self.kind}", a function of your own, takes settings and no {", no ".join(foreign)}'
+            )
         if foreign:
             raise ValueError(
                 f'kind = "{self.kind}" takes no {", no ".join(foreign)}; name and settings are for '
-                'kind = "torchvision" and kind = "timm"'
+                'kind = "torchvision" and kind = "timm", settings for a function of your own'
             )
         if self.kind in LIBRARIES and self.name is None:
             raise ValueError(f'kind = "{self.kind}" needs the name of a network, as in name = "resnet18"')
@@ -100,7 +114,7 @@ class ModelSpec(Section):
             raise ValueError('kind = "mlp" takes dense = [...] and no conv')
         if self.kind == "plan" and self.dense is None and self.conv is None:
             raise ValueError('kind = "plan" takes conv = [...], dense = [...] or both')
-        if self.hidden is not None and not self.plan.dense:
+        if self.hidden is not None and not self.architecture.dense:
             raise ValueError(
                 f"hidden = {self.hidden} is the size of dense layers, and there are none; list some in dense"
             )
@@ -111,11 +125,21 @@ class ModelSpec(Section):
         return {key: value for key, value in handler(self).items() if key in keys_of(self.kind)}
 
     @property
-    def plan(self) -> Plan:
-        """The named plan, with what the recipe says instead; empty for the networks of other libraries."""
-        named = PLANS.get(self.kind, Plan((), ()))
+    def listed(self) -> bool:
+        """Whether lthprune itself builds the network, layer by layer."""
+        return self.kind in _LISTED
+
+    @property
+    def own(self) -> bool:
+        """Whether a function of your own, or of an installed package, builds the network."""
+        return not self.listed and self.kind not in LIBRARIES
+
+    @property
+    def architecture(self) -> Architecture:
+        """The layers of a network that lthprune builds: those of the named one, replaced by what the table lists."""
+        named = ARCHITECTURES.get(self.kind, Architecture((), ()))
         dense = named.dense if self.dense is None else self.dense
-        return Plan(
+        return Architecture(
             conv=named.conv if self.conv is None else self.conv,
             dense=dense if self.hidden is None else (self.hidden,) * len(dense),
             kernel_size=self.kernel_size or named.kernel_size,
@@ -129,22 +153,25 @@ def keys_of(kind: object) -> frozenset[str]:
     Examples:
         >>> sorted(keys_of("torchvision"))
         ['kind', 'name', 'settings']
+        >>> sorted(keys_of("my_module:build"))
+        ['kind', 'settings']
         >>> "activation" in keys_of("lenet")
         True
     """
-    own = frozenset({"name", "settings"})
-    return own | {"kind"} if kind in LIBRARIES else frozenset(ModelSpec.model_fields) - own
+    if kind in _LISTED:
+        return frozenset(ModelSpec.model_fields) - {"name", "settings"}
+    return frozenset({"kind", "name", "settings"} if kind in LIBRARIES else {"kind", "settings"})
 
 
 class ConvItem(NamedTuple):
-    """A convolution of a plan."""
+    """A convolution in the list ``conv``."""
 
     channels: int
     batch_norm: bool
 
 
 def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
-    """Read one item of a convolutional plan.
+    """Read one item of the list ``conv``.
 
     Examples:
         >>> parse_item(64), parse_item("8B"), parse_item("M")
@@ -156,7 +183,7 @@ def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
     digits = text.removesuffix("B")
     if not digits.isdecimal() or int(digits) < 1:
         raise RecipeError(
-            f"a convolutional plan is made of channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; "
-            f"not {item!r}{suggestion(text, ('M', 'A', '64B'))}"
+            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; not {item!r}"
+            f"{suggestion(text, ('M', 'A', '64B'))}"
         )
     return ConvItem(int(digits), batch_norm=text.endswith("B"))

@@ -39,6 +39,7 @@ from lthprune.pruning.schedules import (
     rate_of,
 )
 from lthprune.pruning.scores import (
+    SCORES,
     Candidate,
     Score,
     magnitude,
@@ -65,6 +66,7 @@ from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
 __all__ = [
     "DEFAULT_KINDS",
     "FORMS",
+    "SCORES",
     "BiasAware",
     "BiasPruning",
     "Candidate",

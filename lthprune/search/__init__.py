@@ -5,6 +5,7 @@ from lthprune.search.drivers import imp, osp
 from lthprune.search.findings import FoundTickets
 from lthprune.search.levels import imp_levels, osp_levels
 from lthprune.search.metrics import Metrics
+from lthprune.search.own import try_score
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
@@ -33,4 +34,5 @@ __all__ = [
     "osp_levels",
     "schedule_from",
     "source_level",
+    "try_score",
 ]

@@ -1,11 +1,20 @@
 """The ``[prune]`` table of a recipe."""
 
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from lthprune.errors import suggestion
-from lthprune.pruning import DEFAULT_KINDS, BiasPruning, Kind, Pruning, Scope, Selection, check_rate, score_named
+from lthprune.errors import RecipeError, suggestion
+from lthprune.parts import SCORE, check_part_name
+from lthprune.pruning import DEFAULT_KINDS, SCORES, BiasPruning, Kind, Pruning, Scope, Selection, check_rate
+from lthprune.search.own import own_score
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.section import Section
@@ -20,24 +29,28 @@ class PruneSpec(Section):
     """iterative or one-shot pruning"""
     scope: Scope = "global"
     """``global`` (all weights compete) or ``layerwise``"""
-    levels: int = Field(default=cast(int, None), ge=0)  # None until the recipe works it out: no Recipe is without
-    """pruning rounds after the dense training; left out where ``rate`` and ``target`` decide them: the fewest that
+    levels: int | None = Field(default=None, ge=0)
+    """pruning rounds after the dense training; left out if ``rate`` and ``target`` determine them: the fewest that
     reach the target"""
     rate: float | dict[str, float] | None = None
     """the fraction of the remaining weights that every level prunes, for all or by layer kind or name pattern"""
     target: int | float | None = None
-    """what the last level leaves: a density (``0.035``) or a number of weights (``600``); at most that many where
-    ``rate``, one number, is given too"""
+    """what the last level keeps: a density (``0.035``) or a number of weights (``600``); at most that many if ``rate``,
+    one number, is given too"""
     densities: tuple[int | float, ...] | None = None
-    """what each level leaves: densities or numbers of weights"""
+    """what each level keeps: densities or numbers of weights"""
     score: str = "magnitude"
-    """``magnitude``, ``large_final``, ``magnitude_increase``, ``movement`` or ``random``"""
+    """``magnitude``, ``large_final``, ``magnitude_increase``, ``movement``, ``random``, or your own function, as in
+    ``my_module:my_score``"""
+    settings: dict[str, JsonValue] | None = None
+    """keyword arguments of your own score; see [Extending](extending.md)"""
     bias: BiasPruning = False
-    """``false``; ``"separate"`` or ``true`` (in scopes of their own); ``"together"`` (on one footing)"""
+    """``false``; ``"separate"`` or ``true`` (biases compete only with biases); ``"together"`` (biases compete with
+    weights, their scores scaled to the same mean)"""
     rewind: Rewind | Annotated[int, Field(ge=0)] = "init"
-    """``init``, a step (the optimiser starts anew), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
+    """``init``, a step (with a new optimiser), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
     min_survivors: int = Field(default=0, ge=0)
-    """how many weights stay in every tensor at least"""
+    """every tensor keeps at least so many weights"""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
     """kinds of layers to prune"""
     output: str = "auto"
@@ -67,7 +80,7 @@ class PruneSpec(Section):
     @field_validator("score")
     @classmethod
     def _known(cls, score: str) -> str:
-        score_named(score)
+        check_part_name(SCORE, score, SCORES, what="score")
         return score
 
     @model_validator(mode="after")
@@ -85,22 +98,46 @@ class PruneSpec(Section):
             raise ValueError("levels is missing; it follows only from a rate (one number) and a target together")
         return self
 
-    def pruning(self) -> Pruning:
-        """Return how this table prunes, whatever the schedule."""
+    @model_validator(mode="after")
+    def _settings_of_a_function(self) -> "PruneSpec":
+        if self.settings is not None and self.score in SCORES:
+            raise ValueError(f"settings are for a score of your own; {self.score} takes none")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _keys_that_apply(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key != "settings" or value is not None}
+
+    def pruning(self, *, trust_code: bool = False) -> Pruning:
+        """Return how this table prunes, whatever the schedule.
+
+        Raises:
+            RecipeError: a score of your own cannot be imported or called, or there is no consent to import it.
+        """
+        own = self.score not in SCORES
         return Pruning(
             scope=self.scope,
-            score=self.score,
+            score=own_score(self.score, self.settings, trust_code=trust_code) if own else self.score,
             bias=self.bias,
             selection=Selection(self.kinds, self.include, self.exclude, output=self.output),
             min_survivors=self.min_survivors,
         )
 
-    def search(self, seed: int) -> Search:
-        """Return the search that this table declares."""
+    def search(self, seed: int, *, trust_code: bool = False) -> Search:
+        """Return the search that this table declares.
+
+        Raises:
+            RecipeError: ``levels`` is not known yet, or as for ``pruning``.
+        """
+        if self.levels is None:
+            raise RecipeError(
+                "the number of levels follows from the rate, the target and the network: call preview_recipe(recipe) "
+                "and use the recipe of its result."
+            )
         return Search(
             levels=self.levels,
             schedule=schedule_from(self.rate, self.target, self.densities),
-            pruning=self.pruning(),
+            pruning=self.pruning(trust_code=trust_code),
             rewind=Rewinder(at=self.rewind) if isinstance(self.rewind, int) else self.rewind,
             seed=seed,
         )

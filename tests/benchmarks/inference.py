@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune import Run, compact
 from lthprune.compaction import measure_latency, to_csr
-from lthprune.data.spec import shape_of_data
+from lthprune.data.loading import shape_of_data
 from lthprune.pruning.forms import without_pruning
 from tests.benchmarks.machine import describe_machine
 

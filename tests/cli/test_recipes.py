@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiments.preview import tabulate_layers
+from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from tests.cli.conftest import Cli
 
@@ -18,7 +18,7 @@ def test_ls_lists_every_bundled_recipe_with_its_title(cli: Cli) -> None:
 def test_show_shows_every_setting_layer_and_count_left_and_runs_nothing(name: str, cli: Cli) -> None:
     result = cli("show", name)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    recipe, table = load_recipe(name), tabulate_layers(load_recipe(name))
+    recipe, table = load_recipe(name), preview_recipe(load_recipe(name))
     for section in Recipe.model_fields:
         for key, value in getattr(recipe, section).model_dump(exclude_none=True).items():
             assert f"{section}.{key}" in result.out
@@ -28,10 +28,10 @@ def test_show_shows_every_setting_layer_and_count_left_and_runs_nothing(name: st
         words = {layer.layer, layer.kind, f"{layer.weights:,}", f"{layer.biases:,}"}
         words |= set() if layer.rate is None else {f"{layer.rate:.3g}"}
         assert any(words <= row for row in rows), layer
-    for scope, counts in table.left.items():
+    for scope, counts in table.counts.items():
         for level, left in enumerate(counts):
             assert any({str(level), f"{left:,}"} <= row for row in rows), (scope, level)
-    for level, counts in enumerate(zip(*table.left.values(), strict=True)):
+    for level, counts in enumerate(zip(*table.counts.values(), strict=True)):
         assert any({str(level), f"{sum(counts):,}"} <= row for row in rows)
     assert list(Path().iterdir()) == []
 

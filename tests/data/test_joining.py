@@ -19,11 +19,11 @@ def generators(seed: int, count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + place) for place in range(count)]
 
 
-def one(name: str = "one", shape: tuple[int, ...] = (2,), *, binary: bool = False, seed: int = 0) -> Dataset:
+def one(name: str = "one", shape: tuple[int, ...] = (2,), *, outputs: int | None = None, seed: int = 0) -> Dataset:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(30, *shape, generator=generator)
     y = torch.arange(30) % 3
-    return split_and_normalise(Raw(x[:20], y[:20], x[20:], y[20:]), 5, generator, name=name, binary=binary)
+    return split_and_normalise(Raw(x[:20], y[:20], x[20:], y[20:]), 5, generator, name=name, outputs=outputs)
 
 
 @given(sizes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=2, max_size=4), seed=seeds)
@@ -49,7 +49,7 @@ def test_what_stands_side_by_side_came_together_by_chance() -> None:
 
 
 def test_a_joined_set_has_the_inputs_and_the_labels_of_each_side_by_side() -> None:
-    images, points = one("images", (2, 3, 3)), one("points", (4,), binary=True, seed=1)
+    images, points = one("images", (2, 3, 3)), one("points", (4,), outputs=1, seed=1)
     joined = join([images, points])
     assert joined.tasks == (
         Task("images", range(0, 18), range(0, 3)),

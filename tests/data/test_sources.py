@@ -8,8 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from lthprune.data.dataset import Dataset
+from lthprune.data.loading import load_data, shape_of_data
 from lthprune.data.sources import SOURCES, data_root
-from lthprune.data.spec import DataSpec, load_data, shape_of_data
+from lthprune.data.spec import DataSpec
 from lthprune.errors import DataError
 from tests.nets import bits
 from tests.tiny import OFFLINE, write_npz

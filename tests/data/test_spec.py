@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lthprune.data.dataset import Task
-from lthprune.data.spec import DataSpec, load_data, shape_of_data, tasks_of
+from lthprune.data.loading import load_data, shape_of_data, shapes_of_parts, tasks_of
+from lthprune.data.spec import DataSpec
 from lthprune.errors import DataError
 from tests.nets import bits
 from tests.tiny import write_npz
@@ -115,11 +117,47 @@ def test_a_data_set_of_ones_own_is_made_smaller_and_has_one_task(tmp_path: Path)
         load_data(spec(str(path), 10, classes=[0, 8]))
 
 
+def test_a_file_is_one_of_several_tasks_and_its_path_may_hold_a_plus(tmp_path: Path) -> None:
+    (tmp_path / "a+b").mkdir()
+    path = write_npz(tmp_path / "a+b" / "own+strange.npz")
+    chosen = spec(f"moons+circles+{path}+digits", 10)
+    assert chosen.parts == ("moons", "circles", str(path), "digits")
+    data = load_data(chosen)
+    assert [task.name for task in data.tasks] == ["moons", "circles", "own+strange", "digits"]
+    assert data.tasks == tasks_of(chosen)
+    assert shapes_of_parts(chosen) == [(2,), (2,), (1, 4, 4), (1, 8, 8)]
+    assert (data.input_shape, data.outputs) == shape_of_data(chosen) == ((2 + 2 + 16 + 64,), 1 + 1 + 3 + 10)
+
+
+def test_a_file_keeps_the_outputs_of_its_rarest_class_when_it_is_paired_with_fewer_samples(tmp_path: Path) -> None:
+    labels = np.arange(60)
+    chosen = spec(f"{write_npz(tmp_path / 'many.npz', y_train=labels)}+{write_npz(tmp_path / 'few.npz')}", 10)
+    cut = write_npz(tmp_path / "cut.npz", x_train=np.zeros((20, 4, 4), np.uint8), y_train=np.zeros(20, int))
+    assert load_data(spec(f"{chosen.parts[0]}+{cut}", 10)).tasks[0].outputs == range(60)
+    assert load_data(chosen).tasks == tasks_of(chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("a.npz+b.npz", ("a.npz", "b.npz")),
+        ("a+b.npz", ("a+b.npz",)),
+        ("moons+b.npz", ("moons", "b.npz")),
+        ("./moons+b.npz", ("./moons+b.npz",)),
+        ("moons+~/x+y/z.npz", ("moons", "~/x+y/z.npz")),
+        ("my_module:load+moons", ("my_module:load", "moons")),
+    ],
+)
+def test_a_name_is_split_into_data_sets_and_whole_paths(name: str, parts: tuple[str, ...]) -> None:
+    assert spec(name).parts == parts
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ({"name": "moons+"}, "unknown data set ''"),
         ({"name": "moons+circels"}, "did you mean 'circles'"),
+        ({"name": "moons", "settings": {"noise": 0.2}}, "settings are for a function of your own; moons takes none"),
         ({"name": "moons + circles"}, "did you mean 'moons'"),
         ({"name": "moons", "size": 3}, "size is for images; moons has none"),
         ({"name": "moons+circles", "classes": [0, 1]}, "classes is for images"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lthprune.analysis.neurons import neuron_states
 from lthprune.analysis.splitting import find_splitting
-from lthprune.data.spec import tasks_of
+from lthprune.data.loading import tasks_of
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_recipe

@@ -14,7 +14,7 @@ import torch
 from lthprune import PruningError, RecipeError, prune, resume_run
 from lthprune.compaction import load_export
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.preview import tabulate_layers
+from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
@@ -41,7 +41,7 @@ def quiet(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_run_prunes_to_the_counts_of_its_table_by_either_engine(images: Path, quiet: Run, tmp_path: Path) -> None:
     plain = run_recipe(recipe(images, train={"engine": "reference"}), "plain", out=tmp_path)
-    (counts,) = tabulate_layers(quiet.recipe()).left.values()
+    (counts,) = preview_recipe(quiet.recipe()).counts.values()
     for level, left in enumerate(counts):
         (own,), (twin,) = quiet.tickets.level(level), plain.tickets.level(level)
         assert (own.metrics["engine"], twin.metrics["engine"]) == ("unhooked", "reference")
@@ -71,16 +71,16 @@ def test_a_timm_network_is_run_on_grey_images(tmp_path: Path) -> None:
     settings = {"img_size": 4, "patch_size": 2, "depth": 2, "embed_dim": 24, "num_heads": 2}
     own = recipe(grey, kind="timm", name="vit_tiny_patch16_224", model={"settings": settings})
     run = run_recipe(own, "vit", out=tmp_path)
-    table = tabulate_layers(own)
+    table = preview_recipe(own)
     assert sum(row.weights + row.biases for row in table.layers) == sum(p.numel() for p in run.model().parameters())
     embedding = next(row for row in table.layers if row.layer == "pos_embed")
     assert (embedding.kind, embedding.shape, embedding.rate) == ("other", (1, 5, 24), None)
-    assert run.tickets.level(2)[0].left == table.left["weights"][2]
+    assert run.tickets.level(2)[0].left == table.counts["weights"][2]
 
 
 def test_every_parameter_of_a_network_is_in_the_table_and_layers_without_biases_have_none(images: Path) -> None:
     own = recipe(images, "resnet18", prune={"scope": "layerwise", "exclude": ["fc"]})
-    table = tabulate_layers(own)
+    table = preview_recipe(own)
     rows = {row.layer: row for row in table.layers}
     assert sum(row.weights + row.biases for row in table.layers) == 11_176_512 + 513 * 3
     assert (rows["conv1"].kind, rows["conv1"].biases, rows["conv1"].rate) == ("conv", 0, 0.5)

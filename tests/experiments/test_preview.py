@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.data.spec import shape_of_data
+from lthprune.data.loading import shape_of_data
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.preview import Extension, extensions_of, tabulate_layers, trajectory_of
+from lthprune.experiments.preview import Extension, preview_recipe
 from lthprune.experiments.recipe import bundled, load_recipe
 from lthprune.models.build import build_model
 from lthprune.pruning.prunable import select
@@ -17,7 +17,7 @@ from tests.tiny import tiny, write_npz
 
 
 def test_lenet_has_the_papers_parameters() -> None:
-    table = tabulate_layers(load_recipe("lenet-mnist"))
+    table = preview_recipe(load_recipe("lenet-mnist"))
     assert [(row.layer, row.kind) for row in table.layers] == [
         ("dense1", "dense"),
         ("dense2", "dense"),
@@ -34,7 +34,7 @@ def test_lenet_has_the_papers_parameters() -> None:
     [("conv2-cifar10", 4.3e6, 38e3), ("conv4-cifar10", 2.4e6, 260e3), ("conv6-cifar10", 2.3e6, 1.1e6)],
 )
 def test_the_convolutional_networks_have_the_papers_weights(name: str, weights: float, conv: float) -> None:
-    rows = tabulate_layers(load_recipe(name)).layers
+    rows = preview_recipe(load_recipe(name)).layers
     assert sum(row.weights for row in rows) == pytest.approx(weights, rel=0.02)
     assert sum(row.weights for row in rows if row.kind == "conv") == pytest.approx(conv, rel=0.05)
 
@@ -42,28 +42,28 @@ def test_the_convolutional_networks_have_the_papers_weights(name: str, weights: 
 @pytest.mark.parametrize("name", bundled())
 def test_every_recipe_has_a_table_whose_levels_start_whole_and_shrink(name: str) -> None:
     recipe = load_recipe(name)
-    table = tabulate_layers(recipe)
+    table = preview_recipe(recipe)
     assert [row.kind for row in table.layers][-1] == "output"
     model = recipe.build_model(*shape_of_data(recipe.data))
     prunable = {tensor.layer for tensor in select(model, recipe.prune.pruning().selection)}
     weights = {row.layer: row.weights for row in table.layers if row.layer in prunable}
     if recipe.prune.scope == "global":
         weights = {"weights": sum(weights.values())}
-    assert {scope: left[0] for scope, left in table.left.items()} == weights
-    for left in table.left.values():
+    assert {scope: left[0] for scope, left in table.counts.items()} == weights
+    for left in table.counts.values():
         assert len(left) == recipe.prune.levels + 1
         assert list(left) == sorted(left, reverse=True)
     for row in table.layers:
         assert (row.rate is None) == (recipe.prune.scope == "global")
         if row.rate is not None:
-            assert table.left[row.layer][1] == pytest.approx(row.weights * (1 - row.rate), abs=0.5)
+            assert table.counts[row.layer][1] == pytest.approx(row.weights * (1 - row.rate), abs=0.5)
 
 
 @given(rate=st.floats(0.01, 0.9).map(lambda rate: round(rate, 2)), scope=st.sampled_from(["global", "layerwise"]))
 def test_rates_are_counts_of_what_is_left(rate: float, scope: str) -> None:
-    table = tabulate_layers(tiny(f"prune.rate={rate}", f"prune.scope={scope}"))
-    assert list(table.left) == (["weights"] if scope == "global" else ["dense1", "output"])
-    for counts in table.left.values():
+    table = preview_recipe(tiny(f"prune.rate={rate}", f"prune.scope={scope}"))
+    assert list(table.counts) == (["weights"] if scope == "global" else ["dense1", "output"])
+    for counts in table.counts.values():
         assert list(counts[1:]) == pytest.approx([counts[0] * (1 - rate) ** level for level in (1, 2)], abs=0.5001)
 
 
@@ -78,32 +78,32 @@ def test_rates_are_counts_of_what_is_left(rate: float, scope: str) -> None:
     ],
 )
 def test_every_scope_of_competition_has_a_label_of_its_own(settings: list[str], labels: list[str]) -> None:
-    table = tabulate_layers(tiny("prune.rate=0.2", *settings))
-    assert sorted(table.left) == sorted(labels)
+    table = preview_recipe(tiny("prune.rate=0.2", *settings))
+    assert sorted(table.counts) == sorted(labels)
     total = sum(row.weights + (row.biases if "bias" in settings[-1] else 0) for row in table.layers)
     kept = table.layers[-1].weights if "exclude" in settings[0] else 0
-    assert sum(counts[0] for counts in table.left.values()) == total - kept
+    assert sum(counts[0] for counts in table.counts.values()) == total - kept
 
 
 def test_rates_are_blank_where_a_layer_is_not_pruned_or_a_schedule_has_none() -> None:
-    excluded = tabulate_layers(tiny("prune.rate=0.2", "prune.exclude=['output']"))
+    excluded = preview_recipe(tiny("prune.rate=0.2", "prune.exclude=['output']"))
     assert [row.rate for row in excluded.layers] == [0.2, None]
-    assert [row.rate for row in tabulate_layers(tiny("prune.target=100")).layers] == [None, None]
+    assert [row.rate for row in preview_recipe(tiny("prune.target=100")).layers] == [None, None]
 
 
 def test_layers_that_compete_have_no_rate_of_their_own() -> None:
-    assert [row.rate for row in tabulate_layers(tiny("prune.rate=0.2", "prune.scope=global")).layers] == [None, None]
-    assert [row.rate for row in tabulate_layers(tiny("prune.rate=0.2")).layers] == [0.2, 0.2]
+    assert [row.rate for row in preview_recipe(tiny("prune.rate=0.2", "prune.scope=global")).layers] == [None, None]
+    assert [row.rate for row in preview_recipe(tiny("prune.rate=0.2")).layers] == [0.2, 0.2]
 
 
 def test_batch_norms_parameters_are_counted_and_never_pruned() -> None:
     recipe = tiny("model.kind=plan", 'model.conv=["4B", 6, "M"]', "prune.rate=0.2")
-    table = tabulate_layers(recipe)
+    table = preview_recipe(recipe)
     model = build_model(recipe.model, *shape_of_data(recipe.data), torch.Generator())
     assert sum(row.weights + row.biases for row in table.layers) == sum(p.numel() for p in model.parameters())
     norm = next(row for row in table.layers if row.layer == "norm1")
     assert (norm.kind, norm.shape, norm.weights, norm.biases, norm.rate) == ("norm", (4,), 4, 4, None)
-    assert list(table.left) == ["conv1", "conv2", "dense1", "output"]
+    assert list(table.counts) == ["conv1", "conv2", "dense1", "output"]
 
 
 @pytest.mark.parametrize(
@@ -123,19 +123,18 @@ def test_a_recipe_in_which_all_weights_compete_has_a_trajectory_that_its_levels_
     settings: list[str], trajectory: Trajectory | None
 ) -> None:
     recipe = tiny("prune.scope=global", *settings)
-    table = tabulate_layers(recipe)
-    assert trajectory_of(recipe, table) == trajectory
+    table = preview_recipe(recipe)
+    assert table.trajectory == trajectory
     if trajectory is not None:
-        (left,) = table.left.values()
+        (left,) = table.counts.values()
         assert (left[0], len(left) - 1, left[-1]) == (trajectory.weights, trajectory.levels, trajectory.target)
 
 
 def extensions(*settings: str) -> list[Extension]:
     recipe = tiny("prune.scope=global", "prune.rate=0.32", *settings)
-    table = tabulate_layers(recipe)
-    trajectory = trajectory_of(recipe, table)
-    assert trajectory is not None
-    return extensions_of(table, trajectory)
+    table = preview_recipe(recipe)
+    assert table.trajectory is not None
+    return list(table.extensions)
 
 
 def test_the_extensions_of_4_8_8_2_are_those_of_the_field_notes(tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_the_extensions_of_4_8_8_2_are_those_of_the_field_notes(tmp_path: Path) 
 def test_an_extension_is_a_network_that_the_recipe_builds_and_prunes_to_the_smaller_one() -> None:
     for row in extensions("prune.bias=together", "prune.levels=4"):
         larger = tiny("prune.scope=global", "prune.rate=0.32", "prune.bias=together", f"model.hidden={row.hidden}")
-        (left,) = tabulate_layers(larger).left.values()
+        (left,) = preview_recipe(larger).counts.values()
         assert left[0] == row.weights
         assert row.levels == 4 + row.times
         assert row.weights * 0.68**row.times == pytest.approx(610, rel=0.08)  # 64 + 10 + 1 parameters to a neuron
@@ -175,8 +174,8 @@ def test_only_perceptrons_that_are_pruned_as_a_whole_are_extended(settings: list
 @pytest.mark.parametrize("method", ["imp", "osp"])
 def test_a_run_leaves_what_the_table_said_it_would(tmp_path: Path, method: str) -> None:
     recipe = tiny(f"prune.method={method}", "prune.rate={dense=0.3, output=0.25}", "run.trials=1")
-    table, run = tabulate_layers(recipe), run_recipe(recipe, "tiny", out=tmp_path)
+    table, run = preview_recipe(recipe), run_recipe(recipe, "tiny", out=tmp_path)
     for level in range(3):
         (ticket,) = run.tickets.level(level)
         left = {name.removesuffix(".weight"): count.left for name, count in ticket.counts.items()}
-        assert left == {label: counts[level] for label, counts in table.left.items()}
+        assert left == {label: counts[level] for label, counts in table.counts.items()}

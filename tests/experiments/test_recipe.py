@@ -9,9 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthprune.data.spec import shape_of_data, tasks_of
-from lthprune.errors import DataError, RecipeError
-from lthprune.experiments.preview import tabulate_layers
+from lthprune import models, parts
+from lthprune.data import loading
+from lthprune.data.loading import shape_of_data, tasks_of
+from lthprune.errors import DataError, PruningError, RecipeError
+from lthprune.experiments import recipe as recipe_module
+from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe, parse_recipe
 from lthprune.models.build import build_model
 from lthprune.pruning.schedules import Explicit, Geometric, Target
@@ -123,27 +126,77 @@ def recipes(draw: st.DrawFn) -> Recipe:
 @given(rate=st.floats(0.05, 0.9), density=st.floats(0.01, 1), scope=st.sampled_from(["global", "layerwise"]))
 def test_levels_left_out_are_the_fewest_that_a_rate_takes_to_a_target(rate: float, density: float, scope: str) -> None:
     target = max(1, round(592 * density))
-    recipe = parse(prune={"levels": None, "rate": rate, "target": target, "scope": scope})
+    declared = parse(prune={"levels": None, "rate": rate, "target": target, "scope": scope})
+    assert (declared.prune.levels, declared.prune.target) == (None, target)
+    preview = preview_recipe(declared)
+    recipe = preview.recipe
     assert (recipe.prune.rate, recipe.prune.target) == (rate, None)
     assert recipe.prune.levels == Trajectory.through(weights=592, rate=rate, target=target).levels
     assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
     if scope == "global":
-        (left,) = tabulate_layers(recipe).left.values()
+        (left,) = preview.counts.values()
         assert left[-1] <= target
         assert all(count > target for count in left[:-1])
 
 
+def levels_of(**tables: Mapping[str, Any]) -> int | None:
+    """The levels of a recipe that gives a rate and a target instead."""
+    return preview_recipe(parse(**tables)).recipe.prune.levels
+
+
 def test_a_target_that_levels_follow_from_may_be_a_density_and_biases_count_where_they_are_pruned() -> None:
-    assert parse(prune={"levels": None, "rate": 0.5, "target": 0.25}).prune.levels == 2
-    assert parse(prune={"levels": None, "rate": 0.5, "target": 148}).prune.levels == 2
-    assert parse(prune={"levels": None, "rate": 0.5, "target": 148, "bias": "together"}).prune.levels == 3
+    assert levels_of(prune={"levels": None, "rate": 0.5, "target": 0.25}) == 2
+    assert levels_of(prune={"levels": None, "rate": 0.5, "target": 148}) == 2
+    assert levels_of(prune={"levels": None, "rate": 0.5, "target": 148, "bias": "together"}) == 3
 
 
 def test_levels_follow_from_data_of_ones_own_too(tmp_path: Path) -> None:
     data = {"name": str(write_npz(tmp_path / "own.npz")), "validation": 10}
-    assert parse(data=data, prune={"levels": None, "rate": 0.5, "target": 38}).prune.levels == 2  # 16 * 8 + 8 * 3
+    assert levels_of(data=data, prune={"levels": None, "rate": 0.5, "target": 38}) == 2  # 16 * 8 + 8 * 3
     with pytest.raises(DataError, match="no file"):
-        parse(data=data | {"name": "nowhere.npz"}, prune={"levels": None, "rate": 0.5, "target": 38})
+        levels_of(data=data | {"name": "nowhere.npz"}, prune={"levels": None, "rate": 0.5, "target": 38})
+
+
+@pytest.mark.parametrize(
+    ("prune", "says"),
+    [
+        ({"target": 600, "rate": 0.2}, "target = 600.*at most the 592 that remain"),
+        ({"target": 60, "rate": 0}, "a rate of 0 never prunes 592 weights to 60"),
+    ],
+)
+def test_a_target_that_no_number_of_levels_reaches_is_refused_once_the_network_is_known(
+    prune: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(PruningError, match=says):
+        preview_recipe(parse(prune={"levels": None} | prune))
+
+
+def test_parsing_builds_no_model_opens_no_data_and_imports_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **words: object) -> None:
+        raise AssertionError("parsing built a model, opened data or imported code")
+
+    for owner, name in (
+        (torch.nn.Module, "__init__"),
+        (np, "load"),
+        (parts, "_module"),
+        (models, "build_model"),
+        (recipe_module, "build_model"),
+        (loading, "load_data"),
+        (loading, "load_npz"),
+    ):
+        monkeypatch.setattr(owner, name, refuse)
+    for name in bundled():
+        assert parse_recipe(tomllib.loads(load_recipe(name).to_toml()), "again") == load_recipe(name)
+    own = parse(
+        model={"kind": "nowhere:build", "dense": None, "settings": {"width": 3}},
+        data={"name": f"moons+{tmp_path}/nowhere.npz+nowhere:load", "settings": {"noise": 0.1}},
+        prune={"score": "nowhere.part:score", "settings": {"power": 2}, "levels": None, "target": 600},
+        run={"seed": [3, 4]},
+    )
+    assert (own.prune.levels, own.prune.target, own.run.trials) == (None, 600, 2)
+    assert parse_recipe(tomllib.loads(own.to_toml()), "again") == own
 
 
 def test_a_list_of_seeds_counts_the_trials_and_each_is_the_root_of_one() -> None:
@@ -213,8 +266,6 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"prune": {"target": 0.1}}, ["without levels; with levels = 3 there is rate and target"]),
         ({"prune": {"levels": None}}, ["levels is missing"]),
         ({"prune": {"levels": None, "target": 9, "rate": {"dense": 0.2}}}, ["without levels there is rate and target"]),
-        ({"prune": {"levels": None, "target": 600}}, ["target = 600", "at most the 592 that remain"]),
-        ({"prune": {"levels": None, "target": 60, "rate": 0}}, ["a rate of 0 never prunes 592 weights to 60"]),
         ({"prune": {"rewind": "initt"}}, ["[prune] rewind", "did you mean 'init'?"]),
         ({"prune": {"rewind": -1}}, ["[prune] rewind: -1 is not", "or a whole number, the step to rewind to"]),
         ({"prune": {"rewind": "step"}}, ["'step' is not 'init', 'lr' or 'none', or a whole number, the step"]),
@@ -236,6 +287,14 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"model": {"kind": "plan", "conv": [8, "Q"]}}, ["[model] conv", "'Q'"]),
         ({"model": {"kind": "timm"}}, ['kind = "timm" takes name and settings, and no dense']),
         ({"model": {"name": "resnet18"}}, ['kind = "mlp" takes no name', 'kind = "timm"']),
+        (
+            {"model": {"kind": "my_nets:build"}},
+            ['"my_nets:build", a function of your own, takes settings and no dense'],
+        ),
+        ({"data": {"settings": {"a": 1}}}, ["settings are for a function of your own; digits takes none"]),
+        ({"prune": {"settings": {"a": 1}}}, ["settings are for a score of your own; magnitude takes none"]),
+        ({"prune": {"score": "my_scores:"}}, ["[prune] score: unknown score 'my_scores:'", "my_module:my_function"]),
+        ({"prune": {"score": "a b:c"}}, ["[prune] score: unknown score 'a b:c'"]),
         (
             {"train": {"lrr": 1, "steps": 0}, "prune": {"rate": 2}, "data": {"name": "mnits"}, "run": {"trial": 2}},
             ["5 faults", "did you mean 'lr'?", "[train] steps", "[prune] rate", "[data] name", "'trials'"],
@@ -322,7 +381,8 @@ def test_setting_one_schedule_puts_the_others_aside(schedule: str) -> None:
 
 @pytest.mark.parametrize("settings", [["prune.rate=0.2", "prune.target=600"], ["prune.target=600", "prune.rate=0.2"]])
 def test_setting_a_rate_and_a_target_puts_the_levels_aside(settings: list[str]) -> None:
-    prune = load_recipe("lenet-digits", settings).prune
+    assert load_recipe("lenet-digits", settings).prune.levels is None
+    prune = preview_recipe(load_recipe("lenet-digits", settings)).recipe.prune
     assert (prune.levels, prune.rate, prune.target) == (20, 0.2, None)
     with pytest.raises(RecipeError, match="with levels = 4 there is rate and target"):
         load_recipe("lenet-digits", [*settings, "prune.levels=4"])
@@ -335,7 +395,8 @@ def test_a_setting_of_a_recipe_with_a_rate_and_a_target_replaces_just_that(tmp_p
     path = tmp_path / "own.toml"
     text = bundled()["lenet-digits"]
     path.write_text(text.replace("levels = 12", "target = 600").replace("{ dense = 0.2, output = 0.1 }", "0.2"))
-    levels = [load_recipe(path, settings).prune.levels for settings in ([], ["prune.rate=0.4"], ["prune.target=6000"])]
+    changes: tuple[list[str], ...] = ([], ["prune.rate=0.4"], ["prune.target=6000"])
+    levels = [preview_recipe(load_recipe(path, settings)).recipe.prune.levels for settings in changes]
     assert levels == [20, 9, 10]
     assert load_recipe(path, ["prune.densities=[0.5]", "prune.levels=1"]).prune.rate is None
 
@@ -381,5 +442,5 @@ def test_the_path_of_an_npz_file_is_made_absolute(tmp_path: Path, monkeypatch: p
 
 def test_waiting_for_tasks_to_separate_takes_several_tasks() -> None:
     assert load_recipe("moons-circles", ["run.stop_when=separated"]).run.stop_when == "separated"
-    with pytest.raises(RecipeError, match="is about several tasks"):
+    with pytest.raises(RecipeError, match="needs several tasks"):
         load_recipe("lenet-mnist", ["run.stop_when=degraded"])

@@ -95,7 +95,11 @@ def test_values_of_every_kind_reach_the_recipe_and_come_back_from_the_disk(
 def test_a_rate_for_all_and_targets_as_an_axis_give_every_cell_levels_of_its_own(tmp_path: Path) -> None:
     base = [setting for setting in SHORT if "levels" not in setting]
     sweep = begin_sweep("lenet-digits", {"prune.target": [300, 100]}, [*base, "prune.rate=0.3"], out=tmp_path)
-    assert [(cell.recipe.prune.levels, cell.recipe.prune.rate) for cell in sweep.cells()] == [(2, 0.3), (5, 0.3)]
+    assert [cell.recipe.prune.levels for cell in sweep.cells()] == [None, None]  # no cell has begun
+    run_sweep(sweep)
+    prunings = [cell.recipe.prune for cell in sweep.cells()]
+    assert [(prune.levels, prune.rate, prune.target) for prune in prunings] == [(2, 0.3, None), (5, 0.3, None)]
+    assert all(cell.finished for cell in sweep.cells())
 
 
 @pytest.mark.parametrize(
@@ -104,11 +108,11 @@ def test_a_rate_for_all_and_targets_as_an_axis_give_every_cell_levels_of_its_own
         ({}, [], "nothing to sweep over"),
         ({"model.hidden": []}, [], "model.hidden has no values"),
         ({"model.hidden": [8, 8]}, [], "has a value twice: 8, 8"),
-        ({"model.hidden": [8]}, ["model.hidden=3"], "an axis and a setting for all cells"),
+        ({"model.hidden": [8]}, ["model.hidden=3"], "both an axis and a setting of all cells"),
         ({"model.hiden": [8]}, [], "in the cell model.hiden=8: .* did you mean 'hidden'"),
         ({"hidden": [8]}, [], r"write table\.key=value"),
         ({"model.hidden": [8, 0]}, [], r"in the cell model.hidden=0: .*\[model\] hidden"),
-        ({"model.hidden": [8, object()]}, [], "is no value of a recipe"),
+        ({"model.hidden": [8, object()]}, [], "cannot be a value of a recipe"),
         ({"run.seed": [0, 1]}, ["run.trials=3"], "seed lists 2"),
         ({"run.seed": [0, -1]}, [], r"\[run\] seed"),
         ({"data.validation": [9, 1437]}, [], "in the cell data.validation=1437: .* 1,437 training samples"),
@@ -217,7 +221,7 @@ def test_a_sweep_goes_on_from_anywhere_with_its_own_recipe_and_data(
 
 
 def test_data_are_loaded_once_for_all_cells_that_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lthprune.data.spec import load_data
+    from lthprune.data.loading import load_data
 
     loaded: list[str] = []
 

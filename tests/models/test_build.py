@@ -19,13 +19,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def plan(*conv: int | str, dense: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 8, 8), **words: object) -> object:
+def listed(
+    *conv: int | str, dense: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 8, 8), **words: object
+) -> object:
     spec = ModelSpec.model_validate({"kind": "plan", "conv": conv, "dense": dense, **words})
     return build_model(spec, shape, 3, generator())
 
 
-def test_a_plan_becomes_convolutions_norms_and_poolings_in_its_order() -> None:
-    model = plan(4, "8B", "M", "6", "A", dense=(5,), activation="tanh")
+def test_a_list_becomes_convolutions_norms_and_poolings_in_its_order() -> None:
+    model = listed(4, "8B", "M", "6", "A", dense=(5,), activation="tanh")
     assert isinstance(model, nn.Sequential)
     names = "conv1 activation1 conv2 norm2 activation2 pool1 conv3 activation3 pool2 flatten dense1 activation4 output"
     assert [name for name, _ in model.named_children()] == names.split()
@@ -43,7 +45,7 @@ def test_a_plan_becomes_convolutions_norms_and_poolings_in_its_order() -> None:
     kernel_size=st.integers(1, 4),
     classes=st.integers(1, 4),
 )
-def test_whatever_the_plan_its_network_gives_a_score_for_each_class(
+def test_a_listed_network_returns_one_number_for_each_class(
     conv: list[int | str], dense: list[int], image: tuple[int, ...], kernel_size: int, classes: int
 ) -> None:
     words = {"kind": "plan", "conv": conv, "dense": dense, "kernel_size": kernel_size}
@@ -60,7 +62,7 @@ def test_a_network_without_convolutions_takes_vectors_and_images() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_follows_every_layer_but_the_output(activation: str) -> None:
-    model = plan(2, dense=(3,), activation=activation)
+    model = listed(2, dense=(3,), activation=activation)
     assert isinstance(model, nn.Sequential)
     kinds = [type(layer) for layer in model]
     assert kinds.count(ACTIVATIONS[activation]) == 2  # type: ignore[arg-type]
@@ -71,16 +73,16 @@ def test_every_activation_follows_every_layer_but_the_output(activation: str) ->
     ("conv", "words", "at"),
     [((4, "M", "M", "M", "A"), {}, "pool4"), ((4, 4), {"kernel_size": 5, "padding": 0}, "conv2")],
 )
-def test_a_plan_that_shrinks_its_images_to_nothing_is_refused_and_says_where(
+def test_convolutions_that_shrink_images_to_nothing_are_refused_at_the_first_such_layer(
     conv: tuple[int | str, ...], words: dict[str, object], at: str
 ) -> None:
     with pytest.raises(RecipeError, match=f"8x8 pixels to nothing at {at};"):
-        plan(*conv, **words)
+        listed(*conv, **words)
 
 
 def test_convolutions_on_vectors_are_refused() -> None:
-    with pytest.raises(RecipeError, match="needs images"):
-        plan(4, shape=(64,))
+    with pytest.raises(RecipeError, match="need images"):
+        listed(4, shape=(64,))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_convolutions_on_vectors_are_refused() -> None:
 )
 def test_initial_weights_have_the_spread_and_shape_that_their_names_promise(init: str, deviation: object) -> None:
     assert callable(deviation)
-    model = plan(64, dense=(200,), shape=(32, 8, 8), init=init, init_std=0.03)
+    model = listed(64, dense=(200,), shape=(32, 8, 8), init=init, init_std=0.03)
     assert isinstance(model, nn.Sequential)
     for name, fans in {"conv1": (32 * 9, 64 * 9), "dense1": (64 * 64, 200)}.items():
         weight = live_state(model)[f"{name}.weight"].detach()
@@ -107,7 +109,7 @@ def test_initial_weights_have_the_spread_and_shape_that_their_names_promise(init
 
 
 def test_biases_begin_within_the_bounds_of_pytorchs_default_where_asked_to_and_weights_do_not_mind() -> None:
-    zeros, uniform = (live_state(plan(4, "8B", dense=(50,), bias_init=kind)) for kind in ("zeros", "uniform"))
+    zeros, uniform = (live_state(listed(4, "8B", dense=(50,), bias_init=kind)) for kind in ("zeros", "uniform"))
     for layer, fan_in in (("conv1", 9), ("conv2", 36), ("dense1", 8 * 8 * 8), ("output", 50)):
         assert torch.equal(zeros[f"{layer}.weight"], uniform[f"{layer}.weight"])
         bias = uniform[f"{layer}.bias"].abs()
@@ -117,7 +119,7 @@ def test_biases_begin_within_the_bounds_of_pytorchs_default_where_asked_to_and_w
 
 
 def test_biases_begin_at_zero_and_batch_norms_as_the_identity() -> None:
-    model = plan("4B", dense=(5,))
+    model = listed("4B", dense=(5,))
     assert isinstance(model, nn.Sequential)
     state = live_state(model)
     assert not any(state[f"{layer}.bias"].any() for layer in ("conv1", "dense1", "output", "norm1"))

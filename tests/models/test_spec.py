@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lthprune.errors import RecipeError
-from lthprune.models.spec import PLANS, ConvItem, ModelSpec, parse_item
+from lthprune.models.spec import ARCHITECTURES, ConvItem, ModelSpec, parse_item
 
 
 @given(st.integers(1, 4096), st.booleans(), st.booleans())
@@ -21,7 +21,7 @@ def test_pooling_letters_stand_for_themselves(pooling: str) -> None:
 
 
 @pytest.mark.parametrize("item", [0, -3, "0B", "B", "m", "", "8b", "B8", "8.5", "²", "8 8"])
-def test_anything_else_in_a_plan_is_refused_and_quoted(item: int | str) -> None:
+def test_anything_else_in_the_list_of_convolutions_is_refused_and_quoted(item: int | str) -> None:
     with pytest.raises(RecipeError, match="channel numbers") as caught:
         parse_item(item)
     assert repr(item) in str(caught.value)
@@ -50,9 +50,14 @@ def test_anything_else_in_a_plan_is_refused_and_quoted(item: int | str) -> None:
         ({"kind": "timm", "name": "resnet18", "settings": [1]}, "valid dictionary"),
         ({"kind": "lenet", "name": "resnet18"}, 'takes no name; name and settings are for kind = "torchvision"'),
         ({"kind": "mlp", "dense": [4], "settings": {"drop_rate": 0.1}}, "takes no settings"),
+        (
+            {"kind": "my_nets:build", "dense": [4]},
+            'kind = "my_nets:build", a function of your own, takes settings and no',
+        ),
+        ({"kind": "my_nets:"}, "unknown kind of network 'my_nets:'"),
     ],
 )
-def test_a_table_that_plans_no_network_is_refused(words: dict[str, object], fault: str) -> None:
+def test_a_table_that_declares_no_network_is_refused(words: dict[str, object], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         ModelSpec.model_validate(words)
 
@@ -60,21 +65,21 @@ def test_a_table_that_plans_no_network_is_refused(words: dict[str, object], faul
 @pytest.mark.parametrize(("dense", "layers"), [(None, 2), ([7], 1), ([7, 8, 9], 3)])
 def test_one_hidden_size_is_that_of_all_dense_layers_however_many_there_are(dense: object, layers: int) -> None:
     spec = ModelSpec.model_validate({"kind": "conv2", "dense": dense, "hidden": 38}, strict=False)
-    assert spec.plan == PLANS["conv2"]._replace(dense=(38,) * layers)
+    assert spec.architecture == ARCHITECTURES["conv2"]._replace(dense=(38,) * layers)
 
 
-@pytest.mark.parametrize("kind", PLANS)
-def test_a_named_network_has_its_plan_and_a_recipe_may_replace_each_part_of_it(kind: str) -> None:
-    named = PLANS[kind]
-    assert ModelSpec(kind=kind).plan == named  # type: ignore[arg-type]
-    assert ModelSpec(kind=kind, dense=()).plan == named._replace(dense=())  # type: ignore[arg-type]
-    assert ModelSpec(kind=kind, conv=(4, "A")).plan == named._replace(conv=(4, "A"))  # type: ignore[arg-type]
-    changed = ModelSpec(kind=kind, kernel_size=7, padding=0).plan  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_named_network_has_its_architecture_and_a_recipe_may_replace_each_part_of_it(kind: str) -> None:
+    named = ARCHITECTURES[kind]
+    assert ModelSpec(kind=kind).architecture == named
+    assert ModelSpec(kind=kind, dense=()).architecture == named._replace(dense=())
+    assert ModelSpec(kind=kind, conv=(4, "A")).architecture == named._replace(conv=(4, "A"))
+    changed = ModelSpec(kind=kind, kernel_size=7, padding=0).architecture
     assert changed == named._replace(kernel_size=7, padding=0)
 
 
-def test_a_plan_of_ones_own_has_three_by_three_kernels_with_padding() -> None:
-    assert ModelSpec(kind="plan", conv=(8, "M")).plan == ((8, "M"), (), 3, 1)
+def test_a_listed_network_has_three_by_three_kernels_with_padding() -> None:
+    assert ModelSpec(kind="plan", conv=(8, "M")).architecture == ((8, "M"), (), 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,7 @@ def test_a_plan_of_ones_own_has_three_by_three_kernels_with_padding() -> None:
     [
         ({"kind": "lenet"}, {"activation", "init", "dense", "kernel_size"}),
         ({"kind": "timm", "name": "resnet18", "settings": {"drop_rate": 0.1}}, {"name", "settings"}),
+        ({"kind": "my_nets:build", "settings": {"width": 4}}, {"kind", "settings"}),
     ],
 )
 def test_a_table_is_written_with_the_keys_that_its_kind_takes_and_read_again(
@@ -90,5 +96,5 @@ def test_a_table_is_written_with_the_keys_that_its_kind_takes_and_read_again(
     spec = ModelSpec.model_validate(words)
     written = spec.model_dump()
     assert written.keys() >= keys
-    assert ("init" in written) != ("name" in written)
+    assert ("init" in written) != ("settings" in written)
     assert ModelSpec.model_validate(written) == spec
