@@ -12,7 +12,7 @@ from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
 Stream = Literal["init", "order", "mask", "noise", "split", "data"]
-_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's index is part of its seed: append only
+_STREAMS: tuple[str, ...] = get_args(Stream)  # a stream's place in here is part of its seed: only ever append
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Seeds:
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:
-        """Return a new CPU generator at the start of one stream."""
+        """Return a fresh CPU generator at the start of one stream."""
         return torch.Generator().manual_seed(self.seed(stream, trial=trial, level=level))
 
 

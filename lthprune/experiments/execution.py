@@ -60,16 +60,9 @@ class Experiment:
 
 
 def prepare(
-    recipe: Recipe,
-    *,
-    data_dir: str | Path | None = None,
-    device: str = "cpu",
-    load: LoadData | None = None,
-    stored: bool = False,
+    recipe: Recipe, *, data_dir: str | Path | None = None, device: str = "cpu", load: LoadData | None = None
 ) -> Experiment:
     """Load the data and build the models of a recipe; ``load`` stands in for ``load_data`` where data are shared.
-
-    ``stored`` says that the recipe comes from a run directory, perhaps of an earlier version.
 
     Raises:
         LthpruneError: the data are not there, the model does not fit them, or the pruning does not fit the model.
@@ -81,8 +74,6 @@ def prepare(
     models: list[nn.Module] = [
         recipe.build_model(data.input_shape, data.outputs, trial).to(place) for trial in range(recipe.run.trials)
     ]
-    if stored:
-        recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, models[0])})
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
     search = recipe.prune.search(recipe.run.first_seed)
     return Experiment(recipe, data.to(place), models, search)
@@ -143,7 +134,10 @@ def resume_run(
     except StorageError:
         before = {}  # it is an account, and nothing that the run depends on
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, stored=True)
+    recipe = run.recipe()
+    if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
+        recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
+    experiment = prepare(recipe, data_dir=data_dir, device=device)
     run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
     now = describe_environment(find_device(device), data_dir)
     warn_of_other_roundings(before, now)

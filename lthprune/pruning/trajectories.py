@@ -78,14 +78,19 @@ class Trajectory:
         raise PruningError(f"a trajectory takes three of weights, levels, rate and target; missing: {missing}.")
 
     def extended(self, times: int = 1) -> "Trajectory":
-        """Return the trajectory that begins ``times`` levels earlier, with more weights, and then follows this one.
+        """Return the trajectory that begins so many levels earlier, with more weights, and then follows this one.
 
-        Its weights are ``weights / (1 - rate)**times``, rounded; perhaps no network has exactly that many. The sizes of
-        a larger perceptron come from ``extend``, and its exact number of weights from ``count_parameters``.
+        ``weights`` is a number of weights, not the size of a network. A network of the sizes that
+        [`extend`][lthprune.pruning.extend] returns has a few more or fewer weights, because its layers have whole
+        numbers of neurons; [`count_parameters`][lthprune.pruning.count_parameters] counts them.
 
         Examples:
             >>> Trajectory(112, 6, 0.32, 11).extended(2)
             Trajectory(weights=242, levels=8, rate=0.32, target=11)
+            >>> Trajectory(112, 6, 0.32, 11).extended(7).weights
+            1666
+            >>> count_parameters(extend((4, 8, 8, 2), rate=0.32, times=7))
+            1672
         """
         times = whole_number("times", times)
         return Trajectory(round(self.weights / (1 - self.rate) ** times), self.levels + times, self.rate, self.target)
@@ -110,8 +115,6 @@ def extend(sizes: Sequence[int], *, rate: float, times: int = 1, bias: bool = Fa
     Examples:
         >>> [extend((4, 8, 8, 2), rate=0.32, times=times)[1] for times in range(8)]
         [8, 10, 13, 16, 20, 25, 31, 38]
-        >>> count_parameters(extend((4, 8, 8, 2), rate=0.32, times=7))
-        1672
     """
     inputs, *hidden, outputs = (whole_number("a layer's size", size) for size in sizes) if len(sizes) > 2 else (0, 0)
     if len(set(hidden)) != 1 or 0 in (inputs, outputs, *hidden):
@@ -128,7 +131,11 @@ def extend(sizes: Sequence[int], *, rate: float, times: int = 1, bias: bool = Fa
 
 
 def count_parameters(sizes: Sequence[int], *, bias: bool = False) -> int:
-    """Return the number of weights of a perceptron with these layer sizes; ``bias`` adds its biases.
+    """Return the number of weights of a perceptron, and of biases if they count.
+
+    Args:
+        sizes: of the inputs, the hidden layers and the outputs, as in (4, 8, 8, 2).
+        bias: whether to count biases, too.
 
     Examples:
         >>> count_parameters((4, 8, 8, 2)), count_parameters((4, 8, 8, 2), bias=True)
