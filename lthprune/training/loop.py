@@ -107,6 +107,13 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> L
         x: inputs, (n, ...).
         y: labels, (n,), or (n, tasks) for several tasks.
         tasks: the tasks of the data, as in ``Dataset.tasks``.
+
+    Examples:
+        >>> from lthprune.data import DataSpec, load_data
+        >>> digits = load_data(DataSpec(name="digits", validation=237))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> 0 <= evaluate(model, digits.x_test, digits.y_test, digits.tasks).acc <= 1
+        True
     """
     training = model.training
     model.eval()
