@@ -40,7 +40,7 @@ def train(
         plan: optimiser, steps, evaluations, stopping.
         order: the generator of the order of the training samples.
         start: the number of steps already made (late rewinding); their batches are skipped.
-        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
+        no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of the model at the early-stopping step.
         on_step: called after every optimiser step.
