@@ -96,7 +96,7 @@ CLI_ROOMS = """
     recipes
     sweeping
     results
-    running analysing exporting
+    running listing analysing exporting
     main
 """
 FILES = {

@@ -9,7 +9,7 @@ from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run, find_runs
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure, analyse, analyse_level
 from lthprune.experiments.summary import CellSummary, LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
-from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
 
 __all__ = [
     "Cell",
@@ -33,6 +33,7 @@ __all__ = [
     "export_ticket",
     "extensions_of",
     "find_runs",
+    "find_sweeps",
     "load_export",
     "load_recipe",
     "parse_axes",

@@ -146,7 +146,7 @@ def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> 
     result = cli("sweep", "moons-circles", "--over", "model.hidden=[4, 6]", "--over", "run.seed=0..2", *settings)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     (folder,) = Path("sweeps").iterdir()
-    table = result.out.partition("Networks, by what became of them")[2]
+    table = result.out.partition("Networks by outcome")[2]
     rows = [line.split() for line in table.splitlines() if line.split()[:1] in (["4"], ["6"])]
     for row, cell in zip(rows, summarise_sweep(Sweep(folder)), strict=True):
         assert row[1:5] == [str(number) for number in cell.outcomes.values()]
