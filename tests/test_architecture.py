@@ -83,7 +83,7 @@ ROOMS = """
     experiments.preview
     experiments.run
     experiments.execution
-    experiments.sweep
+    experiments.sweep experiments.timing
     experiments.structure
     experiments.summary experiments.export experiments.figures
     experiments

@@ -26,9 +26,7 @@ def analyze(
     trial: Annotated[int, typer.Option(min=0, help="The trial to analyze.")] = 0,
     functional: Annotated[
         bool,
-        typer.Option(
-            "--functional/--structural", help="Take biases and activations into account, or the masks alone."
-        ),
+        typer.Option("--functional/--structural", help="Take biases and activations into account, or the masks alone."),
     ] = False,
     json_file: Annotated[
         str | None,
@@ -70,7 +68,7 @@ def _over_levels(structure: "Structure") -> Iterator[Table | str]:
         for place, level in enumerate(levels):
             table.add_row(*level, *_counts(own.counts[place]), *(horizons[place] for _ in more))
         yield table
-    yield "Inputs are not counted as neurons. The horizon is the smallest magnitude among the\nweights that a pruning kept."
+    yield "Inputs are not counted as neurons. The horizon is the smallest magnitude that a\npruning kept."
     yield from _bias_observations(structure)
     if structure.splittings:
         names = structure.splittings[0].splitting.tasks

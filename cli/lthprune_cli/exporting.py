@@ -29,14 +29,19 @@ def export(
     run: RunArgument,
     level: Annotated[int | None, typer.Option(help="The level of the ticket. Without it the last one.")] = None,
     trial: Annotated[int, typer.Option(help="The trial of the ticket.")] = 0,
-    weights: Annotated[Weights, typer.Option(help="The trained weights, or the rewound ones that training started from.")] = Weights.TRAINED,
-    compact: Annotated[bool, typer.Option("--compact", help="Remove the neurons that do not affect the outputs.")] = False,
+    weights: Annotated[
+        Weights, typer.Option(help="The trained weights, or the rewound ones that training started from.")
+    ] = Weights.TRAINED,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Remove the neurons that do not affect the outputs.")
+    ] = False,
     drop_inputs: Annotated[
         bool, typer.Option("--drop-inputs", help="With --compact: remove inputs that no neuron reads, too.")
     ] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx, too.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The folder to write to. Without it exports/level-NN-trial-N in the run.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The folder to write to. Without it exports/level-NN-trial-N in the run."),
     ] = None,
 ) -> None:
     """Write the network of a ticket as safetensors with a description; optionally compacted, or as ONNX."""

@@ -26,8 +26,9 @@ def runs(
     from lthprune.experiments import find_runs, find_sweeps
 
     run_folder, sweep_folder = (RUNS, SWEEPS) if folder is None else (folder, folder)
-    found = find_runs(run_folder) if folder is not None or run_folder.exists() else []
-    sweeps = find_sweeps(sweep_folder) if folder is not None or sweep_folder.exists() else []
+    # Nobody has to have made the default folders yet.
+    found = find_runs(run_folder) if run_folder != RUNS or run_folder.exists() else []
+    sweeps = find_sweeps(sweep_folder) if sweep_folder not in (RUNS, SWEEPS) or sweep_folder.exists() else []
     console = Console()
     if not found:
         console.print(f"There are no runs in {run_folder}.", highlight=False, soft_wrap=True)
@@ -78,12 +79,12 @@ def _row_of(run: "Run") -> _Row:
 
 def _runs_table(title: str, rows: Sequence[_Row]) -> Table:
     table = _table(title)
-    table.add_column("run", overflow="fold", vertical="bottom")
-    for column in ("search", "levels"):
-        table.add_column(column, no_wrap=True, vertical="bottom")
+    table.add_column("\nrun", overflow="fold")
+    for column in ("\nsearch", "\nlevels"):
+        table.add_column(column, no_wrap=True)
     for column in ("dense\ntest %", "ticket\ntest %", "ticket\nweights"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True, vertical="bottom")
+    table.add_column("\nstate", no_wrap=True)
     for row in rows:
         table.add_row(row.run.name, *row.cells, row.state)
     return table
@@ -122,6 +123,4 @@ def _sweeps_table(folder: Path, sweeps: "Sequence[Sweep]") -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
-    )
+    return Table(title=title, title_justify="left", box=box.SIMPLE, padding=0, show_edge=False)

@@ -1,6 +1,6 @@
 """Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
 
-from lthprune.experiments.axes import parse_axes
+from lthprune.experiments.axes import in_toml, parse_axes
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.export import Export, export_ticket, load_export
 from lthprune.experiments.figures import save_figures
@@ -10,6 +10,7 @@ from lthprune.experiments.run import Run, find_runs
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure, analyse, analyse_level
 from lthprune.experiments.summary import CellSummary, LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
+from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
 
 __all__ = [
     "Cell",
@@ -20,20 +21,24 @@ __all__ = [
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
+    "LevelTime",
     "Recipe",
     "Run",
     "Spread",
     "Structure",
     "Sweep",
+    "TimeEstimate",
     "Watcher",
     "analyse",
     "analyse_level",
     "begin_sweep",
     "bundled",
+    "estimate_time",
     "export_ticket",
     "extensions_of",
     "find_runs",
     "find_sweeps",
+    "in_toml",
     "load_export",
     "load_recipe",
     "parse_axes",

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
 TINY = [word for setting in SETTINGS for word in ("--set", setting)]
-VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze"]
+VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze", "export"]
 
 FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown recipe": (["run", "lenet-digist"], "did you mean 'lenet-digits'?"),
@@ -227,3 +228,7 @@ def test_the_installed_command_is_this_one() -> None:
     assert script, "lthprune is not installed beside this Python"
     done = subprocess.run([script, "ls"], capture_output=True, text=True, env=environment(), check=False)
     assert (done.returncode, "lenet-digits" in done.stdout) == (0, True)
+
+
+def test_version_is_that_of_the_package(cli: Cli) -> None:
+    assert cli("--version") == (0, f"lthprune {version('lthprune')}\n", "")
