@@ -22,8 +22,10 @@ _MOST_COMPONENTS = 10  # rows of a table
 
 def analyze(
     runs: RunsArgument,
-    level: Annotated[int | None, typer.Option(min=0, help="Show this level alone, layer by layer.")] = None,
-    trial: Annotated[int, typer.Option(min=0, help="The trial to analyze.")] = 0,
+    level: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Show this level alone, layer by layer.")
+    ] = None,
+    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial to analyze.")] = 0,
     functional: Annotated[
         bool,
         typer.Option("--functional/--structural", help="Take biases and activations into account, or the masks alone."),

@@ -27,8 +27,10 @@ class Weights(StrEnum):
 
 def export(
     run: RunArgument,
-    level: Annotated[int | None, typer.Option(help="The level of the ticket. Without it the last one.")] = None,
-    trial: Annotated[int, typer.Option(help="The trial of the ticket.")] = 0,
+    level: Annotated[
+        int | None, typer.Option(metavar="N", help="The level of the ticket. Without it the last one.")
+    ] = None,
+    trial: Annotated[int, typer.Option(metavar="N", help="The trial of the ticket.")] = 0,
     weights: Annotated[
         Weights, typer.Option(help="The trained weights, or the rewound ones that training started from.")
     ] = Weights.TRAINED,

@@ -51,8 +51,10 @@ Method = Annotated[
     str | None,
     typer.Option(metavar="imp|osp", help="Iterative or one-shot pruning. Short for --set prune.method=..."),
 ]
-Trials = Annotated[int | None, typer.Option(help="Number of trials, one seed each. Short for --set run.trials=...")]
-Seed = Annotated[int | None, typer.Option(help="Root seed. Short for --set run.seed=...")]
+Trials = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of trials, one seed each. Short for --set run.trials=...")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Root seed. Short for --set run.seed=...")]
 Engine = Annotated[
     str | None,
     typer.Option(
@@ -66,8 +68,9 @@ Settings = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(
+        metavar="FOLDER",
         help="The data root: the folder that data sets are read from and downloaded to. Without it LTHPRUNE_DATA, "
-        "else ~/.cache/lthprune."
+        "else ~/.cache/lthprune.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device to train on.")]
