@@ -57,18 +57,23 @@ def _toml(value: object) -> str:
 def _commands() -> Iterator[str]:
     """Yield the sections of the reference: what each command does, its arguments and its options."""
     group: Any = typer.main.get_command(app)
-    yield _table(("option of every command", "what"), [(_names(each), each.help) for each in group.params])
+    yield _table(("option of every command", "what"), [(_names(each), _marked(each.help)) for each in group.params])
     for name, command in group.commands.items():
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option" and each.name != "help"]
         several = {each.name: "..." if each.nargs == -1 else "" for each in arguments}
         words = [f"{each.metavar.removesuffix('...')}{several[each.name]}" for each in arguments]
         usage = " ".join(["lthprune", name, *words, *(["[OPTIONS]"] if options else [])])
-        yield f"## {name}\n\n```text\n{usage}\n```\n\n{inspect.cleandoc(command.help)}"
-        rows = [(f"`{word}`", each.help, "") for word, each in zip(words, arguments, strict=True)]
-        rows += [(_names(each), each.help, _default(each)) for each in options]
+        yield f"## {name}\n\n```text\n{usage}\n```\n\n{_marked(inspect.cleandoc(command.help))}"
+        rows = [(f"`{word}`", _marked(each.help), "") for word, each in zip(words, arguments, strict=True)]
+        rows += [(_names(each), _marked(each.help), _default(each)) for each in options]
         if rows:
             yield _table(("argument or option", "what", "default"), rows)
+
+
+def _marked(text: str) -> str:
+    """Return a help text with options, settings and paths as code."""
+    return re.sub(r"(?<![\w/])(--[a-z][a-z-]*|~?/[\w./-]+\w|[a-z]+\.[a-z]+=[^\s,;]*[^\s,;.])", r"`\1`", text)
 
 
 def _names(option: Any) -> str:

@@ -49,16 +49,16 @@ RecipeArgument = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option(metavar="imp|osp", help="Iterative or one-shot pruning. Short for --set prune.method=..."),
+    typer.Option(metavar="imp|osp", help="Iterative or one-shot pruning. Short for --set prune.method=METHOD"),
 ]
 Trials = Annotated[
-    int | None, typer.Option(metavar="N", help="Number of trials, one seed each. Short for --set run.trials=...")
+    int | None, typer.Option(metavar="N", help="Number of trials, one seed each. Short for --set run.trials=N")
 ]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Root seed. Short for --set run.seed=...")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Root seed. Short for --set run.seed=N")]
 Engine = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="What trains: auto, reference, stacked or sparse. Short for --set train.engine=..."
+        metavar="NAME", help="What trains: auto, reference, stacked or sparse. Short for --set train.engine=NAME"
     ),
 ]
 Settings = Annotated[
