@@ -62,7 +62,7 @@ def _commands() -> Iterator[str]:
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option" and each.name != "help"]
         several = {each.name: "..." if each.nargs == -1 else "" for each in arguments}
-        words = [f"{each.metavar.removesuffix('...')}{several[each.name]}" for each in arguments]
+        words = [f"{each.metavar}{several[each.name]}" for each in arguments]
         usage = " ".join(["lthprune", name, *words, *(["[OPTIONS]"] if options else [])])
         yield f"## {name}\n\n```text\n{usage}\n```\n\n{_marked(inspect.cleandoc(command.help))}"
         rows = [(f"`{word}`", _marked(each.help), "") for word, each in zip(words, arguments, strict=True)]

@@ -32,7 +32,7 @@ _ONE = f"A run directory, or {LATEST}: the newest in {RUNS}."
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help=_ONE, parser=_folder)]
 RunsArgument = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help=f"One or more run directories, or {LATEST}.", parser=_folder)
+    list[Path], typer.Argument(metavar="RUN", help=f"One or more run directories, or {LATEST}.", parser=_folder)
 ]
 RunOrSweepArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help=f"{_ONE} The folder of a sweep works too.", parser=_folder)
@@ -40,7 +40,7 @@ RunOrSweepArgument = Annotated[
 RunsOrSweepsArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...", help=f"One or more run directories or folders of sweeps, or {LATEST}.", parser=_folder
+        metavar="RUN", help=f"One or more run directories or folders of sweeps, or {LATEST}.", parser=_folder
     ),
 ]
 

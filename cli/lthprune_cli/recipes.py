@@ -1,6 +1,8 @@
 """Verbs about recipes: ``ls`` and ``show``."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,6 +61,7 @@ def show(
 
     loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
     layers = tabulate_layers(loaded)
+    estimate = _timed(loaded, data_dir, device) if time else None
     console = Console()
     console.print(_settings_table(recipe, loaded))
     console.print(_layer_table(layers.layers))
@@ -72,13 +75,20 @@ def show(
             console.print(_extension_table(extensions))
     for table in _level_tables(layers.left, console.width):
         console.print(table)
-    if time:
-        from lthprune.experiments import estimate_time
-
-        print_estimate(estimate_time(loaded, data_dir=data_dir, device=device))
+    if estimate is not None:
+        _print_estimate(estimate)
 
 
-def print_estimate(estimate: "TimeEstimate") -> None:
+def _timed(recipe: "Recipe", data_dir: Path | None, device: str) -> "TimeEstimate":
+    """Estimate the time of a run, with a note on the terminal while it is measured."""
+    from lthprune.experiments import estimate_time
+
+    errors = Console(stderr=True)
+    with errors.status("Timing a few steps and evaluations") if errors.is_terminal else nullcontext():
+        return estimate_time(recipe, data_dir=data_dir, device=device)
+
+
+def _print_estimate(estimate: "TimeEstimate") -> None:
     """Print how long a run takes, and the timed steps and evaluations that the estimate is based on."""
     from torch import get_num_threads
 
