@@ -97,7 +97,7 @@ def _print_estimate(estimate: "TimeEstimate") -> None:
     for column in ("level", "density", "engine", "a step", "an evaluation"):
         table.add_column(column, justify="left" if column == "engine" else "right")
     for timed in estimate.timed:
-        costs = (_milliseconds(timed.step), _milliseconds(timed.evaluation))
+        costs = (_cost(timed.step), _cost(timed.evaluation))
         table.add_row(str(timed.level), f"{timed.density:.2%}", timed.engine, *costs)
     console.print(table)
     work = (
@@ -128,8 +128,10 @@ def _number_of(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:,.2f} ms" if seconds < 0.1 else f"{1000 * seconds:,.0f} ms"
+def _cost(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:,.1f} s"
+    return f"{1000 * seconds:.2f} ms" if seconds < 0.1 else f"{1000 * seconds:.0f} ms"
 
 
 def _settings_table(name: str, recipe: "Recipe") -> Table:

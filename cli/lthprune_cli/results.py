@@ -80,7 +80,7 @@ def print_summary(run: "Run") -> None:
 
 
 def _print_state(run: "Run", finished: int, levels: int) -> None:
-    """Say how many levels are finished, and how to go on where some are not."""
+    """Print how many levels are finished, and how to resume an unfinished run."""
     console = Console()
     if finished == levels:
         console.print(f"All {levels} levels are finished, the dense one included.", highlight=False)
