@@ -90,7 +90,7 @@ ROOMS = """
     experiments.run
     experiments.folders
     experiments.execution
-    experiments.sweep
+    experiments.sweep experiments.timing
     experiments.sweep_summary
     experiments
     integrations.repeated
@@ -102,7 +102,7 @@ CLI_ROOMS = """
     recipes
     sweeping
     results
-    running analysing exporting
+    running listing analysing exporting
     main
 """
 FILES = {

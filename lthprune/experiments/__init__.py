@@ -1,6 +1,6 @@
 """Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
 
-from lthprune.experiments.axes import parse_axes
+from lthprune.experiments.axes import in_toml, parse_axes
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
@@ -8,8 +8,9 @@ from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
-from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
+from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
 
 __all__ = [
     "Cell",
@@ -19,16 +20,21 @@ __all__ = [
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
+    "LevelTime",
     "Preview",
     "Recipe",
     "Run",
     "Spread",
     "Structure",
     "Sweep",
+    "TimeEstimate",
     "Watcher",
     "begin_sweep",
     "bundled",
+    "estimate_time",
     "find_runs",
+    "find_sweeps",
+    "in_toml",
     "load_recipe",
     "parse_axes",
     "preview_recipe",

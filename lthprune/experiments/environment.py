@@ -54,7 +54,7 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
     packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
     packages += ["timm"] if find_spec("timm") is not None else []
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in packages},
         "platform": platform.platform(),

@@ -71,6 +71,11 @@ class Sweep:
         return f"Sweep({str(self.folder)!r})"
 
     @property
+    def name(self) -> str:
+        """The name of the sweep: its folder's."""
+        return self.folder.resolve().name
+
+    @property
     def exists(self) -> bool:
         """Whether the folder is that of a sweep."""
         return (self.folder / _FILE).is_file()
@@ -234,6 +239,19 @@ def _keeping_the_last() -> LoadData:
         return kept[key]
 
     return load
+
+
+def find_sweeps(folder: str | Path) -> list[Sweep]:
+    """Return the sweeps in a folder, oldest first.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of sweeps.")
+    files = sorted(folder.glob(f"*/{_FILE}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
+    return [Sweep(path.parent) for path in files]
 
 
 def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:

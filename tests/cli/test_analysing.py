@@ -121,6 +121,12 @@ def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
     assert mend in " ".join(result.err.split())
 
 
+def test_analyze_writes_one_run_as_json_and_no_more(finished: Run, cli: Cli) -> None:
+    result = cli("analyze", finished.folder, finished.folder, "--json", "-")
+    assert (result.code, result.out) == (2, "")
+    assert "--json writes one run, and 2 are named" in " ".join(result.err.split())
+
+
 def test_analyze_of_a_run_without_a_finished_level_says_how_to_go_on(finished: Run, cli: Cli) -> None:
     folder = Path(shutil.copytree(finished.folder, "begun"))
     manifest = folder / "manifest.json"

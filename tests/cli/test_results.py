@@ -10,8 +10,9 @@ from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.run import Run
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
+from lthprune.experiments.sweep import begin_sweep, run_sweep
 from tests.cli.conftest import Cli
-from tests.tiny import joined, tiny, toys
+from tests.tiny import SETTINGS, joined, tiny, toys
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
@@ -24,12 +25,79 @@ def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
     result = cli("runs")
     assert (result.code, result.err, result.narrow) == (0, "", True)
     words = ("whole", "begun", "damaged", "searched")
-    lines = {word: line for line in result.out.splitlines() for word in words if word in line}
-    assert all(word in lines["whole"] for word in ("imp", "2", "3 of 3", "finished"))
-    assert all(word in lines["begun"] for word in ("imp", "0 of 3", "resumable"))
-    assert "damaged" in lines["damaged"].split("│")[5]
-    assert all(word in lines["searched"] for word in ("imp", "2", "5 of 5", "a store of tickets"))
-    assert "with dense" in result.out
+    lines = {word: line.split() for word in words for line in result.out.splitlines() if line.startswith(f"{word} ")}
+    levels = finished.summary()
+    accuracies = [f"{100 * levels[0].test_acc.mean:.2f}"]
+    if winner := smallest_winning(levels):
+        accuracies += [f"{100 * winner.test_acc.mean:.2f}", f"{winner.density:.2%}"]
+    assert lines["whole"] == ["whole", "imp", "x2", "3", "of", "3", *accuracies, "finished"]
+    assert lines["begun"] == ["begun", "imp", "x2", "0", "of", "3", "resumable"]
+    assert lines["searched"] == ["searched", "imp", "x2", "5", "of", "5", "store"]
+    assert "damaged damaged" in [" ".join(line.split()) for line in result.out.splitlines()]
+    words = " ".join(result.out.split())
+    assert "A store holds the tickets of imp() or osp(), not of a recipe." in words
+    assert "damaged is damaged: " in words
+    assert "Levels include the dense one." in words
+
+
+def test_runs_lists_sweeps_with_their_axes_and_finished_cells(cli: Cli) -> None:
+    short = [setting for setting in SETTINGS if "trials" not in setting]
+    for place, seeds in enumerate(([0], [1])):
+        sweep = begin_sweep("lenet-digits", {"model.hidden": [4, 8], "run.seed": seeds}, short)
+        if place == 0:
+            run_sweep(sweep)
+    result = cli("runs")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert result.out.startswith("There are no runs in runs.\n")
+    rows = [line.split() for line in result.out.splitlines() if line.startswith("lenet-digits-")]
+    assert [row[1:] for row in rows] == [
+        ["model.hidden,", "run.seed", "2", "of", "2", "finished"],
+        ["model.hidden,", "run.seed", "0", "of", "2", "resumable"],
+    ]
+    assert cli("runs", "--out", "sweeps").out.count("lenet-digits-") == 2
+    (Path("sweeps") / rows[1][0] / "sweep.toml").write_text("cut")
+    assert " damaged" in cli("runs").out
+
+
+def begun_at(folder: Path, moment: str) -> None:
+    path = folder / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": moment}))
+
+
+def test_latest_stands_for_the_newest_run_in_the_folder_runs(finished: Run, cli: Cli) -> None:
+    for name, moment in (("b-new", "2026-11-20T03:52:11+00:00"), ("a-old", "2026-11-20T03:52:10+00:00")):
+        shutil.copytree(finished.folder, Path("runs") / name)
+        begun_at(Path("runs") / name, moment)
+    for verb in ("summary", "resume", "plot", "analyze"):
+        result = cli(verb, "latest")
+        assert (result.code, result.err, "b-new" in result.out, "a-old" in result.out) == (0, "", True, False)
+    result = cli("export", "latest")
+    assert (result.code, "runs/b-new/exports/" in result.out) == (0, True)
+
+
+def test_a_folder_called_latest_is_itself_and_without_runs_latest_is_refused(finished: Run, cli: Cli) -> None:
+    result = cli("summary", "latest")
+    assert result.code == 2
+    assert "there is no run in runs, so 'latest' has nothing to stand for" in " ".join(result.err.split())
+    shutil.copytree(finished.folder, "latest")
+    assert cli("summary", "latest").out.startswith("latest")
+
+
+@pytest.mark.parametrize("verb", ["summary", "plot", "analyze"])
+def test_several_runs_are_taken_one_after_the_other(verb: str, finished: Run, cli: Cli) -> None:
+    folders = [shutil.copytree(finished.folder, Path("runs") / name) for name in ("one", "two")]
+    result = cli(verb, *folders)
+    assert (result.code, result.err) == (0, "")
+    alone = [cli(verb, folder).out for folder in folders]
+    assert result.out == "".join(alone)
+    assert "one" in alone[0]
+
+
+def test_plot_draws_nothing_where_one_of_several_folders_is_no_run(finished: Run, cli: Cli) -> None:
+    folder = shutil.copytree(finished.folder, "one")
+    result = cli("plot", folder, "nowhere")
+    assert (result.code, result.out, "nowhere" in result.err) == (2, "", True)
+    assert not (Path(folder) / "figures").exists()
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "runs"])
@@ -83,7 +151,7 @@ def test_summary_of_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(finis
     unfinish(folder, 2)
     result = cli("summary", folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    assert "2 of 3 levels are finished, the dense one included; go on with:\n  lthprune resume begun\n" in result.out
+    assert "2 of 3 levels are finished, the dense one included; resume with:\n  lthprune resume begun\n" in result.out
 
 
 def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_into_80_columns(
@@ -112,7 +180,7 @@ def test_summary_of_a_run_without_a_finished_level_says_so(finished: Run, cli: C
     result = cli("summary", folder)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("No level of begun is finished yet.\n")
-    assert result.out.endswith("go on with:\n  lthprune resume begun\n")
+    assert result.out.endswith("resume with:\n  lthprune resume begun\n")
 
 
 def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) -> None:
