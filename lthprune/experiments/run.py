@@ -54,9 +54,8 @@ class Run(RunFolder):
     def __repr__(self) -> str:
         try:
             return f"<Run {str(self.folder)!r}: {self._described()}>"
-        except (LthpruneError, LookupError, TypeError, ValueError, AttributeError) as error:
-            reason = "a damaged run" if self.tickets.exists else "no run"
-            return f"<Run {str(self.folder)!r}: {reason} ({type(error).__name__})>"
+        except (LthpruneError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return f"<Run {str(self.folder)!r}: damaged or unreadable ({type(error).__name__})>"
 
     def _described(self) -> str:
         if not self.tickets.exists:
