@@ -47,7 +47,7 @@ class Run(RunFolder):
         ...     run = run_recipe(recipe, "short", out=folder)
         ...     summary, structure, columns = run.summary(), run.structure(), run.to_frame("level")
         ...     figure = run.plot("states")
-        >>> [level.level for level in summary], structure.parameters.counts.shape, list(columns["trial"])
+        >>> [level.level for level in summary], structure.parameters.counts.shape, columns["trial"].tolist()
         ([0, 1], (2, 5), [0, 0, 1, 1])
     """
 
