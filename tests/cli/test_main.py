@@ -32,7 +32,7 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown engine": (["run", "lenet-digits", "--engine", "fast"], "[train] engine: 'fast' is not 'auto'"),
     "sparse convolutions": (
         ["run", "lenet-digits", "--engine", "sparse", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
-        'sparse" is for multilayer perceptrons',
+        'sparse" trains multilayer perceptrons only',
     ),
     "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),
     "pruning that does not fit": (["run", "lenet-digits", "--set", "prune.include=['x']"], "Layers: dense1"),
