@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from lthprune.experiments.folders import find_runs
 from lthprune.experiments.recipe import Recipe, bundled
-from lthprune.experiments.run import find_runs
 from lthprune_cli.main import app
 from tests.cli.conftest import Cli
 
