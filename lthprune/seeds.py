@@ -67,7 +67,7 @@ class Seeds:
         return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def generator(self, stream: Stream, *, trial: int = 0, level: int = 0) -> torch.Generator:
-        """Return a new CPU generator at the start of one stream."""
+        """Return a fresh CPU generator at the start of one stream."""
         return torch.Generator().manual_seed(self.seed(stream, trial=trial, level=level))
 
 

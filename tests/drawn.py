@@ -1,4 +1,4 @@
-"""Searches whose training is a draw: every level's weights and biases are random, so that all states come about."""
+"""Searches with random numbers in place of training, so that all states occur."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tests prune and train: small models that all read the same batch, and a loop that gives the same bits."""
+"""Small models that all read the same batch, and a training loop that repeats bit for bit."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,7 +122,7 @@ def train(model: nn.Module, *, rewinder: Rewinder | None = None, number: int = 4
 
 
 def outputs(model: nn.Module) -> Tensor:
-    """What the model computes of a batch, with its batch statistics as they stand."""
+    """The model's outputs of a batch in evaluation mode."""
     mode = model.training
     with torch.no_grad():
         computed: Tensor = model.eval()(batch(model)[0])
@@ -131,7 +131,7 @@ def outputs(model: nn.Module) -> Tensor:
 
 
 def bits(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:
-    """A tensor's value to the last bit."""
+    """A tensor's dtype, shape and bytes."""
     flat = tensor.detach().contiguous().reshape(-1)
     return tensor.dtype, tuple(tensor.shape), flat.view(torch.uint8).numpy().tobytes()
 
@@ -141,7 +141,7 @@ def all_bits(state: State | Masks) -> dict[str, tuple[torch.dtype, tuple[int, ..
 
 
 def anatomy(model: nn.Module) -> Any:
-    """All that pruning could change of a model: its tensors, to the bit and by identity, and its hooks."""
+    """Everything that pruning could change in a model: the bits and identities of its tensors, and its hooks."""
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     hooks = {name: [*module._forward_pre_hooks.values()] for name, module in model.named_modules()}
     return {name: (id(tensor), _bits_if_any(tensor)) for name, tensor in tensors.items()}, hooks
@@ -153,7 +153,7 @@ def _bits_if_any(tensor: Tensor) -> object:
 
 @contextmanager
 def refused(match: str, *models: nn.Module, error: type[LthpruneError] = LthpruneError) -> Iterator[None]:
-    """Expect a clear error, and that it left the models exactly as they were."""
+    """Expect a clear error that leaves the models unchanged."""
     before = [anatomy(model) for model in models]
     with pytest.raises(error, match=match):
         yield

@@ -1,4 +1,4 @@
-"""What hypothesis draws for the tests: models, scores and masks, schedules, seeds."""
+"""Strategies of hypothesis: models, scores and masks, schedules, seeds."""
 
 import torch
 from hypothesis import strategies as st
@@ -47,7 +47,7 @@ def scores(draw: st.DrawFn, shape: tuple[int, ...], dtype: torch.dtype) -> torch
 
 @st.composite
 def competitions(draw: st.DrawFn) -> tuple[State, Masks, int]:
-    """Scores and masks of the tensors in one pool, and how many of their weights are to stay."""
+    """Scores and masks of the tensors in one pool, and the number of weights to keep."""
     shapes = draw(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple), min_size=1, max_size=4))
     names = [f"layer{index}.weight" for index in range(len(shapes))]
     dtypes = draw(st.lists(floats, min_size=len(shapes), max_size=len(shapes)))
@@ -69,7 +69,7 @@ def pools(draw: st.DrawFn) -> list[Pool]:
 
 @st.composite
 def schedules(draw: st.DrawFn, left: int, levels: int, *, one_rate: bool = False) -> Schedule:
-    """Schedules of every sort that a model with so many weights left can follow."""
+    """Schedules of every kind that a model with this number of weights can follow."""
     counts = st.integers(1, left)
     by_kind = st.fixed_dictionaries(dict.fromkeys(("conv", "dense", "output"), rates))
     explicit = st.lists(counts, min_size=levels, max_size=levels).map(lambda each: Explicit(sorted(each, reverse=True)))

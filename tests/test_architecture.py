@@ -78,18 +78,20 @@ ROOMS = """
     compaction.survivors compaction.latency compaction.report compaction.csr compaction.equivalence
     compaction.cutting
     compaction.compacting
+    compaction.export
     compaction
     plots.curves plots.palette
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.recipe
-    experiments.preview
+    experiments.preview experiments.structure experiments.summary experiments.frames
+    experiments.figures experiments.run_folder
     experiments.run
+    experiments.folders
     experiments.execution
-    experiments.sweep
-    experiments.structure
-    experiments.summary experiments.export experiments.figures
+    experiments.sweep experiments.timing
+    experiments.sweep_summary
     experiments
     integrations.repeated
     integrations.lightning integrations.transformers
@@ -100,7 +102,7 @@ CLI_ROOMS = """
     recipes
     sweeping
     results
-    running analysing exporting
+    running listing analysing exporting
     main
 """
 FILES = {
@@ -189,8 +191,8 @@ def test_pruning_needs_nothing_but_torch_and_numpy() -> None:
 
 
 def test_the_rules_would_notice_an_import_against_the_grain() -> None:
-    assert "lthprune.experiments.recipe" in imports("lthprune.experiments.run")
-    assert ABOVE["lthprune.experiments.recipe"] < ABOVE["lthprune.experiments.run"]
+    assert "lthprune.experiments.recipe" in imports("lthprune.experiments.run_folder")
+    assert ABOVE["lthprune.experiments.recipe"] < ABOVE["lthprune.experiments.run_folder"]
     assert "lthprune.data" in imports("lthprune.training.loop")
     assert wing("lthprune.data.spec") == "lthprune.data" != wing("lthprune.training.loop")
     assert "lthprune.experiments" in imports("lthprune_cli.running")

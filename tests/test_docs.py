@@ -6,14 +6,18 @@ import shlex
 import sys
 import tomllib
 import warnings
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
 import lthprune
+from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.recipe import bundled, parse_recipe
 from lthprune_cli.main import app, main
 from tests.own_parts import imports_restored
+from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
@@ -24,9 +28,79 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_every_public_name_has_its_place_in_the_api_pages_once():
-    documented = re.findall(r"^::: lthprune\.(\w+)$", "\n".join(PAGES.values()), flags=re.MULTILINE)
+ENTRIES = re.findall(r"^::: (lthprune\.[\w.]+)$", "\n".join(PAGES.values()), flags=re.MULTILINE)
+WINGS = sorted(path.parent.name for path in ROOT.glob("lthprune/*/__init__.py") if path.parent.name != "recipes")
+
+
+def faces_names(wing: str) -> set[str]:
+    return set(import_module(f"lthprune.{wing}").__all__) if wing != "integrations" else set()
+
+
+def test_every_name_at_the_top_has_its_place_in_the_api_pages_once():
+    documented = [entry.removeprefix("lthprune.") for entry in ENTRIES if entry.count(".") == 1]
     assert sorted(documented) == sorted(lthprune.__all__)
+
+
+def test_every_entry_of_the_api_pages_is_a_public_name_and_there_once():
+    assert sorted({*ENTRIES}) == sorted(ENTRIES)
+    for entry in ENTRIES:
+        _, *wing, name = entry.split(".")
+        if wing and wing[0] in WINGS and wing[0] != "integrations":
+            assert name in faces_names(wing[0]), f"{entry} is not in the face of its wing"
+
+
+@pytest.mark.parametrize("wing", ["analysis", "compaction", "experiments", "plots"])
+def test_every_function_and_class_for_studying_tickets_is_in_the_api_pages(wing):
+    objects = {name: getattr(import_module(f"lthprune.{wing}"), name) for name in faces_names(wing)}
+    names = {name for name, own in objects.items() if isinstance(own, type | FunctionType)} - set(lthprune.__all__)
+    assert {f"lthprune.{wing}.{name}" for name in names} - set(ENTRIES) == set()
+
+
+def test_every_name_of_a_wing_that_the_commands_use_or_another_page_mentions_is_in_the_api_pages():
+    commands = "\n".join(path.read_text("utf-8") for path in (ROOT / "cli").rglob("*.py"))
+    used = {
+        (wing, name.strip())
+        for wing, names in re.findall(r"from lthprune\.(\w+) import \(?([\w, \n]+)", commands)
+        for name in names.split(",")
+    }
+    pages = README + "".join(text for page, text in PAGES.items() if not page.startswith("docs/api"))
+    used |= set(re.findall(r"lthprune\.(\w+)\.(\w+)", pages))
+    for wing in WINGS:
+        classes = {name for name in faces_names(wing) if callable(getattr(import_module(f"lthprune.{wing}"), name))}
+        names = {name for own, name in used if own == wing and name in classes} - set(lthprune.__all__)
+        assert {f"lthprune.{wing}.{name}" for name in names} - set(ENTRIES) == set()
+
+
+def test_every_command_has_a_python_call_in_the_api_pages():
+    rows = re.findall(r"^\| `lthprune ([a-z]+)` \| (.*) \|$", PAGES["docs/api/runs.md"], flags=re.MULTILINE)
+    assert {verb for verb, _ in rows} == {command.name for command in app.registered_commands}
+    for _, calls in rows:
+        targets = re.findall(r"\(#(lthprune[\w.]+)\)", calls)
+        assert targets
+        for target in targets:
+            own, _, method = target.rpartition(".")
+            assert target in ENTRIES or (own == "lthprune.Run" and hasattr(lthprune.Run, method))
+
+
+def test_the_examples_of_the_page_on_the_run_directory_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny("prune.levels=12", "prune.rate=0.2", "run.trials=3", "train.steps=2")
+    run = lthprune.run_recipe(recipe, "lenet-mnist")
+    run.folder.rename(run.folder.parent / "lenet-mnist-20261120-0352-7f3a")
+    names: dict[str, object] = {}
+    for program in blocks(PAGES["docs/run-directory.md"], "python"):
+        exec(program, names)
+    (exported,) = Path("runs").glob("*/exports/*/model.safetensors")
+    assert exported.parent.name == "level-12-trial-0"
+
+
+def test_the_figures_of_the_page_on_plots_are_those_that_a_run_draws_and_its_example_runs():
+    names = re.findall(r"^\| `([a-z-]+)` \|", PAGES["docs/api/plots.md"], flags=re.MULTILINE)
+    assert names == list(FIGURES)
+    made: dict[str, object] = {}
+    (program,) = blocks(PAGES["docs/api/plots.md"], "python")
+    exec(program, made)
+    assert made["figure"].get_suptitle() == "my network"
 
 
 def test_every_page_is_in_the_navigation():
@@ -170,10 +244,12 @@ def follow(line, monkeypatch):
         runpy.run_path(words[1], run_name="__main__")
         return
     monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as stop:
+    code: object = None
+    try:
         main()
-        sys.exit()  # a verb that succeeds may return
-    assert not stop.value.code, line
+    except SystemExit as stop:
+        code = stop.code
+    assert not code, line
 
 
 @pytest.mark.parametrize("file", ["my_criteria", "my_networks", "my_data", "my_training", "my_plot", "smallest"])

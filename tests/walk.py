@@ -1,4 +1,4 @@
-"""The readable twin of the neuron states: a graph of single weights, walked neuron by neuron with networkx."""
+"""The readable twin of the neuron states: a graph of single weights, searched from every neuron with networkx."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ class Wiring:
         self.inputs |= set(nodes)
         return nodes
 
-    def connect(self, layer: str, heard: Sequence[Node], mask: Tensor, bias: Tensor | None = None) -> list[Node]:
+    def connect(self, layer: str, sources: Sequence[Node], mask: Tensor, bias: Tensor | None = None) -> list[Node]:
         """Add a layer with weights (out, in, ...), pruned where the mask is false, and perhaps biases (out,)."""
         nodes = self.neurons(layer, len(mask))
         left = mask.reshape(len(mask), mask.shape[1], -1).any(dim=2).tolist()
         for to, row in zip(nodes, left, strict=True):
-            for of, unpruned in zip(heard, row, strict=True):
+            for of, unpruned in zip(sources, row, strict=True):
                 if unpruned:
                     self.graph.add_edge(of, to)
         if bias is not None:
@@ -54,18 +54,18 @@ class Wiring:
         self.outputs = {node for nodes in outputs for node in nodes}
 
     def states(self) -> dict[Node, NeuronState]:
-        """Every neuron's structural state, from the definitions: one walk up and one walk down for each."""
+        """Every neuron's structural state, from the definitions: its ancestors and its descendants."""
         return {node: self.state(node) for node in self.graph}
 
     def state(self, node: Node) -> NeuronState:
-        hears = nx.ancestors(self.graph, node) | {node}
-        speaks = nx.descendants(self.graph, node) | {node}
-        if not speaks & self.outputs:
+        ancestors = nx.ancestors(self.graph, node) | {node}
+        descendants = nx.descendants(self.graph, node) | {node}
+        if not descendants & self.outputs:
             bare = self.graph.degree(node) == 0 and node not in self.biased | self.inputs
             return NeuronState.PRUNED if bare else NeuronState.COMATOSE
-        if hears & self.inputs:
+        if ancestors & self.inputs:
             return NeuronState.ALIVE
-        if (hears - {node}) & self.biased:
+        if (ancestors - {node}) & self.biased:
             return NeuronState.AUDIENCE
         return NeuronState.ZOMBIE if node in self.biased else NeuronState.UNPRODUCTIVE
 

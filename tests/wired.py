@@ -1,4 +1,4 @@
-"""Networks at random of which every connection is known: a module, pruned at random, and its wiring by hand."""
+"""Random networks whose every connection is known: a module, pruned at random, and its connections listed by hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Branches(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual block of convolutions with batch norm, pooling, and a dense layer upon all positions."""
+    """A residual block of convolutions with batch norm, pooling, and a dense layer over all positions."""
 
     def __init__(self, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Residual(nn.Module):
 
 
 class Wired(NamedTuple):
-    """A pruned network in double precision, examples of its inputs, and how it is wired."""
+    """A pruned network in double precision, examples of its inputs, and its connections."""
 
     model: nn.Module
     examples: tuple[Tensor, ...]
@@ -73,7 +73,7 @@ class Wired(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a network at random."""
+    """The settings of a random network."""
 
     form: str
     activation: str
@@ -136,12 +136,12 @@ def _masks(model: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _channels(nodes: list[tuple[str, int]], positions: int) -> list[tuple[str, int]]:
-    """Every channel's neuron, once for each position."""
+    """The neuron of each channel, once for each position."""
     return [node for node in nodes for _ in range(positions)]
 
 
 def _by_channel(wiring: Wiring, nodes: list[tuple[str, int]], channels: int) -> list[tuple[str, int]]:
-    """Put an image's values together, channel by channel."""
+    """Combine the values of an image, channel by channel."""
     positions = len(nodes) // channels
     belongs = torch.eye(channels).repeat_interleave(positions, dim=1).bool()
     return wiring.connect("channels", nodes, belongs)

@@ -1,4 +1,4 @@
-"""The verb ``analyze``: what pruning did to a run's neurons and parameters."""
+"""The verb ``analyze``: the states of a run's neurons and parameters."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import RunArgument, TrustCode
+from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.analysis import NeuronState
@@ -21,40 +21,48 @@ _MOST_COMPONENTS = 10  # rows of a table
 
 
 def analyze(
-    run: RunArgument,
-    level: Annotated[int | None, typer.Option(min=0, help="Show this level, layer by layer.")] = None,
-    trial: Annotated[int, typer.Option(min=0, help="The trial to look at.")] = 0,
+    runs: RunsArgument,
+    level: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Show this level alone, layer by layer.")
+    ] = None,
+    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial to analyze.")] = 0,
     functional: Annotated[
-        bool, typer.Option("--functional/--structural", help="Read biases and activations, or the masks alone.")
+        bool,
+        typer.Option("--functional/--structural", help="Take biases and activations into account, or the masks alone."),
     ] = False,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write it all as JSON; with - print that and no table.")
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write everything as JSON. With - print only that."),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Show what became of the neurons and parameters of one trial, level by level or at one of them."""
-    from lthprune.experiments import Run, analyse, analyse_level
+    """Show the states of the neurons and parameters of one trial at every level, or at one of them."""
+    from lthprune.errors import LthpruneError
+    from lthprune.experiments import Run
 
-    if level is None:
-        structure = analyse(Run(run, trust_code=trust_code), trial, functional=functional)
-        described, shown = structure.describe(), _over_levels(structure)
-    else:
-        at_level = analyse_level(Run(run, trust_code=trust_code), level, trial, functional=functional)
-        described, shown = at_level.describe(), _at_level(at_level)
-    if json_file == "-":
-        typer.echo(json.dumps(described, indent=1))
-        return
-    if json_file is not None:
-        _write(Path(json_file), described)
-    console = Console()
-    for part in shown:
-        console.print(part, highlight=False)
-    if json_file is not None:
-        console.print(f"Written to {json_file}", highlight=False, soft_wrap=True)
+    if json_file is not None and len(runs) > 1:
+        raise LthpruneError(f"--json writes one run, and {len(runs)} are named. Analyze them one after the other.")
+    for folder in runs:
+        if level is None:
+            structure = Run(folder, trust_code=trust_code).structure(trial, functional=functional)
+            described, shown = structure.describe(), _over_levels(structure)
+        else:
+            at_level = Run(folder, trust_code=trust_code).structure_at(level, trial, functional=functional)
+            described, shown = at_level.describe(), _at_level(at_level)
+        if json_file == "-":
+            typer.echo(json.dumps(described, indent=1))
+            return
+        if json_file is not None:
+            _write(Path(json_file), described)
+        console = Console()
+        for part in shown:
+            console.print(part, highlight=False)
+        if json_file is not None:
+            console.print(f"Written to {json_file}", highlight=False, soft_wrap=True)
 
 
 def _over_levels(structure: "Structure") -> Iterator[Table | str]:
-    """Yield neurons and parameters by state, a row for each level, and what there is to say of biases."""
+    """Yield neurons and parameters by state, a row for each level, and observations on biases."""
     yield _heading(structure)
     levels = [(str(level.level), f"{level.density:.2%}") for level in structure.levels]
     horizons = [_number(level.smallest_kept) for level in structure.levels]
@@ -63,7 +71,7 @@ def _over_levels(structure: "Structure") -> Iterator[Table | str]:
         for place, level in enumerate(levels):
             table.add_row(*level, *_counts(own.counts[place]), *(horizons[place] for _ in more))
         yield table
-    yield "Inputs are not among the neurons. The horizon is the smallest magnitude of the\nweights that a pruning kept."
+    yield "Inputs are not counted as neurons. The horizon is the smallest magnitude that a\npruning kept."
     yield from _bias_observations(structure)
     if structure.splittings:
         names = structure.splittings[0].splitting.tasks
@@ -114,7 +122,7 @@ def _at_level(at_level: "LevelStructure") -> Iterator[Table | str]:
 
 
 def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
-    """Yield what every component covers of the tasks, and how far layers belong to one."""
+    """Yield the share of every task that each component covers, and the share of neurons of one task alone."""
     split = level.splitting
     yield f"{split.status.capitalize()}: metric {split.metric:.3g}, distance to the identity {split.distance:.2f}."
     table = _table("Coverage of the tasks", ["component", "neurons", *split.tasks])
@@ -123,10 +131,10 @@ def _split_at_level(level: "LevelSplitting") -> Iterator[Table | str]:
             table.add_row(str(component), f"{size:,}", *(f"{each:.0%}" for each in covered))
     yield table
     if split.strays:
-        yield f"{split.strays:,} alive inputs are heard by components of other tasks alone."
+        yield f"{split.strays:,} alive inputs are read only by components of other tasks."
     if len(split.coverage) > _MOST_COMPONENTS:
-        yield f"{len(split.coverage) - _MOST_COMPONENTS:,} smaller components are left out."
-    table = _table("Neurons of one task alone", ["layer", "by what they hear", "by whom they speak to"])
+        yield f"{len(split.coverage) - _MOST_COMPONENTS:,} smaller components are not shown."
+    table = _table("Neurons of one task alone", ["layer", "by their inputs", "by their outputs"])
     for layer in split.decidedness:
         table.add_row(
             layer.layer, *("" if isnan(each) else f"{each:.0%}" for each in (layer.by_inputs, layer.by_outputs))
@@ -142,7 +150,7 @@ def _bias_observations(structure: "Structure") -> Iterator[str]:
     if not isnan(zombies.correlation):
         text += f" Rank correlation of bias and life: {zombies.correlation:.2f}."
     elif len(zombies.bias):
-        text += " They are too few, or their biases too alike, to say which live longer."
+        text += " They are too few, or their biases too similar, for a rank correlation."
     yield text
     lost = structure.comatose_biases
     if lost is None:

@@ -1,4 +1,4 @@
-"""The verb that hands tickets over: ``export``."""
+"""The verb ``export``: a ticket's network as files for other programs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,10 +12,9 @@ from rich.table import Table
 from lthprune_cli.options import RunArgument, TrustCode
 
 if TYPE_CHECKING:
-    from lthprune.compaction import Compacted, CompactionReport, Size
-    from lthprune.experiments import Export
+    from lthprune.compaction import Compacted, CompactionReport, Export, Size
 
-_BATCHES = (1, 1000)  # of which latency is measured
+_BATCHES = (1, 1000)  # batch sizes at which latency is measured
 
 
 class Weights(StrEnum):
@@ -27,24 +26,30 @@ class Weights(StrEnum):
 
 def export(
     run: RunArgument,
-    level: Annotated[int | None, typer.Option(help="The ticket's level; the last one if nothing is said.")] = None,
-    trial: Annotated[int, typer.Option(help="The ticket's trial.")] = 0,
-    weights: Annotated[Weights, typer.Option(help="After training, or as training starts.")] = Weights.TRAINED,
-    compact: Annotated[bool, typer.Option("--compact", help="Take out the neurons that do not matter.")] = False,
-    drop_inputs: Annotated[
-        bool, typer.Option("--drop-inputs", help="With --compact: and the inputs that nobody listens to.")
+    level: Annotated[
+        int | None, typer.Option(metavar="N", help="The level of the ticket. Without it the last one.")
+    ] = None,
+    trial: Annotated[int, typer.Option(metavar="N", help="The trial of the ticket.")] = 0,
+    weights: Annotated[
+        Weights, typer.Option(help="The trained weights, or the rewound ones that training started from.")
+    ] = Weights.TRAINED,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Remove the neurons that do not affect the outputs.")
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too.")] = False,
+    drop_inputs: Annotated[
+        bool, typer.Option("--drop-inputs", help="With --compact: remove inputs that no neuron reads, too.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx, too.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to; else exports/level-NN-trial-N in the run.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The folder to write to. Without it exports/level-NN-trial-N in the run."),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write a ticket's network as safetensors with a description, smaller or as ONNX on request."""
-    from lthprune.experiments import Run, export_ticket
+    """Write the network of a ticket as safetensors with a description; optionally compacted, or as ONNX."""
+    from lthprune.experiments import Run
 
-    done = export_ticket(
-        Run(run, trust_code=trust_code),
+    done = Run(run, trust_code=trust_code).export(
         level,
         trial=trial,
         weights=weights.value,
@@ -55,7 +60,7 @@ def export(
     )
     console = Console()
     if done.compacted is not None:
-        console.print(_table(f"Level {done.level}, trial {trial}", done.compacted.report))
+        console.print(_table(f"Level {done.ticket['level']}, trial {trial}", done.compacted.report))
         _print_facts(done.compacted.report, console)
         _print_latency(done, done.compacted, console)
     for file in done.files:
@@ -83,20 +88,20 @@ def _cells(before: "Size", after: "Size") -> list[str]:
 
 def _print_facts(report: "CompactionReport", console: Console) -> None:
     console.print(
-        f"Of the weights now stored, {report.after.left:,} are not zero. FLOPs are two per weight and position, of "
-        "one sample.",
+        f"Of the stored weights, {report.after.left:,} are not zero. FLOPs are two per weight and position, for one "
+        "sample.",
         highlight=False,
     )
     before, after = report.inputs
     if after < before:
-        console.print(f"Inputs: {after:,} of {before:,} are read; architecture.json says which.", highlight=False)
+        console.print(f"Inputs: {after:,} of {before:,} are read; architecture.json lists them.", highlight=False)
     if report.whole:
-        console.print(f"Left as they were, for the network counts on their size: {', '.join(report.whole)}.")
+        console.print(f"Not changed, because the code of the model relies on their size: {', '.join(report.whole)}.")
     console.print(f"Largest difference between the outputs on random inputs: {report.difference:.1e}.", highlight=False)
 
 
 def _print_latency(export: "Export", compacted: "Compacted", console: Console) -> None:
-    """Print how much longer the dense network with its zeros takes than the smaller one."""
+    """Print how much faster the smaller network is than the dense one with zeros."""
     import torch
 
     ratios = [compacted.speedup(export.dense, torch.randn(batch, *export.input_shape)) for batch in _BATCHES]

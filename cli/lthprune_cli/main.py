@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, exporting, recipes, results, running, sweeping
+from lthprune_cli import analysing, exporting, listing, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
-    help="Find, study and hand over lottery tickets.",
+    help="Find, study and export lottery tickets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,16 +25,27 @@ app.command("show")(recipes.show)
 app.command("run")(running.run)
 app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
-app.command("runs")(results.runs)
+app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
 app.command("export")(exporting.export)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"lthprune {version('lthprune')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _lthprune(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     pass
 
@@ -60,5 +71,5 @@ def _explain(error: Exception, errors: Console) -> int:
         errors.print(Text.assemble(("Error:", "bold red"), f" {error}"))
         return 2
     errors.print(Text.assemble(("lthprune failed:", "bold red"), f" {type(error).__name__}: {error}"))
-    errors.print("This is a fault of lthprune's. --debug shows where it happened; please report it.", highlight=False)
+    errors.print("This is a bug in lthprune. --debug shows where it happened; please report it.", highlight=False)
     return 1

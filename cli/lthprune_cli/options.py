@@ -1,33 +1,101 @@
 """Options and arguments that several verbs take."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+RUNS = Path("runs")  # the default folder of runs
+SWEEPS = Path("sweeps")  # the default folder of sweeps
+LATEST = "latest"
+
+
+def _folder(name: str) -> Path:
+    """Return the folder that an argument names; ``latest`` stands for the newest run in ``runs``."""
+    path = Path(name)
+    if name != LATEST or path.exists():
+        return path
+    from lthprune.errors import StorageError
+    from lthprune.experiments import find_runs
+
+    found = find_runs(RUNS) if RUNS.is_dir() else []
+    if not found:
+        raise StorageError(
+            f"there is no run in {RUNS}, so {LATEST!r} has nothing to stand for. Name a run directory, or start a run: "
+            "lthprune run lenet-digits"
+        )
+    return found[-1].folder
+
+
+_ONE = f"A run directory, or {LATEST}: the newest in {RUNS}."
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help=_ONE, parser=_folder)]
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN", help=f"One or more run directories, or {LATEST}.", parser=_folder)
+]
+RunOrSweepArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help=f"{_ONE} The folder of a sweep works too.", parser=_folder)
+]
+RunsOrSweepsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN", help=f"One or more run directories or folders of sweeps, or {LATEST}.", parser=_folder
+    ),
+]
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="The name of a bundled recipe, or the path of a .toml file.")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="imp|osp", help="Iterative or one-shot pruning. Short for --set prune.method=METHOD"),
+]
+Trials = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of trials, one seed each. Short for --set run.trials=N")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Root seed. Short for --set run.seed=N")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The engine: auto, reference, stacked, sparse or unhooked. Short for --set train.engine=NAME",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Replace a setting, as in train.lr=3e-4. Repeatable."),
 ]
-
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="The data root: where data sets are, or are downloaded to. Else LTHPRUNE_DATA, else ~/.cache/lthprune."
+        metavar="FOLDER",
+        help="The data root: the folder that data sets are read from and downloaded to. Without it LTHPRUNE_DATA, "
+        "else ~/.cache/lthprune.",
     ),
 ]
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-
 TrustCode = Annotated[
-    bool,
-    typer.Option("--trust-code", help="Import the functions of your own that the recipe on disk names."),
+    bool, typer.Option("--trust-code", help="Import your own functions that the stored recipe names.")
 ]
+Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device to train on.")]
+
+
+def with_options(
+    settings: Sequence[str] | None,
+    *,
+    method: str | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    engine: str | None = None,
+) -> list[str]:
+    """Return the settings of ``--set`` followed by those of the options that stand for a setting."""
+    options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
+    return [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
 def make_importable(recipe: str) -> None:
-    """Let Python find modules beside a recipe file: whoever names the file has chosen the code that it names."""
+    """Let Python find modules beside a recipe file: the person who names the file has chosen the code that it names."""
     folder = str(Path(recipe).expanduser().resolve().parent)
     if recipe.endswith(".toml") and folder not in sys.path:
         sys.path.append(folder)

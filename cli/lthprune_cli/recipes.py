@@ -1,17 +1,31 @@
 """Verbs about recipes: ``ls`` and ``show``."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from lthprune_cli.options import Settings, make_importable
+from lthprune_cli.options import (
+    DataDir,
+    Device,
+    Engine,
+    Method,
+    RecipeArgument,
+    Seed,
+    Settings,
+    Trials,
+    make_importable,
+    with_options,
+)
 
 if TYPE_CHECKING:
-    from lthprune.experiments import Extension, LayerRow, Recipe
+    from lthprune.experiments import Extension, LayerRow, Preview, Recipe, TimeEstimate
     from lthprune.pruning import Trajectory
 
 
@@ -28,33 +42,110 @@ def ls() -> None:
 
 
 def show(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
+    recipe: RecipeArgument,
+    method: Method = None,
+    trials: Trials = None,
+    seed: Seed = None,
+    engine: Engine = None,
     settings: Settings = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Time a few steps and evaluations, and estimate how long a run takes here.")
+    ] = False,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
 ) -> None:
-    """Show a recipe: its settings, layers, trajectory, and what every level leaves. Nothing is run."""
+    """Show a recipe: its settings, layers, trajectory, and the remaining weights at every level.
+
+    Nothing is trained, except a few steps with --time; --data-dir and --device are used only then.
+    """
     from lthprune.experiments import load_recipe, preview_recipe
 
     make_importable(recipe)
-    preview = preview_recipe(load_recipe(recipe, settings or []))
+    loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
+    preview = preview_recipe(loaded, data_dir=data_dir)
+    estimate = _timed(preview, data_dir, device) if time else None
     console = Console()
     console.print(_settings_table(recipe, preview.recipe))
     console.print(_layer_table(preview.layers))
-    if preview.trajectory:
-        console.print(_trajectory_table(preview.trajectory))
+    trajectory = preview.trajectory
+    if loaded.prune.scope == "global":
+        rate = f" Every level prunes {100 * trajectory.rate:.3g}% of those that remain." if trajectory else ""
+        console.print(f"The scope is global: all prunable weights compete.{rate}\n", highlight=False)
+    if trajectory:
+        console.print(_trajectory_table(trajectory))
         if preview.extensions:
             console.print(_extension_table(preview.extensions))
     for table in _level_tables(preview.counts, console.width):
         console.print(table)
+    if estimate is not None:
+        _print_estimate(estimate)
+
+
+def _timed(preview: "Preview", data_dir: Path | None, device: str) -> "TimeEstimate":
+    """Estimate the time of a run, with a note on the terminal while it is measured."""
+    from lthprune.experiments import estimate_time
+
+    errors = Console(stderr=True)
+    with errors.status("Timing a few steps and evaluations") if errors.is_terminal else nullcontext():
+        return estimate_time(preview, data_dir=data_dir, device=device)
+
+
+def _print_estimate(estimate: "TimeEstimate") -> None:
+    """Print how long a run takes, and the timed steps and evaluations that the estimate is based on."""
+    from torch import get_num_threads
+
+    console = Console()
+    table = Table(title="Time", title_justify="left")
+    for column in ("level", "density", "engine", "a step", "an evaluation"):
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    for timed in estimate.timed:
+        costs = (_cost(timed.step), _cost(timed.evaluation))
+        table.add_row(str(timed.level), f"{timed.density:.2%}", timed.engine, *costs)
+    console.print(table)
+    work = (
+        f"{_number_of(estimate.levels, 'level')} of {_number_of(estimate.steps, 'step')} and "
+        f"{_number_of(estimate.evaluations, 'evaluation')}, {_number_of(estimate.trials, 'trial')}"
+    )
+    console.print(f"A run takes about {duration(estimate.seconds)}: {work}.", style="bold", highlight=False)
+    scaled = "One trial and a part of the samples were timed and scaled up. " if estimate.scaled else ""
+    others = "Other levels are interpolated." if len(estimate.timed) > 1 else "Pruned levels are taken to be as slow."
+    console.print(
+        f"Basis: the times of all trials in the table, measured just now with {_number_of(get_num_threads(), 'thread')}"
+        f". {scaled}{others} Early stopping shortens a run; other programs on this machine lengthen it. Pruning and "
+        "saving are not included.",
+        highlight=False,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with two digits, in the largest unit that it fills."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            number = seconds / size
+            return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+    return f"{max(1, seconds):.0f} seconds" if seconds >= 1.5 else "a second"
+
+
+def _number_of(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _cost(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:,.1f} s"
+    return f"{1000 * seconds:.2f} ms" if seconds < 0.1 else f"{1000 * seconds:.0f} ms"
 
 
 def _settings_table(name: str, recipe: "Recipe") -> Table:
+    """Return the settings as ``--set`` takes them."""
+    from lthprune.experiments import in_toml
+
     table = Table(title=f"{name}: settings", title_justify="left", show_header=False)
     table.add_column("setting", no_wrap=True)
     table.add_column("value")
     for section, values in recipe.model_dump(mode="json", exclude_none=True).items():
         for key, value in values.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            table.add_row(f"{section}.{key}", str(shown))
+            table.add_row(f"{section}.{key}", Text(in_toml(value)))
         table.add_section()
     return table
 
@@ -67,11 +158,14 @@ def _layer_table(rows: "Sequence[LayerRow]") -> Table:
     table.add_column("weights", f"{sum(row.weights for row in rows):,}", justify="right", no_wrap=True)
     table.add_column("biases", f"{sum(row.biases for row in rows):,}", justify="right", no_wrap=True)
     table.add_column("parameters", f"{sum(row.weights + row.biases for row in rows):,}", justify="right", no_wrap=True)
-    table.add_column("rate", justify="right", no_wrap=True)
+    rates = any(row.rate is not None for row in rows)
+    if rates:
+        table.add_column("rate", justify="right", no_wrap=True)
     for row in rows:
         shape = "x".join(map(str, row.shape))
         counts = (f"{row.weights:,}", f"{row.biases:,}", f"{row.weights + row.biases:,}")
-        table.add_row(row.layer, row.kind, shape, *counts, "" if row.rate is None else f"{row.rate:.3g}")
+        rate = "" if row.rate is None else f"{row.rate:.3g}"
+        table.add_row(row.layer, row.kind, shape, *counts, *([rate] if rates else []))
     return table
 
 
@@ -95,14 +189,14 @@ def _extension_table(rows: "Sequence[Extension]") -> Table:
 
 
 def _level_tables(left: Mapping[str, Sequence[int]], width: int) -> list[Table]:
-    """Return the counts left per level, in as many tables as the console's width asks for."""
+    """Return the remaining weights per level, in as many tables as the width of the console needs."""
     per_table = max(1, (width - 34) // 12)
     names = list(left) if len(left) > 1 else []
     totals = [sum(counts) for counts in zip(*left.values(), strict=True)]
     tables = []
     for start in range(0, max(1, len(names)), per_table):
         shown = names[start : start + per_table]
-        table = Table(title="Prunable weights left per level", title_justify="left")
+        table = Table(title="Remaining weights per level", title_justify="left")
         for column in ("level", "density", "all", *shown):
             table.add_column(column, justify="right", overflow="fold")
         for level, total in enumerate(totals):

@@ -1,68 +1,48 @@
-"""Verbs about results: ``runs``, ``summary`` and ``plot``."""
+"""Verbs about the results of runs: ``summary`` and ``plot``."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import RunArgument, TrustCode
+from lthprune_cli.options import RunsArgument, RunsOrSweepsArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.experiments import LevelSummary, Run, Spread
 
-_RUNS = Path("runs")  # where runs are kept unless something else is said; nobody has to have made it
 _MOST_TASKS = 3  # that have a column each: more would not fit 80 columns
 
 
-def runs(
-    folder: Annotated[Path, typer.Option("--out", help="The folder that run directories are in.")] = _RUNS,
-) -> None:
-    """List the runs, and how far each got."""
-    from lthprune.experiments import find_runs
-
-    found = find_runs(folder) if folder != _RUNS or folder.exists() else []
-    console = Console()
-    if not found:
-        console.print(f"There are no runs in {folder}.", highlight=False)
-        return
-    table = Table(title=f"Runs in {folder}", title_justify="left")
-    for column in ("run", "method", "trials", "levels\nwith dense", "state"):
-        table.add_column(column, overflow="fold")
-    for run in found:
-        table.add_row(run.name, *_progress_of(run))
-    console.print(table)
-
-
-def summary(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the folder of a sweep.")],
-    trust_code: TrustCode = False,
-) -> None:
-    """Show what came of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
+def summary(runs: RunsOrSweepsArgument, trust_code: TrustCode = False) -> None:
+    """Show the accuracies of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
     from lthprune.experiments import Run, Sweep
     from lthprune_cli.sweeping import print_sweep
 
-    if Sweep(run).exists:
-        print_sweep(Sweep(run, trust_code=trust_code))
-    else:
-        print_summary(Run(run))
+    for folder in runs:
+        if Sweep(folder).exists:
+            print_sweep(Sweep(folder, trust_code=trust_code))
+        else:
+            print_summary(Run(folder))
 
 
-def plot(run: RunArgument, trust_code: TrustCode = False) -> None:
-    """Draw a run as PNG and SVG: accuracies of all trials, and the structure of the first one."""
-    from lthprune.experiments import Run, save_figures
+def plot(runs: RunsArgument, trust_code: TrustCode = False) -> None:
+    """Draw the figures of runs as PNG and SVG: accuracies of all trials, and the structure of the first one."""
+    from lthprune.experiments import Run
 
-    for path in save_figures(Run(run, trust_code=trust_code)):
-        Console().print(str(path), highlight=False, soft_wrap=True)
+    found = [Run(folder, trust_code=trust_code) for folder in runs]
+    for run in found:
+        run.recipe()  # so that nothing is drawn if one of them is no run
+    for run in found:
+        for path in run.save_figures():
+            Console().print(str(path), highlight=False, soft_wrap=True)
 
 
 def print_summary(run: "Run") -> None:
     """Print a run's levels as a table and name its smallest winning ticket."""
-    from lthprune.experiments import smallest_winning, summarise
+    from lthprune.experiments import smallest_winning
 
-    settings, levels, console = run.settings, summarise(run), Console()
+    settings, levels, console = run.settings, run.summary(), Console()
     if not levels:
         console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
         _print_state(run, 0, settings["prune"]["levels"] + 1)
@@ -100,7 +80,7 @@ def print_summary(run: "Run") -> None:
 
 
 def _print_state(run: "Run", finished: int, levels: int) -> None:
-    """Say how many levels are finished, and how to go on where some are not."""
+    """Print how many levels are finished, and how to resume an unfinished run."""
     console = Console()
     if finished == levels:
         console.print(f"All {levels} levels are finished, the dense one included.", highlight=False)
@@ -111,7 +91,7 @@ def _print_state(run: "Run", finished: int, levels: int) -> None:
         )
     else:
         console.print(
-            f"{finished} of {levels} levels are finished, the dense one included; go on with:", highlight=False
+            f"{finished} of {levels} levels are finished, the dense one included; resume with:", highlight=False
         )
         console.print(f"  lthprune resume {run.folder}", highlight=False, soft_wrap=True)
 
@@ -132,20 +112,3 @@ def _task_columns(level: "LevelSummary") -> list[str]:
 def _task_accuracies(level: "LevelSummary") -> "list[Spread]":
     accuracies = list(level.task_test_acc.values())
     return [min(accuracies)] if len(accuracies) > _MOST_TASKS else accuracies
-
-
-def _progress_of(run: "Run") -> tuple[str, str, str, str]:
-    from lthprune.errors import LthpruneError
-
-    try:
-        manifest = run.tickets.manifest()
-        search, finished = manifest["search"], len(manifest["finished"])
-        if "driver" in search:  # of imp() or osp(), and no recipe's
-            trials, levels = len(manifest["initial"]), search["levels"] + 1
-            return search["driver"], str(trials), f"{finished} of {levels}", "a store of tickets"
-        settings = run.settings
-        levels = settings["prune"]["levels"] + 1
-        state = "finished" if finished == levels else "ended" if run.complete else "resumable"
-        return settings["prune"]["method"], str(settings["run"]["trials"]), f"{finished} of {levels}", state
-    except (LthpruneError, KeyError) as error:
-        return "", "", "", f"damaged: {error}"

@@ -7,30 +7,43 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lthprune_cli.options import DataDir, Settings, TrustCode, make_importable
+from lthprune_cli.options import (
+    RUNS,
+    DataDir,
+    Device,
+    Engine,
+    Method,
+    RecipeArgument,
+    RunOrSweepArgument,
+    Seed,
+    Settings,
+    Trials,
+    TrustCode,
+    make_importable,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from lthprune.experiments import Recipe, Run, Watcher
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
-    method: Annotated[str | None, typer.Option(help="imp (iterative) or osp (one-shot).")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The root seed.")] = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help="The folder that run directories are made in.")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    engine: Annotated[str | None, typer.Option(help="auto, reference, stacked, sparse, unhooked.")] = None,
+    recipe: RecipeArgument,
+    method: Method = None,
+    trials: Trials = None,
+    seed: Seed = None,
+    engine: Engine = None,
     settings: Settings = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the run's directory.")] = RUNS,
+    device: Device = "cpu",
 ) -> None:
-    """Run a recipe: train, prune and rewind, level by level; kept in a run directory."""
+    """Run a recipe: train, prune and rewind, level by level. Everything is saved in a run directory."""
     from lthprune.experiments import load_recipe, preview_recipe, run_recipe
 
-    options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
-    overrides = [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     make_importable(recipe)
-    preview = preview_recipe(load_recipe(recipe, overrides), data_dir=data_dir)
+    loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
+    preview = preview_recipe(loaded, data_dir=data_dir)
     name = Path(recipe).stem if recipe.endswith(".toml") else recipe
     _watched(
         preview.recipe,
@@ -40,12 +53,14 @@ def run(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run directory, or the folder of a sweep.")],
+    run: RunOrSweepArgument,
     data_dir: DataDir = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; else the run's own.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Go on with a run or a sweep that was broken off, after its last finished level."""
+    """Resume an interrupted run or sweep after its last finished level."""
     from lthprune.experiments import Run, Sweep, resume_run
     from lthprune_cli.sweeping import run_watched
 
@@ -60,7 +75,7 @@ def resume(
 
 
 def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") -> None:
-    """Run with progress shown, then print the summary; an interruption says how to go on."""
+    """Run with progress shown, then print the summary; after an interruption print how to resume."""
     from lthprune_cli.progress import RunProgress
     from lthprune_cli.results import print_summary
 
@@ -73,7 +88,7 @@ def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") ->
         if progress.run is None:
             console.print("Stopped before anything was written.")
         else:
-            console.print("Stopped. Finished levels are kept; go on with:")
+            console.print("Stopped. Finished levels are saved; resume with:")
             console.print(f"  lthprune resume {progress.run.folder}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     print_summary(done)

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import DataDir, Settings, make_importable
+from lthprune_cli.options import SWEEPS, DataDir, Device, RecipeArgument, Settings, make_importable
 
 if TYPE_CHECKING:
     from lthprune.experiments import Cell, CellSummary, Spread, Sweep, Watcher
@@ -19,20 +19,21 @@ _OUTCOME_WIDTH = 62  # columns that a row takes beside its axes
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or the path of a .toml file.")],
+    recipe: RecipeArgument,
     over: Annotated[
         list[str],
         typer.Option(
             metavar="TABLE.KEY=VALUES",
-            help="An axis, as in model.hidden=[8,10] or run.seed=0..3; seeds are the trials of every cell. Repeatable.",
+            help="An axis of the grid, as in model.hidden=[8,10] or run.seed=0..3. The values of run.seed become the "
+            "trials of every cell. Repeatable.",
         ),
     ],
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help="The folder that sweeps are made in.")] = Path("sweeps"),
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     settings: Settings = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the sweep's folder.")] = SWEEPS,
+    device: Device = "cpu",
 ) -> None:
-    """Run a recipe over a grid of settings, cell by cell; kept in one folder, with a run directory for each."""
+    """Run a recipe over a grid of settings, cell by cell. Each cell has a run directory in the sweep's folder."""
     from lthprune.experiments import begin_sweep, parse_axes
 
     make_importable(recipe)
@@ -45,7 +46,7 @@ def sweep(
 
 
 def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None) -> None:
-    """Run what is left of a sweep with progress shown, then print its table; an interruption says how to go on."""
+    """Run the unfinished cells of a sweep with progress shown, then print its table."""
     from lthprune.experiments import run_sweep
     from lthprune_cli.progress import RunProgress
 
@@ -63,18 +64,18 @@ def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | N
         run_sweep(sweep, data_dir=data_dir, device=device, watch=watch)
     except KeyboardInterrupt:
         errors = Console(stderr=True)
-        errors.print("Stopped. Finished levels are kept; go on with:")
+        errors.print("Stopped. Finished levels are saved; resume with:")
         errors.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     print_sweep(sweep)
 
 
 def print_sweep(sweep: "Sweep") -> None:
-    """Print a row for every cell of a sweep: what it is, what is left of its weights, how accurate it is."""
+    """Print a row for every cell of a sweep: its settings, remaining weights and accuracies."""
     from lthprune.experiments import summarise_sweep
 
     rows, console = summarise_sweep(sweep), Console()
-    table = Table(title=sweep.folder.resolve().name, title_justify="left", box=box.SIMPLE, padding=0)
+    table = Table(title=sweep.name, title_justify="left", box=box.SIMPLE, padding=0)
     axes = _axes(rows, console.width - _OUTCOME_WIDTH)
     for header in axes or {"cell": []}:
         table.add_column(header, justify="right", no_wrap=True)
@@ -88,7 +89,7 @@ def print_sweep(sweep: "Sweep") -> None:
             console.print(f"Cell {at + 1}: {row.cell}", highlight=False)
     console.print(
         "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
-        "chosen on validation accuracy; where there is none, the last level is shown."
+        "chosen on validation accuracy. A cell without one shows its last level."
     )
     if any(row.outcomes for row in rows):
         _print_splitting(rows, axes)
@@ -96,14 +97,14 @@ def print_sweep(sweep: "Sweep") -> None:
     if finished == len(rows):
         console.print("All cells are finished.")
     else:
-        console.print(f"{finished} of {len(rows)} cells are finished; go on with:", highlight=False)
+        console.print(f"{finished} of {len(rows)} cells are finished; resume with:", highlight=False)
         console.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
 
 
 def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) -> None:
-    """Print what became of the networks of every cell's trials, and where they separated."""
+    """Print how many networks of every cell separated, and at how many weights."""
     console = Console()
-    table = Table(title="Networks, by what became of them", title_justify="left", box=box.SIMPLE, padding=0)
+    table = Table(title="Networks by outcome", title_justify="left", box=box.SIMPLE, padding=0)
     for header in axes or {"cell": []}:
         table.add_column(header, justify="right", no_wrap=True)
     for column in ("inter-\nconnected", "sepa-\nrated", "separated,\ndegraded", "\ndegraded"):
@@ -121,15 +122,15 @@ def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) 
         )
     console.print(table)
     console.print(
-        "Separated, degraded: a network that was separated before it degraded. The last two columns are ranges over "
-        "the trials that separated, at the first level at which they did: weights left, and the accuracy of the task "
-        "that fares worst.",
+        "Separated, degraded: networks that separated before they degraded. The last two columns are ranges over the "
+        "trials that separated, at the first level at which they did: remaining weights, and the accuracy of the task "
+        "with the lowest.",
         highlight=False,
     )
 
 
 def _axes(rows: "Sequence[CellSummary]", width: int) -> dict[str, list[str]]:
-    """Return a column of values for every axis; none where they do not fit, so that cells go by their numbers."""
+    """Return a column of values for every axis, or none if they do not fit: cells are then numbered."""
     columns = {key.replace(".", ".\n"): [str(row.cell.values[key]) for row in rows] for key in rows[0].cell.values}
     widths = [max(len(part) for text in (key, *texts) for part in text.split("\n")) for key, texts in columns.items()]
     return columns if sum(widths) + len(widths) <= width else {}

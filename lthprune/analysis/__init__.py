@@ -10,7 +10,14 @@ from lthprune.analysis.biases import (
 )
 from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
-from lthprune.analysis.levels import BiasStates, TicketStates, pruning_horizon, ticket_states
+from lthprune.analysis.levels import (
+    BiasStates,
+    TicketStates,
+    pruning_horizon,
+    states_of_ticket,
+    ticket_states,
+    with_sources,
+)
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
@@ -46,7 +53,9 @@ __all__ = [
     "outcome",
     "parameter_lifetimes",
     "pruning_horizon",
+    "states_of_ticket",
     "ticket_states",
     "trace_graph",
+    "with_sources",
     "zombie_lives",
 ]

@@ -12,7 +12,7 @@ from lthprune.analysis.graph import Graph
 from lthprune.analysis.neurons import NetworkStates, neuron_states
 from lthprune.errors import PruningError
 from lthprune.pruning import State, without_pruning
-from lthprune.search import Ticket
+from lthprune.search import Ticket, source_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,25 +102,49 @@ def ticket_states(
     if isinstance(tickets, Ticket):
         raise PruningError("ticket_states takes the tickets of several levels; pass a single one in a list.")
     fresh = without_pruning(model)
-    sources: dict[int, Ticket] = {}  # the next level was pruned from the dense ticket or the last one
-    for ticket in tickets:
+    for ticket, source in with_sources(tickets):
         network = neuron_states(ticket.apply(fresh, "trained"), inputs, layers=layers)
-        source = sources.get(0 if ticket.provenance.get("driver") == "osp" else ticket.level - 1)
-        neurons = network.functional if functional else network.structural
-        yield TicketStates(
-            level=ticket.level,
-            density=ticket.density,
-            neurons={
-                layer.name: layer.functional if functional else layer.structural
-                for layer in network.layers
-                if layer.kind != "input"
-            },
-            parameters=network.parameters(functional=functional),
-            biases=_biases(network.graph, neurons, ticket.trained),
-            fan_out=_fan_out(network),
-            horizon=pruning_horizon(source, ticket) if source is not None and ticket.level else {},
-        )
-        sources = {level: held for level, held in sources.items() if level == 0} | {ticket.level: ticket}
+        yield states_of_ticket(ticket, network, source, functional=functional)
+
+
+def with_sources(tickets: Iterable[Ticket]) -> Iterator[tuple[Ticket, Ticket | None]]:
+    """Yield each ticket with the one that its masks were chosen from; None where that is not among those before it.
+
+    Args:
+        tickets: of one search, by ascending level. No more than three are held at a time.
+    """
+    held: dict[int, Ticket] = {}  # possible sources of the next level: the dense ticket and the last one
+    for ticket in tickets:
+        source = source_level(str(ticket.provenance.get("driver")), ticket.level)
+        yield ticket, held.get(source) if ticket.level else None
+        held = {level: own for level, own in held.items() if level == 0} | {ticket.level: ticket}
+
+
+def states_of_ticket(
+    ticket: Ticket, network: NetworkStates, source: Ticket | None = None, *, functional: bool = False
+) -> TicketStates:
+    """Return what is kept of a level from the states of its trained network.
+
+    Args:
+        ticket: the level's.
+        network: the states of a model with the ticket's masks and trained weights.
+        source: the ticket that its masks were chosen from, for the pruning horizon.
+        functional: as of ``ticket_states``.
+    """
+    neurons = network.functional if functional else network.structural
+    return TicketStates(
+        level=ticket.level,
+        density=ticket.density,
+        neurons={
+            layer.name: layer.functional if functional else layer.structural
+            for layer in network.layers
+            if layer.kind != "input"
+        },
+        parameters=network.parameters(functional=functional),
+        biases=_biases(network.graph, neurons, ticket.trained),
+        fan_out=_fan_out(network),
+        horizon=pruning_horizon(source, ticket) if source is not None else {},
+    )
 
 
 def pruning_horizon(before: Ticket, after: Ticket) -> dict[str, float]:

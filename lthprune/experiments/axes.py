@@ -69,10 +69,14 @@ def check_axes(axes: Axes, settings: Sequence[str]) -> None:
 def in_toml(value: object) -> str:
     """Return a value in TOML, on one line, as a setting has it."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{in_toml(key)} = {in_toml(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{_key(key)} = {in_toml(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(in_toml, value))}]"
     try:
         return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, true and false are TOML's
     except TypeError as error:
         raise RecipeError(f"{value!r} cannot be a value of a recipe ({error}).") from error
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else in_toml(key)

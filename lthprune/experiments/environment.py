@@ -1,4 +1,4 @@
-"""Where a run runs: devices, versions, the machine, memory."""
+"""The environment of a run: device, versions, machine, memory, and the caller's git state."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ from lthprune.errors import LthpruneError
 
 
 def warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Warn where a run goes on with another device, number of threads or torch than it began with."""
+    """Warn if a run is resumed with another device, number of threads or torch than it began with."""
     differing = [
         f"{name} was {before[name]} and is {now[name]}"
         for name in ("device", "device_name", "threads")
@@ -30,14 +30,18 @@ def warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -
         differing.append(f"torch was {torch_before} and is {now['packages']['torch']}")
     if differing:
         warnings.warn(
-            f"{'; '.join(differing)}: the levels to come may differ in their last bits from those of a run that was "
-            "never broken off.",
+            f"{'; '.join(differing)}: the remaining levels may differ in their last bits from those of an "
+            "uninterrupted run.",
             stacklevel=3,
         )
 
 
 def find_device(name: str) -> torch.device:
-    """Return a device by name, or say that it is not there."""
+    """Return a device by name.
+
+    Raises:
+        LthpruneError: the name is unknown, or torch has no CUDA device here.
+    """
     if name not in ("cpu", "cuda"):
         raise LthpruneError(f"unknown device {name!r}. Known: cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
@@ -46,11 +50,11 @@ def find_device(name: str) -> torch.device:
 
 
 def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
-    """Return the versions, the machine and the caller's git state, for ``environment.json``."""
+    """Return the contents of ``environment.json`` for a run that begins now."""
     packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
     packages += ["timm"] if find_spec("timm") is not None else []
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in packages},
         "platform": platform.platform(),
@@ -68,7 +72,7 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
 
 
 def peak_memory_mb(device: torch.device) -> int | None:
-    """Return the most memory that this process, or on a GPU torch's tensors, have taken so far; None on Windows."""
+    """Return the peak memory of this process, on a GPU that of torch's tensors, in MB; None on Windows."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6)
     try:
@@ -80,7 +84,7 @@ def peak_memory_mb(device: torch.device) -> int | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return commit and cleanness of the repository that the caller stands in, if it stands in one."""
+    """Return the commit and cleanness of the git repository of the working directory, None outside of one."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
         status = subprocess.run(

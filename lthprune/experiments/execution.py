@@ -15,12 +15,13 @@ from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import Dataset, Task, load_data
 from lthprune.errors import StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
+from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
-from lthprune.experiments.run import Run, create_run, new_folder
+from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
-from lthprune.search import Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
+from lthprune.search import Level, Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
 from lthprune.training import Evaluation, Training, check_batches, check_engine, stored_plan, train_population
 
 
@@ -64,7 +65,6 @@ def prepare(
     device: str = "cpu",
     trust_code: bool = True,
     load: LoadData | None = None,
-    stored: bool = False,
 ) -> Experiment:
     """Load the data and build the models of a recipe, or of its preview.
 
@@ -74,7 +74,6 @@ def prepare(
         device: ``cpu`` or ``cuda``.
         trust_code: whether functions of your own that the recipe names may be imported.
         load: replaces ``load_data``, for several recipes that share data.
-        stored: whether the recipe comes from a run directory, perhaps of an earlier version.
 
     Raises:
         LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
@@ -90,8 +89,6 @@ def prepare(
         recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
         for trial in range(recipe.run.trials)
     ]
-    if stored:
-        recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, models[0])})
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
     return Experiment(recipe, data.to(place), models, preview.search)
 
@@ -162,7 +159,10 @@ def resume_run(
     except StorageError:
         before = {}  # a record of the past, which resuming does not need
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code, stored=True)
+    recipe = run.recipe()
+    if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
+        recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
+    experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
     run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
     now = describe_environment(find_device(device), data_dir)
     warn_of_other_roundings(before, now)
@@ -182,13 +182,13 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
             started = time.perf_counter()
             for tickets in levels(
                 experiment.models,
-                lambda models: _train_level(experiment, models, run.tickets.finished, watcher),
+                lambda models, level: _train_level(experiment, models, level, watcher),
                 experiment.search,
                 stored,
             ):
                 histories.record(tickets)
                 run.append(tickets, histories)
-                _account_for_level(run, experiment.data.x_train.device, time.perf_counter() - started)
+                _account_for_level(run, tickets[0].level, experiment.data.x_train.device, time.perf_counter() - started)
                 watcher.on_level(tickets)
                 if _ended(experiment, run, tickets):
                     break
@@ -196,10 +196,10 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     histories.save(run.folder / "histories.npz")
 
 
-def _account_for_level(run: Run, device: torch.device, seconds: float) -> None:
-    """Record how long the last level took, and the peak memory so far, in the run's environment."""
+def _account_for_level(run: Run, level: int, device: torch.device, seconds: float) -> None:
+    """Record how long a level took, and the peak memory so far, in the run's environment."""
     environment = run.environment()
-    environment.setdefault("seconds_per_level", {})[str(run.tickets.finished - 1)] = round(seconds, 3)
+    environment.setdefault("seconds_per_level", {})[str(level)] = round(seconds, 3)
     peaks = (environment.get("peak_memory_mb"), peak_memory_mb(device))
     environment["peak_memory_mb"] = max((peak for peak in peaks if peak is not None), default=None)
     run.write_environment(environment)
@@ -222,7 +222,7 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
     return fulfilled
 
 
-def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int, watcher: Watcher) -> list[Metrics]:
+def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: Level, watcher: Watcher) -> list[Metrics]:
     """Train the trials of one level side by side, and return their metrics."""
     recipe, rewind = experiment.recipe, experiment.search.rewind
     late = rewind if isinstance(rewind, Rewinder) else None
@@ -232,12 +232,12 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: int
         recipe.train,
         [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same order at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
-        start=late.start if late is not None else 0,
+        start=level.start,
         no_stop_before=late.at if late is not None else 0,
-        fine_tune=rewind == "none" and level > 0,
+        fine_tune=rewind == "none" and level.number > 0,
         keep_early_stop=recipe.run.keep_early_stop,
         on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
-        on_evaluation=partial(watcher.on_evaluation, level),
+        on_evaluation=partial(watcher.on_evaluation, level.number),
     )
     return [
         {

@@ -8,117 +8,99 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lthprune.analysis import Splitting
-from lthprune.data import shapes_of_parts
+from lthprune.arguments import check_word
 from lthprune.errors import PruningError, RecipeError, StorageError
-from lthprune.experiments.run import Run
-from lthprune.experiments.structure import Structure, analyse, network_at
+from lthprune.experiments.structure import Structure
 from lthprune.training import Histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class _NotApplicableError(PruningError):
+    """A figure that does not exist for a run, as that of splitting for data of a single task."""
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A run as its figures need it: what it measured over all trials, and the structure of its first one."""
+    """What the figures of a run show. Files are read when the first figure needs them, and each once.
 
-    run: Run
+    Attributes:
+        title: the recipe and the method, for the figures' titles.
+        trial: the trial that the structure is of.
+        tasks: how many tasks the data have.
+        read_shapes: reads the shape of a sample of each data set that the run's data join.
+        read_histories: reads what was measured over all trials.
+        analyse: reads and analyses the trial's tickets.
+    """
+
+    title: str
+    trial: int
+    tasks: int
+    read_shapes: Callable[[], Sequence[tuple[int, ...]]]
+    read_histories: Callable[[], Histories]
+    analyse: Callable[[], Structure]
 
     @cached_property
     def histories(self) -> Histories:
-        """What was measured."""
-        return self.run.histories()
+        """What was measured over all trials."""
+        return self.read_histories()
+
+    @property
+    def structure(self) -> Structure:
+        """The structure of the trial.
+
+        Raises:
+            PruningError: the network cannot be traced.
+        """
+        if isinstance(self._analysed, PruningError):
+            raise self._analysed
+        return self._analysed
 
     @cached_property
-    def structure(self) -> Structure:
-        """What became of the neurons and parameters of trial 0, over the finished levels."""
-        return analyse(self.run)
+    def _analysed(self) -> Structure | PruningError:
+        try:
+            return self.analyse()
+        except PruningError as error:  # kept, so that the next figure does not trace the network again
+            return error
 
     @property
-    def trials(self) -> str:
-        """A title for what is drawn of all trials."""
-        return f"{self._name}, {len(self.histories.curves['val_acc'])} trials"
+    def all_trials(self) -> str:
+        """The title of figures that show all trials."""
+        return f"{self.title}, {len(self.histories.curves['val_acc'])} trials"
 
     @property
-    def trial(self) -> str:
-        """A title for what is drawn of one trial."""
-        return f"{self._name}, trial {self.structure.trial}"
-
-    @property
-    def _name(self) -> str:
-        return f"{self.run.recipe_name}: {self.run.recipe().prune.method.upper()}"
+    def one_trial(self) -> str:
+        """The title of figures that show one trial."""
+        return f"{self.title}, trial {self.trial}"
 
 
-def _network(of: Subject) -> "Figure | None":
-    """Draw the network of the last level, if a figure has room for it and its weights are numbers."""
-    from lthprune.plots import MOST_NEURONS, plot_network, shown_layers
-
-    last = of.structure.levels[-1]
-    network = network_at(of.run, last.level, of.structure.trial)
-    if sum(len(layer.neurons) for layer in shown_layers(network.graph)) > MOST_NEURONS:
-        return None
-    trained = of.run.tickets.ticket(last.level, of.structure.trial).trained
-    if not all(tensor.isfinite().all() for tensor in trained.values()):  # the training diverged
-        return None
-    return plot_network(network, trained, f"{of.trial}, level {last.level}, density {last.density:.2%}")
-
-
-def _inputs(of: Subject) -> "Figure | None":
-    """Draw the weights that leave every pixel, if the inputs are images and the first layer is dense."""
-    from lthprune.plots import plot_inputs
-
-    shapes = shapes_of_parts(of.run.recipe().data, trust_code=of.run.trust_code)
-    heard = any(counts.any() for counts in of.structure.levels[0].fan_out.values())
-    images = all(len(shape) == 3 for shape in shapes)
-    return plot_inputs(of.structure.levels, shapes, of.trial) if heard and images else None
-
-
-def _split(of: Subject, plot: Callable[[Sequence[Splitting], Sequence[int], str], "Figure"]) -> "Figure | None":
-    """Draw how the network splits, if there are several tasks."""
-    if len(of.run.recipe().data.parts) < 2:
-        return None
-    levels = of.structure.splittings
-    return plot([level.splitting for level in levels], [level.left for level in levels], of.trial)
-
-
-def figures_of(of: Subject) -> dict[str, Callable[[], "Figure | None"]]:
-    """Return what can be drawn of a run, by name; a figure that does not apply to the run comes out as None."""
-    import lthprune.plots as plots
-
-    return {
-        "accuracy-over-steps": lambda: plots.plot_accuracy_over_steps(of.histories, of.trials),
-        "accuracy-at-early-stop": lambda: plots.plot_accuracy_at_early_stop(of.histories, of.trials),
-        "early-stop-steps": lambda: plots.plot_early_stop_steps(of.histories, of.trials),
-        "states": lambda: plots.plot_states(of.structure.levels, of.trial),
-        "lifetimes": lambda: plots.plot_lifetimes(of.structure.levels, of.trial),
-        "biases": lambda: plots.plot_biases(of.structure.levels, of.trial) if of.structure.levels[0].biases else None,
-        "inputs": lambda: _inputs(of),
-        "coverage": lambda: _split(of, plots.plot_coverage),
-        "decidedness": lambda: _split(of, plots.plot_decidedness),
-        "network": lambda: _network(of),
-    }
-
-
-def save_figures(run: Run) -> list[Path]:
-    """Draw the figures that apply to a run into its ``figures`` folder, as PNG and SVG, and return their paths.
-
-    Warns of figures that show neurons if lthprune cannot follow the network's code, and leaves them out.
+def plot(subject: Subject, name: str) -> "Figure":
+    """Return one figure of a run, by its name in ``FIGURES``.
 
     Raises:
-        StorageError: no level is finished, a file is damaged, or the folder cannot be written.
+        PruningError: the name is unknown, the figure does not apply to the run, or the network cannot be traced.
     """
-    if not run.tickets.manifest()["finished"]:
-        raise StorageError(f"{run.folder} has no finished level to plot yet; go on with: lthprune resume {run.folder}")
-    subject = Subject(run)
-    folder = run.folder / "figures"
+    check_word("figure", name, FIGURES)
+    return FIGURES[name](subject)
+
+
+def save_figures(subject: Subject, folder: Path) -> list[Path]:
+    """Draw the figures that apply to a run into a folder, as PNG and SVG, and return their paths.
+
+    Warns of the figures that show neurons if the network cannot be traced, and leaves them out.
+
+    Raises:
+        StorageError: a file of the run is damaged, or the folder cannot be written.
+    """
     paths, left_out = [], {}
-    for name, plot in figures_of(subject).items():
+    for name, draw in FIGURES.items():
         try:
-            figure = plot()
+            figure = draw(subject)
+        except _NotApplicableError:
+            continue
         except (PruningError, RecipeError) as error:
             left_out[name] = error
-            continue
-        if figure is None:
             continue
         try:
             folder.mkdir(exist_ok=True)
@@ -129,5 +111,107 @@ def save_figures(run: Run) -> list[Path]:
             raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
     if left_out:
         (reason, *_) = map(str, left_out.values())
-        warnings.warn(f"no figures of {', '.join(left_out)}: {reason}", stacklevel=2)
+        warnings.warn(f"no figures of {', '.join(left_out)}: {reason}", stacklevel=3)
     return paths
+
+
+def _accuracy_over_steps(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_accuracy_over_steps
+
+    return plot_accuracy_over_steps(subject.histories, subject.all_trials)
+
+
+def _accuracy_at_early_stop(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_accuracy_at_early_stop
+
+    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials)
+
+
+def _early_stop_steps(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_early_stop_steps
+
+    return plot_early_stop_steps(subject.histories, subject.all_trials)
+
+
+def _states(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_states
+
+    return plot_states(subject.structure.levels, subject.one_trial)
+
+
+def _lifetimes(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_lifetimes
+
+    return plot_lifetimes(subject.structure.levels, subject.one_trial)
+
+
+def _biases(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_biases
+
+    if not subject.structure.levels[0].biases:
+        raise _NotApplicableError("the figure 'biases' needs a network with biases; this one has none.")
+    return plot_biases(subject.structure.levels, subject.one_trial)
+
+
+def _inputs(subject: Subject) -> "Figure":
+    """Draw the number of weights at each pixel, for images whose first layer is dense."""
+    from lthprune.plots import plot_inputs
+
+    levels, shapes = subject.structure.levels, subject.read_shapes()
+    counted = any(counts.any() for counts in levels[0].fan_out.values())
+    if not counted or any(len(shape) != 3 for shape in shapes):
+        raise _NotApplicableError(
+            "the figure 'inputs' needs images and a dense first layer, which this run does not have."
+        )
+    return plot_inputs(levels, shapes, subject.one_trial)
+
+
+def _coverage(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_coverage
+
+    return _splitting(subject, plot_coverage)
+
+
+def _decidedness(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_decidedness
+
+    return _splitting(subject, plot_decidedness)
+
+
+def _splitting(subject: Subject, draw: Callable[[Sequence[Splitting], Sequence[int], str], "Figure"]) -> "Figure":
+    """Draw the splitting at every level, for data of several tasks."""
+    if subject.tasks < 2:
+        raise _NotApplicableError("figures of splitting need data of several tasks; the data of this run are one task.")
+    levels = subject.structure.splittings
+    return draw([level.splitting for level in levels], [level.left for level in levels], subject.one_trial)
+
+
+def _network(subject: Subject) -> "Figure":
+    """Draw the network of the last level, if it fits into a figure and its weights are finite."""
+    from lthprune.plots import MOST_NEURONS, plot_network, shown_layers
+
+    structure = subject.structure
+    last, network = structure.levels[-1], structure.network
+    neurons = sum(len(layer.neurons) for layer in shown_layers(network.graph))
+    if neurons > MOST_NEURONS:
+        raise _NotApplicableError(
+            f"the figure 'network' shows at most {MOST_NEURONS:,} neurons; this network has {neurons:,}."
+        )
+    if not all(tensor.isfinite().all() for tensor in structure.trained.values()):
+        raise _NotApplicableError("the figure 'network' needs finite weights; the training of the last level diverged.")
+    title = f"{subject.one_trial}, level {last.level}, density {last.density:.2%}"
+    return plot_network(network, structure.trained, title)
+
+
+FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
+    "accuracy-over-steps": _accuracy_over_steps,
+    "accuracy-at-early-stop": _accuracy_at_early_stop,
+    "early-stop-steps": _early_stop_steps,
+    "states": _states,
+    "lifetimes": _lifetimes,
+    "biases": _biases,
+    "inputs": _inputs,
+    "coverage": _coverage,
+    "decidedness": _decidedness,
+    "network": _network,
+}

@@ -1,208 +1,243 @@
-"""A run on disk: the recipe as run, where it ran, its histories and its tickets."""
+"""A run: its files, and the summary, structure, figures, tables and exports that follow from them."""
 
-import json
-import re
-import secrets
-import tomllib
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+import torch
 
-from lthprune.data import shape_of_data
-from lthprune.errors import StorageError
-from lthprune.experiments.recipe import Recipe, parse_recipe
-from lthprune.files import write_atomically
-from lthprune.search import Ticket, TicketStore
-from lthprune.training import Histories
+from lthprune.arguments import check_word
+from lthprune.compaction import Export, export_ticket
+from lthprune.data import shape_of_data, shapes_of_parts, tasks_of
+from lthprune.errors import LthpruneError, StorageError
+from lthprune.experiments import figures
+from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
+from lthprune.experiments.run_folder import RunFolder
+from lthprune.experiments.structure import (
+    LevelSplitting,
+    LevelStructure,
+    Structure,
+    Trial,
+    analyse,
+    analyse_level,
+    split_levels,
+)
+from lthprune.experiments.summary import LevelSummary, summarise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class Run:
-    """A run directory; see the documentation's page on it for every file.
-
-    A level counts as finished once the manifest says so, which is written last: whatever a killed process left
-    behind is not read, and is overwritten when the run is resumed.
+class Run(RunFolder):
+    """A run of a recipe: its tickets, summary, structure, figures and tables.
 
     Args:
-        folder: the directory.
+        folder: the run directory.
         trust_code: whether functions of your own that the run's recipe names may be imported, to resume the run or to
-            build its network. Without it, nothing named in the directory is ever imported.
-    """
+            build its network. Without it, nothing named in the directory is imported.
 
-    def __init__(self, folder: str | Path, *, trust_code: bool = False) -> None:
-        self.folder = Path(folder)
-        self.trust_code = trust_code
-        self.tickets = TicketStore(self.folder)
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
-
-    @property
-    def name(self) -> str:
-        """The name of the run: its folder's."""
-        return self.folder.resolve().name
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to be trained: all levels are finished, or the run ended before."""
-        tickets = self.tickets
-        return tickets.exists and (
-            tickets.ended is not None or tickets.finished == self.settings["prune"]["levels"] + 1
-        )
-
-    @property
-    def recipe_name(self) -> str:
-        """The name of the recipe that it ran."""
-        return str(self._begun()["recipe"])
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings that the run began with, as nested plain values.
-
-        Raises:
-            StorageError: the folder is no run.
-        """
-        settings: dict[str, Any] = self._begun()["settings"]
-        return settings
-
-    def _begun(self) -> dict[str, Any]:
-        begun: dict[str, Any] = self.tickets.manifest()["search"]
-        if not {"recipe", "settings", "data"} <= begun.keys():
-            raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
-        return begun
-
-    def recipe(self) -> Recipe:
-        """Return the recipe as run.
-
-        Raises:
-            StorageError: the folder is no run, or its recipe is not the one that the run began with.
-        """
-        begun = self._begun()
-        path = self.folder / "recipe.toml"
-        try:
-            text = path.read_text("utf-8")
-            recipe = parse_recipe(tomllib.loads(text), str(path))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
-        begun_with = parse_recipe(begun["settings"], "the manifest")  # keys that are newer than the run by default
-        if recipe != begun_with:
-            raise StorageError(
-                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back, or "
-                f"start a run of the other recipe: lthprune run {path}"
-            )
-        return recipe
-
-    def model(self, trial: int = 0) -> nn.Module:
-        """Return the recipe's network with the initial weights of a trial, on the CPU: what tickets are applied to.
-
-        Examples:
-            >>> import tempfile
-            >>> import torch
-            >>> from lthprune import load_recipe, run_recipe
-            >>> recipe = load_recipe("lenet-digits", ["train.steps=5", "prune.levels=1", "run.trials=1"])
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     run = run_recipe(recipe, "short", out=folder)
-            ...     (ticket,) = run.tickets.level(1)
-            ...     model = ticket.apply(run.model(), "trained")
-            >>> model(torch.zeros(3, 1, 8, 8)).shape
-            torch.Size([3, 10])
-        """
-        recipe = self.recipe()
-        if trial not in range(recipe.run.trials):
-            raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
-        shape = shape_of_data(recipe.data, trust_code=self.trust_code)
-        return recipe.build_model(*shape, trial, trust_code=self.trust_code)
-
-    def environment(self) -> dict[str, Any]:
-        """Return where and with what the run was made, and how long its levels took."""
-        path = self.folder / "environment.json"
-        try:
-            environment: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
-        return environment
-
-    @property
-    def started(self) -> str:
-        """When the run began, as in 2026-11-20T03:52:10+00:00; empty where its account of that is gone."""
-        try:
-            return str(self.environment().get("started", ""))
-        except StorageError:
-            return ""
-
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Replace the run's account of its environment."""
-        write_atomically(self.folder / "environment.json", json.dumps(environment, indent=1).encode())
-
-    def histories(self) -> Histories:
-        """Return the histories of the finished levels; the rest is NaN.
-
-        Raises:
-            StorageError: the file is missing or damaged.
-        """
-        return Histories.load(self.folder / "histories.npz").up_to(self.tickets.finished)
-
-    def gather_histories(self) -> Histories:
-        """Return the histories as the tickets of the finished levels tell them, file or no file."""
-        recipe = self.recipe()
-        plan, tasks = recipe.train, len(recipe.data.parts)
-        levels = int(self.settings["prune"]["levels"])
-        histories = Histories.empty(recipe.run.trials, levels, plan.evaluation_steps, tasks)
-        for level in range(self.tickets.finished):
-            histories.record(self.tickets.level(level))
-        return histories
-
-    def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
-        """Keep a finished level. The manifest is written last: until it is, the level does not count."""
-        histories.save(self.folder / "histories.npz")
-        self.tickets.append(tickets)
-
-
-def new_folder(out: str | Path, name: str) -> Path:
-    """Return a folder that is not there yet, in ``out``, named after a recipe and the time.
-
-    Raises:
-        StorageError: ``out`` is itself a run.
-    """
-    out = Path(out).expanduser()
-    if (out / "manifest.json").is_file():
-        raise StorageError(
-            f"{out} is itself a run, or a store of tickets. Choose a folder for runs to be kept in, or go on with it: "
-            f"lthprune resume {out}"
-        )
-    return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
-
-
-def fit_for_a_file(name: str) -> str:
-    """Return a name without what a file's name should not hold.
+    Attributes:
+        folder: the run directory.
+        tickets: the store of the run's tickets; ``run.tickets.level(3)`` reads those of level 3, one for each trial.
 
     Examples:
-        >>> fit_for_a_file("../my recipe")
-        '..-my-recipe'
+        >>> import tempfile
+        >>> from lthprune import load_recipe, run_recipe
+        >>> recipe = load_recipe("lenet-digits", ["train.steps=5", "prune.levels=1", "run.trials=2"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = run_recipe(recipe, "short", out=folder)
+        ...     summary, structure, columns = run.summary(), run.structure(), run.to_frame("level")
+        ...     figure = run.plot("states")
+        >>> [level.level for level in summary], structure.parameters.counts.shape, list(columns["trial"])
+        ([0, 1], (2, 5), [0, 0, 1, 1])
     """
-    return re.sub(r"[^\w.-]+", "-", name)
 
+    def __repr__(self) -> str:
+        try:
+            return f"<Run {str(self.folder)!r}: {self._described()}>"
+        except (LthpruneError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return f"<Run {str(self.folder)!r}: damaged or unreadable ({type(error).__name__})>"
 
-def create_run(recipe: Recipe, folder: Path) -> Run:
-    """Make a run directory and write the recipe into it.
+    def _described(self) -> str:
+        if not self.tickets.exists:
+            return "no run"
+        search, finished = self.tickets.manifest()["search"], self.tickets.finished
+        if "driver" in search:
+            return f"the tickets of {search['driver']}(), {finished} of {search['levels'] + 1} levels"
+        settings = self.settings
+        method, trials = settings["prune"]["method"].upper(), settings["run"]["trials"]
+        text = f"{self.recipe_name}, {method}, {trials} trial{'s' if trials > 1 else ''}, {self.state}"
+        text += f", {finished} of {settings['prune']['levels'] + 1} levels"
+        try:
+            density = self.histories().density
+        except LthpruneError:
+            return text  # the histories can be written anew; see ``gather_histories``
+        return f"{text}, down to {density[finished - 1]:.2%} of the weights" if finished > 1 else text
 
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
-    return Run(folder, trust_code=True)  # whoever runs a recipe has chosen the code that it names
+    def summary(self) -> list[LevelSummary]:
+        """Return accuracies and early stopping at each finished level, over the trials.
 
+        See [`smallest_winning`][lthprune.experiments.smallest_winning] for the level to choose.
 
-def find_runs(folder: str | Path) -> list[Run]:
-    """Return the runs in a folder, oldest first; stores of ``imp`` and ``osp`` are among them.
+        Raises:
+            StorageError: the folder is no run, or a file is damaged.
+        """
+        if not self.tickets.manifest()["finished"]:
+            return []
+        dense = self.tickets.ticket(0)
+        weights = sum(mask.numel() for mask in dense.masks.values())
+        return summarise(self.histories(), weights, tuple(dense.metrics.get("tasks", {})))
 
-    Raises:
-        StorageError: there is no such folder.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of runs.")
-    runs = [Run(path.parent) for path in folder.glob("*/manifest.json")]
-    return sorted(runs, key=lambda run: (run.started, run.name))
+    def structure(self, trial: int = 0, *, functional: bool = False) -> Structure:
+        """Return the states of one trial's neurons and parameters at each finished level.
+
+        Args:
+            trial: the trial's number.
+            functional: read biases and activations as trained; otherwise states follow from the masks alone.
+
+        Raises:
+            StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
+            PruningError: the network cannot be traced.
+        """
+        return analyse(self._trial(trial), range(self._some_levels()), functional=functional)
+
+    def structure_at(self, level: int, trial: int = 0, *, functional: bool = False) -> LevelStructure:
+        """Return the states of one trial's neurons and parameters at one level, neuron by neuron.
+
+        The arguments and errors are those of ``structure``.
+        """
+        return analyse_level(self._trial(trial), level, functional=functional)
+
+    def splittings(self, trial: int = 0) -> tuple[LevelSplitting, ...]:
+        """Return how far one trial's network has split at each finished level; empty for data of a single task."""
+        if len(self.recipe().data.parts) < 2:  # there is nothing to build the network for
+            return ()
+        return split_levels(self._trial(trial), range(self.tickets.finished))
+
+    def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0) -> "Figure":
+        """Return one of the run's figures.
+
+        Args:
+            name: ``accuracy-over-steps``, ``accuracy-at-early-stop`` or ``early-stop-steps`` of all trials; or
+                ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``, ``decidedness`` or ``network`` of one.
+            trial: the number of that one.
+
+        Raises:
+            StorageError: no level is finished, there is no such trial, or a file is damaged.
+            PruningError: the name is unknown, the figure does not apply to this run, or the network cannot be traced.
+        """
+        return figures.plot(self._subject(trial), name)
+
+    def save_figures(self, *, trial: int = 0, out: str | Path | None = None) -> list[Path]:
+        """Write all figures that apply to the run as PNG and SVG, and return their paths.
+
+        Each ticket is read and traced once. Warns if the network cannot be traced, and leaves out the figures that
+        show its neurons.
+
+        Args:
+            trial: the trial that figures of one trial show.
+            out: the folder; ``figures`` in the run directory by default.
+
+        Raises:
+            StorageError: no level is finished, a file is damaged, or the folder cannot be written.
+        """
+        folder = self.folder / "figures" if out is None else Path(out).expanduser()
+        return figures.save_figures(self._subject(trial), folder)
+
+    def to_frame(self, per: Literal["evaluation", "level"] = "evaluation") -> Any:
+        """Return the measurements as a table: a pandas DataFrame if pandas is installed, otherwise a dict of arrays.
+
+        The columns are ``trial``, ``level``, ``density``, ``step`` (or ``early_stop_step``), ``train_loss``,
+        ``val_loss``, ``val_acc`` and ``test_acc``; for data of several tasks also their accuracies, as in
+        ``test_acc_moons``.
+
+        Args:
+            per: a row for each trial, level and ``"evaluation"``, without those where nothing was measured; or a row
+                for each trial and ``"level"``, at the early-stopping step.
+
+        Raises:
+            PruningError: ``per`` is unknown.
+            StorageError: the folder is no run, or its histories are damaged.
+        """
+        check_word("per", per, ("evaluation", "level"))
+        tasks = (
+            [task.name for task in tasks_of(self.recipe().data, trust_code=self.trust_code)]
+            if len(self.recipe().data.parts) > 1
+            else []
+        )
+        columns = evaluation_columns if per == "evaluation" else level_columns
+        return as_frame(columns(self.histories(), tasks))
+
+    def export(
+        self,
+        level: int | None = None,
+        *,
+        trial: int = 0,
+        weights: Literal["trained", "rewound"] = "trained",
+        compact: bool = False,
+        drop_inputs: bool = False,
+        onnx: bool = False,
+        out: str | Path | None = None,
+    ) -> Export:
+        """Write the network of a ticket into a folder, where it needs no recipe.
+
+        Args:
+            level: the ticket's; by default the last finished one.
+            trial: the ticket's.
+            weights: as of [`export_ticket`][lthprune.compaction.export_ticket], like the next three.
+            compact: make the network smaller.
+            drop_inputs: with ``compact``, drop the unused inputs too.
+            onnx: write ``model.onnx`` too.
+            out: the folder; ``exports/level-NN-trial-N`` in the run directory by default.
+
+        Raises:
+            StorageError: the ticket is missing or damaged, or the folder contains an export or cannot be written.
+            PruningError: as of ``export_ticket``; nothing is written then.
+        """
+        if level is None:
+            level = max(0, self.tickets.finished - 1)
+        recipe, ticket = self.recipe(), self.tickets.ticket(level, trial)
+        folder = self.folder / "exports" / f"level-{level:02d}-trial-{trial}" if out is None else out
+        return export_ticket(
+            ticket,
+            self.model(trial),
+            shape_of_data(recipe.data, trust_code=self.trust_code)[0],
+            folder,
+            weights=weights,
+            compact=compact,
+            drop_inputs=drop_inputs,
+            onnx=onnx,
+            spec=recipe.model,
+            source={"recipe": self.recipe_name, "run": self.name, "level": level, "trial": trial},
+        )
+
+    def _some_levels(self) -> int:
+        """Return the number of finished levels, at least one."""
+        finished = len(self.tickets.manifest()["finished"])
+        if not finished:
+            raise StorageError(f"no level of {self.folder} is finished yet; go on with: lthprune resume {self.folder}")
+        return finished
+
+    def _trial(self, number: int) -> Trial:
+        recipe = self.recipe()
+        return Trial(
+            run=self.name,
+            number=number,
+            method=recipe.prune.method,
+            read=lambda level: self.tickets.ticket(level, number),
+            model=self.model(number),
+            example=torch.zeros(1, *shape_of_data(recipe.data, trust_code=self.trust_code)[0]),
+            tasks=tasks_of(recipe.data, trust_code=self.trust_code),
+            coverage=recipe.run.coverage,
+        )
+
+    def _subject(self, trial: int) -> figures.Subject:
+        self._some_levels()
+        recipe = self.recipe()
+        return figures.Subject(
+            title=f"{self.recipe_name}: {recipe.prune.method.upper()}",
+            trial=trial,
+            tasks=len(recipe.data.parts),
+            read_shapes=lambda: shapes_of_parts(recipe.data, trust_code=self.trust_code),
+            read_histories=self.histories,
+            analyse=lambda: self.structure(trial),
+        )

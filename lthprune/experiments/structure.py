@@ -1,17 +1,18 @@
-"""The structure of a run's networks: what became of one trial's neurons and parameters, level by level."""
+"""The structure of a run's networks: the states of one trial's neurons and parameters, level by level."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor, nn
 
 from lthprune.analysis import (
     BiasStatistics,
     ComatoseBiases,
+    Coverage,
     Lifetimes,
     NetworkStates,
     NeuronState,
@@ -24,22 +25,23 @@ from lthprune.analysis import (
     neuron_lifetimes,
     neuron_states,
     parameter_lifetimes,
-    ticket_states,
+    states_of_ticket,
+    with_sources,
     zombie_lives,
 )
-from lthprune.data import shape_of_data, tasks_of
-from lthprune.errors import StorageError
-from lthprune.experiments.run import Run
+from lthprune.data import Task
+from lthprune.pruning import State
+from lthprune.search import Ticket, source_level
 
 
 @dataclass(frozen=True, eq=False)
 class LevelSplitting:
-    """How far a trial's network has split into its tasks at a level, and what it is worth to each.
+    """How far a trial's network has split into its tasks at one level, and how accurate it is on each.
 
     Attributes:
-        left: how many prunable weights there are.
-        splitting: of the network's structure.
-        test_acc: the tasks' accuracies on test data, in [0, 1], at the early-stopping step, by name.
+        left: the number of remaining prunable weights.
+        splitting: the splitting of the network.
+        test_acc: each task's test accuracy at the early-stopping step, in [0, 1], by the task's name.
     """
 
     left: int
@@ -49,21 +51,30 @@ class LevelSplitting:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What became of one trial's neurons and parameters over the levels of a run.
+    """The states of one trial's neurons and parameters over the levels of a run.
 
     Attributes:
         run: the run's name.
-        trial: which of its trials.
-        functional: whether states are the functional ones, or else the structural ones.
-        levels: the states at every level.
-        splittings: how far the network has split at every level; none where there is one task alone.
+        trial: the trial's number.
+        functional: whether the states are functional; otherwise they are structural.
+        levels: the states at each level.
+        network: both states of every neuron at the last of these levels, inputs included.
+        trained: the trained weights at the last of these levels, by plain name.
+        splittings: how far the network has split at each level; empty for data of a single task.
     """
 
     run: str
     trial: int
     functional: bool
     levels: tuple[TicketStates, ...]
+    network: NetworkStates
+    trained: State
     splittings: tuple[LevelSplitting, ...] = ()
+
+    def __repr__(self) -> str:
+        states = "functional" if self.functional else "structural"
+        levels = ", ".join(str(level.level) for level in self.levels)
+        return f"<Structure of {self.run}, trial {self.trial}: {states} states at the levels {levels}>"
 
     @cached_property
     def neurons(self) -> Lifetimes:
@@ -77,7 +88,7 @@ class Structure:
 
     @cached_property
     def biases(self) -> BiasStatistics:
-        """The biases of every level."""
+        """The biases at each level, by the states of their neurons."""
         return bias_statistics(self.levels)
 
     @cached_property
@@ -87,11 +98,11 @@ class Structure:
 
     @cached_property
     def comatose_biases(self) -> ComatoseBiases | None:
-        """What comatose neurons lost first; None where no bias is pruned."""
+        """When comatose neurons lost their biases; None if no bias is pruned."""
         return comatose_biases(self.levels)
 
     def describe(self) -> dict[str, Any]:
-        """Return all that was counted, as nested plain values; what is not known is None."""
+        """Return all numbers as nested plain values, ready for JSON; None stands for unknown ones."""
         words = "functional" if self.functional else "structural"
         described: dict[str, Any] = _plain(
             {
@@ -123,92 +134,97 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class LevelStructure:
-    """What became of one trial's neurons and parameters at one level of a run.
+    """The states of one trial's neurons and parameters at one level of a run.
 
     Attributes:
-        structure: that of this level alone.
-        network: both states of every neuron, by layer, inputs included.
+        structure: the structure of this level alone.
     """
 
     structure: Structure
-    network: NetworkStates
+
+    @property
+    def network(self) -> NetworkStates:
+        """Both states of every neuron, by layer, inputs included."""
+        return self.structure.network
 
     def describe(self) -> dict[str, Any]:
-        """Return all that was counted and every neuron's state, as nested plain values; what is not known is None."""
+        """Return all numbers and every neuron's state as nested plain values, ready for JSON; None for unknown ones."""
         described = self.structure.describe()
         (level,) = described["levels"]
-        whose = {name: described[name] for name in ("run", "trial", "states", "splittings")}
-        return {**whose, **level, "network": json.loads(self.network.to_json())}
+        head = {name: described[name] for name in ("run", "trial", "states", "splittings")}
+        return {**head, **level, "network": json.loads(self.network.to_json())}
 
 
-def analyse(run: Run, trial: int = 0, *, functional: bool = False) -> Structure:
-    """Find out what became of one trial's neurons and parameters over the finished levels of a run.
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial of a run, as its analysis needs it.
 
-    Raises:
-        StorageError: the folder is no run, no level is finished, or there is no such trial.
+    Attributes:
+        run: the run's name.
+        number: the trial's.
+        method: ``"imp"`` or ``"osp"``.
+        read: reads the trial's ticket of a level.
+        model: a network that the tickets fit; the analysis applies them to it.
+        example: an input (1, ...) of the data's shape.
+        tasks: the tasks of the data.
+        coverage: what a task must keep, as of ``find_splitting``.
     """
-    finished = len(run.tickets.manifest()["finished"])
-    if not finished:
-        raise StorageError(f"no level of {run.folder} is finished yet; go on with: lthprune resume {run.folder}")
-    states = _states(run, range(finished), trial, functional)
-    return Structure(run.name, trial, functional, states, split_levels(run, range(finished), trial))
+
+    run: str
+    number: int
+    method: str
+    read: Callable[[int], Ticket]
+    model: nn.Module
+    example: Tensor
+    tasks: Sequence[Task]
+    coverage: Coverage
 
 
-def analyse_level(run: Run, level: int, trial: int = 0, *, functional: bool = False) -> LevelStructure:
-    """Find out what became of one trial's neurons and parameters at one level of a run.
-
-    Raises:
-        StorageError: the folder is no run, the level is not finished, or there is no such trial.
-    """
-    network = network_at(run, level, trial)
-    source = 0 if run.recipe().prune.method == "osp" else max(0, level - 1)  # of which the level was pruned
-    (*_, own) = _states(run, sorted({source, level}), trial, functional)
-    return LevelStructure(Structure(run.name, trial, functional, (own,), split_levels(run, [level], trial)), network)
+def analyse(trial: Trial, levels: Iterable[int], *, functional: bool = False) -> Structure:
+    """Analyse one trial's networks at some levels of a run, in ascending order. Each ticket is read and traced once."""
+    tickets = (trial.read(level) for level in levels)
+    return _analysed(trial, with_sources(tickets), functional)
 
 
-def network_at(run: Run, level: int, trial: int = 0) -> NetworkStates:
-    """Return the states of one trial's trained network at one level of a run, and who hears whom in it.
-
-    Raises:
-        StorageError: the folder is no run, the level is not finished, or there is no such trial.
-    """
-    ticket = run.tickets.ticket(level, trial)
-    return neuron_states(ticket.apply(run.model(trial), "trained"), _example_of(run))
+def analyse_level(trial: Trial, level: int, *, functional: bool = False) -> LevelStructure:
+    """Analyse one trial's network at one level. Reads two tickets: the level's, and the one that it was pruned from."""
+    needed = sorted({source_level(trial.method, level), level})
+    (*_, own) = with_sources(trial.read(each) for each in needed)
+    return LevelStructure(_analysed(trial, [own], functional))
 
 
-def split_levels(run: Run, levels: Iterable[int], trial: int = 0) -> tuple[LevelSplitting, ...]:
-    """Return how far one trial's network has split at some levels of a run; nothing where there is one task alone.
+def _analysed(trial: Trial, tickets: Iterable[tuple[Ticket, Ticket | None]], functional: bool) -> Structure:
+    """Analyse the networks of tickets, each given with the ticket that it was pruned from."""
+    levels, splittings = [], []
+    for ticket, source in tickets:
+        network = _network(trial, ticket)
+        levels.append(states_of_ticket(ticket, network, source, functional=functional))
+        if len(trial.tasks) > 1:
+            splittings.append(_split(trial, ticket, network))
+    return Structure(
+        trial.run, trial.number, functional, tuple(levels), network, ticket.trained, splittings=tuple(splittings)
+    )
 
-    Raises:
-        StorageError: the folder is no run, a level is not finished, or there is no such trial.
-    """
-    recipe = run.recipe()
-    if len(recipe.data.parts) < 2:
+
+def split_levels(trial: Trial, levels: Iterable[int]) -> tuple[LevelSplitting, ...]:
+    """Return how far one trial's network has split at some levels; empty, with no ticket read, for a single task."""
+    if len(trial.tasks) < 2:
         return ()
-    tasks = tasks_of(recipe.data, trust_code=run.trust_code)
-    model, example = run.model(trial), _example_of(run)
-    found = []
-    for level in levels:
-        ticket = run.tickets.ticket(level, trial)
-        states = neuron_states(model, example, masks=ticket.masks)
-        accuracies = {name: each["test_acc"] for name, each in ticket.metrics["tasks"].items()}
-        splitting = find_splitting(states, tasks, coverage=recipe.run.coverage)
-        found.append(LevelSplitting(ticket.left, splitting, accuracies))
-    return tuple(found)
+    tickets = (trial.read(level) for level in levels)
+    return tuple(_split(trial, ticket, _network(trial, ticket)) for ticket in tickets)
 
 
-def _example_of(run: Run) -> torch.Tensor:
-    """Return an input (1, ...) of zeros of the shape that a run's data have."""
-    return torch.zeros(1, *shape_of_data(run.recipe().data, trust_code=run.trust_code)[0])
+def _network(trial: Trial, ticket: Ticket) -> NetworkStates:
+    return neuron_states(ticket.apply(trial.model, "trained"), trial.example)
 
 
-def _states(run: Run, levels: Sequence[int], trial: int, functional: bool) -> tuple[TicketStates, ...]:
-    tickets = (run.tickets.ticket(level, trial) for level in levels)
-    return tuple(ticket_states(run.model(trial), tickets, _example_of(run), functional=functional))
+def _split(trial: Trial, ticket: Ticket, network: NetworkStates) -> LevelSplitting:
+    accuracies = {name: measured["test_acc"] for name, measured in ticket.metrics["tasks"].items()}
+    return LevelSplitting(ticket.left, find_splitting(network, trial.tasks, coverage=trial.coverage), accuracies)
 
 
 def _describe_splitting(level: LevelSplitting) -> dict[str, Any]:
-    """Return a level's splitting but for the component of every neuron."""
+    """Return a level's splitting without the component of every neuron."""
     split = {name: value for name, value in vars(level.splitting).items() if name != "components"}
     decidedness = [vars(layer) for layer in level.splitting.decidedness]
     return split | {"decidedness": decidedness, "left": level.left, "test_acc": level.test_acc}
@@ -224,7 +240,7 @@ def _flows(lifetimes: Lifetimes) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: arrays as lists, and None for what is no finite number."""
+    """Return a value as JSON holds it: arrays as lists, None in place of infinite numbers and NaN."""
     if isinstance(value, Mapping):
         return {name: _plain(own) for name, own in value.items()}
     if isinstance(value, list | tuple):

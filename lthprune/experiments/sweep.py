@@ -15,10 +15,11 @@ from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
+from lthprune.experiments.folders import fit_for_a_file, new_folder
 from lthprune.experiments.overrides import override
 from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
-from lthprune.experiments.run import Run, fit_for_a_file, new_folder
+from lthprune.experiments.run import Run
 from lthprune.files import remove_leftovers, write_atomically
 
 _FORMAT = 1
@@ -68,6 +69,11 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name of the sweep: its folder's."""
+        return self.folder.resolve().name
 
     @property
     def exists(self) -> bool:
@@ -233,6 +239,19 @@ def _keeping_the_last() -> LoadData:
         return kept[key]
 
     return load
+
+
+def find_sweeps(folder: str | Path) -> list[Sweep]:
+    """Return the sweeps in a folder, oldest first.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of sweeps.")
+    files = sorted(folder.glob(f"*/{_FILE}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
+    return [Sweep(path.parent) for path in files]
 
 
 def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Figures of runs, with matplotlib; nothing here touches pyplot's global state."""
+"""Figures of measurements and structure, with matplotlib; pyplot and its global state are not used."""
 
 from lthprune.plots.biases import plot_biases
 from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps

@@ -11,10 +11,14 @@ from lthprune.plots.palette import COLOURS
 
 
 def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:
-    """Plot how the unpruned biases of every state's neurons are distributed, level by level.
+    """Plot the distribution of the unpruned biases at each level, by the state of their neurons.
 
-    A panel for each state that occurs. Lines are medians, dark bands hold the middle half and light ones nine tenths of
-    the biases; below stands how many there are.
+    Each state that occurs has a panel. The line is the median, the dark band contains the middle half of the biases and
+    the light band nine tenths of them. The bars below show how many biases there are.
+
+    Args:
+        levels: the states at each level, of [`ticket_states`][lthprune.analysis.ticket_states].
+        title: of the figure.
     """
     statistics = bias_statistics(levels)
     shown = [state for state in NeuronState if statistics.left[:, state].any()]
@@ -24,7 +28,7 @@ def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:
     above, below = figure.subplots(2, width, sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
     numbers = np.array([level.level for level in levels])
     for upper, lower, state in zip(above, below, shown, strict=False):
-        upper.use_sticky_edges = False  # or the axis ends where bars begin
+        upper.use_sticky_edges = False  # otherwise the axis would end at the bars, without a margin
         low, first, median, third, high = statistics.quantiles[:, state].T
         for bottom, top, alpha in ((low, high, 0.3), (first, third, 0.6)):
             upper.bar(numbers, top - bottom, bottom=bottom, width=1, color=COLOURS[state], alpha=alpha)

@@ -1,4 +1,4 @@
-"""Figures of a run: its curves over the steps, and what they come to at early stopping."""
+"""Figures of a run's measurements: accuracy over the steps, and accuracy and step at early stopping."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -8,14 +8,20 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from lthprune.training import Histories
 
-_MOST_CURVES = 8  # more levels than a reader can tell apart by colour are thinned out
+_MOST_CURVES = 8  # as many levels as colours that a reader can tell apart
 _LABELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_acc": "validation accuracy"}
 
 
 def plot_accuracy_over_steps(histories: Histories, title: str = "", curve: str = "test_acc") -> Figure:
-    """Plot mean accuracy over the steps, a line for each density; the dense network dashed (the paper's figure 3).
+    """Plot the mean accuracy over the steps, with a line for each density (the paper's figure 3).
 
-    Bands span the trials' minimum and maximum. At most eight levels are shown, evenly chosen.
+    The dense network's line is dashed. Bands span the trials' minimum and maximum. Of more than eight levels, eight are
+    shown at even distances.
+
+    Args:
+        histories: the measurements of a run.
+        title: of the figure.
+        curve: ``"test_acc"`` or ``"val_acc"``.
     """
     figure, axes = _canvas(title)
     finished = np.flatnonzero(~np.isnan(histories.density))
@@ -40,9 +46,9 @@ def plot_accuracy_over_steps(histories: Histories, title: str = "", curve: str =
 
 
 def plot_accuracy_at_early_stop(histories: Histories, title: str = "") -> Figure:
-    """Plot accuracies at the early-stopping step over the density (the paper's figure 1, left; figure 4).
+    """Plot the accuracies at the early-stopping step over the density (the paper's figures 1, left, and 4).
 
-    Lines are means over the trials, bars their minimum and maximum; the dense network's mean is dashed.
+    Lines are means over the trials, and bars span their minimum and maximum. The dense network's mean is dashed.
     """
     figure, axes = _canvas(title)
     _over_density(axes, histories.density, histories.at_early_stop("val_acc"), "validation", "tab:blue")
@@ -54,7 +60,7 @@ def plot_accuracy_at_early_stop(histories: Histories, title: str = "") -> Figure
 
 
 def plot_early_stop_steps(histories: Histories, title: str = "") -> Figure:
-    """Plot the early-stopping step, that of minimum validation loss, over the density (the paper's figure 4a)."""
+    """Plot the early-stopping step over the density (the paper's figure 4a): the step of lowest validation loss."""
     figure, axes = _canvas(title)
     _over_density(axes, histories.density, histories.early_stop_steps(), "early-stopping step", "tab:green")
     axes.set_ylabel("early-stopping step")
@@ -74,14 +80,14 @@ def _canvas(title: str) -> tuple[Figure, Axes]:
 def _over_density(
     axes: Axes, density: np.ndarray, values: np.ndarray, label: str, colour: str, dodge: float = 1.0
 ) -> None:
-    """Draw (trials, levels) values over densities that fall from left to right, on a logarithmic axis.
+    """Draw values (trials, levels) on a logarithmic axis of densities that fall from left to right.
 
-    ``dodge`` moves the points a little to the left, so that the bars of two curves stand side by side.
+    ``dodge`` shifts the points a little to the left, so that the bars of two curves do not hide each other.
     """
     done = ~np.isnan(density)
     percent, values = 100 * density[done], values[:, done]
     mean = values.mean(axis=0)
-    spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # a mean of equals is rounded
+    spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # rounding may make it < 0
     axes.errorbar(percent * dodge, mean, yerr=spread, color=colour, label=label, marker="o", markersize=3.5, capsize=2)
     axes.axhline(float(mean[0]), color=colour, linestyle="--", linewidth=1, label=f"{label}, dense")
     axes.set_xscale("log")
@@ -93,7 +99,7 @@ def _over_density(
 
 
 def _readable_ticks(percent: np.ndarray) -> list[float]:
-    """Return the densities that have room for a label, a tenth of the axis apart."""
+    """Return the densities to label, at least a tenth of the axis apart."""
     gap = np.log(percent.max() / percent.min()) / 10 if percent.min() < percent.max() else 0.0
     ticks = [float(percent[0])]
     for value in percent[1:]:
@@ -103,7 +109,7 @@ def _readable_ticks(percent: np.ndarray) -> list[float]:
 
 
 def _accuracy_limits(values: np.ndarray) -> tuple[float, float]:
-    """Return an axis range that shows where curves end rather than where they begin."""
+    """Return an axis range that shows the ends of the curves in detail, and not their beginnings."""
     ends = np.nanmax(values, axis=2)
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     margin = max(2.5 * (high - low), 0.01)

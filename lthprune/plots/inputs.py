@@ -1,4 +1,4 @@
-"""Figures of the inputs that a network still listens to."""
+"""Figures of the inputs that a pruned network reads."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,29 +9,29 @@ from matplotlib.figure import Figure
 from lthprune.analysis import TicketStates
 from lthprune.errors import PruningError
 
-_MOST_LEVELS = 12  # more than fit beside each other are thinned out
+_MOST_LEVELS = 12  # as many panels as fit
 
 
 def plot_inputs(levels: Sequence[TicketStates], shapes: Sequence[tuple[int, ...]], title: str = "") -> Figure:
-    """Plot how many unpruned weights leave every pixel of an image, a panel for each level.
+    """Plot the number of unpruned weights at each pixel of the input, with a panel for each level.
 
-    At most twelve levels are shown, evenly chosen. Every panel has a scale of its own, from none to its maximum.
+    Of more than twelve levels, twelve are shown at even distances. Each panel has its own scale, from 0 to its maximum.
 
     Args:
-        levels: of a network whose first layer is dense.
-        shapes: (channels, height, width) of the image; of several images side by side, as joined data sets have them,
-            the shape of each. Channels are added up.
+        levels: the states at each level, of a network whose first layer is dense.
+        shapes: (channels, height, width) of the image; for joined data sets, the shape of each image. The figure adds
+            the channels up and shows joined images side by side.
         title: of the figure.
 
     Raises:
-        PruningError: the network has other inputs than these, or none of its weights leaves an input.
+        PruningError: the network has other inputs than these, or no unpruned weight at any of them.
     """
     counts = [np.concatenate([np.empty(0), *level.fan_out.values()]) for level in levels]
     expected = sum(map(prod, shapes))
     if not counts or len(counts[0]) != expected or not counts[0].any() or any(len(shape) != 3 for shape in shapes):
         raise PruningError(
-            f"there is no weight to count at each of the pixels of {', '.join(map(str, shapes))}: the first layer has "
-            "to be dense, and to read images (channels, height, width)."
+            f"there are no weights to count at the pixels of {', '.join(map(str, shapes))}: the first layer must be "
+            "dense and read images (channels, height, width)."
         )
     chosen = np.unique(np.linspace(0, len(levels) - 1, min(_MOST_LEVELS, len(levels))).round().astype(int))
     columns = min(4, len(chosen))
@@ -50,7 +50,7 @@ def plot_inputs(levels: Sequence[TicketStates], shapes: Sequence[tuple[int, ...]
 
 
 def _side_by_side(counts: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Return the counts of flattened images as one image (height, width), NaN where a smaller one leaves room."""
+    """Return the counts of flattened images as one image (height, width), with NaN beside smaller images."""
     parts = np.split(counts, np.cumsum([prod(shape) for shape in shapes])[:-1])
     images = [part.reshape(shape).sum(axis=0) for part, shape in zip(parts, shapes, strict=True)]
     height = max(len(image) for image in images)

@@ -1,4 +1,4 @@
-"""Figures of lifetimes: how long neurons and parameters were in a state, and where they went from there."""
+"""Figures of lifetimes: how long neurons and parameters stay in a state, and which state follows."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,15 @@ from lthprune.plots.palette import COLOURS, explain_colours
 
 
 def plot_lifetimes(levels: Sequence[TicketStates], title: str = "") -> Figure:
-    """Plot how many neurons and parameters spent how many levels in a state, and how many went from state to state.
+    """Plot how many levels neurons and parameters spend in each state, and how often they change between states.
 
-    Above, a line for each state: of the neurons or parameters that were ever in it, how many for so many levels.
-    Below, the flows of all levels together, from the state on the left to the one beneath.
+    The upper panels have a line for each state, over the number of levels: so many neurons or parameters were in the
+    state for that many levels. The lower panels count the changes between one level and the next, over all levels, from
+    the state on the left to the state below.
+
+    Args:
+        levels: the states at each level, of [`ticket_states`][lthprune.analysis.ticket_states].
+        title: of the figure.
     """
     figure = Figure(figsize=(9, 7.5), dpi=150, layout="constrained")
     figure.suptitle(title)

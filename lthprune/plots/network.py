@@ -1,4 +1,4 @@
-"""A figure of a network: its neurons in the colours of their states, and the weights that are left."""
+"""A figure of a network: its neurons in the colours of their states, and its unpruned weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,27 +15,27 @@ from lthprune.analysis import Graph, Layer, NetworkStates, NeuronState
 from lthprune.errors import PruningError
 from lthprune.plots.palette import COLOURS, explain_colours
 
-MOST_NEURONS = 2_000  # dots that a figure has room for
-_MOST_LINES = 4_000  # more hide each other
-_TALLEST = 50  # neurons above each other; a layer of more stands in several columns
-_BESIDE = 0.06  # how far such columns are apart, where layers are 1 apart
+MOST_NEURONS = 2_000  # dots that fit into a figure
+_MOST_LINES = 4_000  # more would hide each other
+_TALLEST = 50  # neurons in a column; a larger layer has several columns
+_BESIDE = 0.06  # the distance between these columns; layers are 1 apart
 _SIGNS = {1: ("#0072B2", "positive weight"), -1: ("#A02020", "negative weight"), 0: ("#888888", "sum")}
 
 
 def plot_network(
     network: NetworkStates, weights: Mapping[str, Tensor], title: str = "", *, functional: bool = False
 ) -> Figure:
-    """Plot a network, layer after layer from left to right: a dot for every neuron, a line for every weight left.
+    """Plot a network with its layers from left to right: a dot for each neuron, a line for each unpruned weight.
 
-    Lines are blue for positive weights, red for negative ones, and the wider the larger the magnitude; a kernel is one
-    line, of its norm and the sign of its sum. Of more than 4,000 the largest are drawn, and the title says so.
-    In front of a convolution stand the channels of an image, not its pixels.
+    Lines are blue for positive and red for negative weights, and wider for larger magnitudes. A kernel is one line,
+    with its norm for the width and the sign of its sum for the colour. Of more than 4,000 lines the largest are drawn,
+    and the title says so. The inputs of a convolution are shown as channels, not as pixels.
 
     Args:
-        network: the states, and who hears whom.
-        weights: values by plain name, as a ticket's ``trained``.
+        network: the states and connections, of [`neuron_states`][lthprune.neuron_states].
+        weights: values by plain name, such as a ticket's ``trained``.
         title: of the figure.
-        functional: colour neurons by their functional states.
+        functional: colour neurons by their functional states instead of the structural ones.
 
     Raises:
         PruningError: there are more than 2,000 neurons to draw.
@@ -44,8 +44,8 @@ def plot_network(
     size = sum(len(layer.neurons) for layer in shown)
     if size > MOST_NEURONS:
         raise PruningError(
-            f"a network of {size:,} neurons is not drawn: beyond {MOST_NEURONS:,} their dots would hide each other. "
-            "plot_states shows how many of them are in each state."
+            f"a network of {size:,} neurons cannot be drawn: beyond {MOST_NEURONS:,} the dots would hide each other. "
+            "plot_states shows how many neurons are in each state."
         )
     places, centres = _lay_out(shown, network.graph.size)
     pairs, values = _edges(network.graph, shown, weights)
@@ -63,7 +63,7 @@ def plot_network(
         colours = [COLOURS[NeuronState(state)] for state in states[own]]
         x, y = places[own].T
         axes.scatter(x, y, s=np.clip(6000 / size, 12, 90), c=colours, edgecolors="#444444", linewidths=0.2, zorder=2)
-        where = axes.get_xaxis_transform()  # along with the neurons, below all of them
+        where = axes.get_xaxis_transform()  # x of the neurons, y of the axes: below all neurons
         axes.text(centre, -0.01, f"{layer.name}\n{len(layer.neurons):,}", transform=where, ha="center", va="top")
     explain_colours(figure)
     signs = [Line2D([], [], color=_SIGNS[sign][0], label=_SIGNS[sign][1]) for sign in sorted({*np.sign(values)})]
@@ -72,7 +72,7 @@ def plot_network(
 
 
 def shown_layers(graph: Graph) -> list[Layer]:
-    """Return the layers that are drawn: all but outputs, which repeat others, and inputs that no weight reads."""
+    """Return the layers to draw: all except outputs, which repeat other layers, and inputs that no weight reads."""
     read = {int(number) for layer in graph.layers if layer.edges is not None for number in layer.sources}
     return [
         layer
@@ -82,9 +82,9 @@ def shown_layers(graph: Graph) -> list[Layer]:
 
 
 def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float]]:
-    """Return where every neuron stands (neurons of the graph, 2), NaN if it does not, and the middle of every layer.
+    """Return each neuron's position (neurons of the graph, 2), NaN if it is not drawn, and the middle of each layer.
 
-    Neurons stand above each other, the first at the top; those of large layers in several columns.
+    The neurons of a layer form a column with the first at the top; large layers have several columns.
     """
     places = np.full((size, 2), np.nan)
     centres, left = [], 0.0
@@ -104,13 +104,13 @@ def _lay_out(layers: Sequence[Layer], size: int) -> tuple[np.ndarray, list[float
 
 
 def _edges(graph: Graph, layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is heard and who hears (edges, 2), and the values (edges,), zero where sums hear without weights."""
+    """Return the source and reader of each edge (edges, 2), and its value (edges,), zero for sums without weights."""
     pairs = [layer.pairs() for layer in layers if layer.edges is None and len(layer.sources)]
     values = [torch.zeros(len(own)) for own in pairs]
     for place in graph.places:
         if place.sources is None:
             continue
-        left = place.mask.reshape(*place.mask.shape[:2], -1)  # with all positions of a kernel on one axis
+        left = place.mask.reshape(*place.mask.shape[:2], -1)  # all positions of a kernel on one axis
         kernels = weights[place.name].detach().cpu().float().view_as(left) * left
         joined = left.any(dim=2)
         of, to = (own.expand(joined.shape)[joined] for own in (place.sources, place.neurons))
@@ -125,7 +125,7 @@ def _edges(graph: Graph, layers: Sequence[Layer], weights: Mapping[str, Tensor])
 
 
 def _draw_lines(axes: Axes, ends: np.ndarray, values: np.ndarray) -> None:
-    """Draw lines (lines, 2 ends, 2), thinner and fainter where there are many."""
+    """Draw lines (lines, 2 ends, 2), thinner and fainter if there are many."""
     strength = np.abs(values) / (np.abs(values).max(initial=0) or 1)
     room = np.clip(np.sqrt(100 / max(1, len(values))), 0.15, 1)
     colours = [

@@ -1,11 +1,11 @@
-"""What states look like: one colour for each in every figure, told apart by the colour-blind too."""
+"""The colours of the states, the same in all figures and distinct for colour-blind readers."""
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lthprune.analysis import NeuronState
 
-# Of Okabe and Ito's palette (https://jfly.uni-koeln.de/color), and a grey for what is gone.
+# Of Okabe and Ito's palette (https://jfly.uni-koeln.de/color), and grey for pruned.
 COLOURS: dict[NeuronState, str] = {
     NeuronState.ALIVE: "#009E73",
     NeuronState.AUDIENCE: "#56B4E9",

@@ -1,4 +1,4 @@
-"""Figures of splitting: what components cover, level by level, and how far layers belong to one task."""
+"""Figures of splitting: the coverage of the tasks level by level, and the neurons that belong to one task."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,14 @@ _SHADES: dict[Status, str] = {"interconnected": "none", "separated": "tab:green"
 
 
 def plot_coverage(splittings: Sequence[Splitting], left: Sequence[int], title: str = "") -> Figure:
-    """Plot the matrix of every level: what the component that suits each task best (row) covers of the tasks (column).
+    """Plot the coverage matrix of each level, whose rows are the component that suits each task best.
 
-    A separated network's is the identity; see ``Splitting.matrix``.
+    The columns show how much of each task that component covers. The matrix of a separated network is the identity;
+    see ``Splitting.matrix``.
 
     Args:
-        splittings: of the levels.
-        left: how many weights each level has.
+        splittings: the splitting at each level.
+        left: the number of remaining weights at each level.
         title: of the figure.
     """
     tasks = splittings[0].tasks
@@ -46,13 +47,14 @@ def plot_coverage(splittings: Sequence[Splitting], left: Sequence[int], title: s
 
 
 def plot_decidedness(splittings: Sequence[Splitting], left: Sequence[int], title: str = "") -> Figure:
-    """Plot, for every layer, how many of its alive neurons hear, and speak to, one task alone, over the weights left.
+    """Plot, for each layer, the share of alive neurons that belong to a single task, over the remaining weights.
 
-    Levels at which the network is separated are shaded green, degraded ones red.
+    The left panel counts the neurons with paths from the inputs of one task only, the right panel those with paths to
+    the outputs of one task only. Levels with a separated network are shaded green, and those with a degraded one red.
 
     Args:
-        splittings: of the levels.
-        left: how many weights each level has.
+        splittings: the splitting at each level.
+        left: the number of remaining weights at each level.
         title: of the figure.
     """
     figure = Figure(figsize=(9, 3.8), dpi=150, layout="constrained")
@@ -61,7 +63,7 @@ def plot_decidedness(splittings: Sequence[Splitting], left: Sequence[int], title
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
     levels = np.arange(len(splittings))
     for axes, side, what in zip(
-        figure.subplots(1, 2, sharey=True), ("by_inputs", "by_outputs"), ("hear", "speak to"), strict=True
+        figure.subplots(1, 2, sharey=True), ("by_inputs", "by_outputs"), ("read", "lead to"), strict=True
     ):
         for place, (layer, colour) in enumerate(zip(layers, colours, strict=True)):
             values = [getattr(split.decidedness[place], side) for split in splittings]

@@ -1,4 +1,4 @@
-"""Figures of states over the levels: how many neurons and parameters are in each."""
+"""Figures of states: the number of neurons and parameters in each state, level by level."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,14 @@ from lthprune.plots.palette import COLOURS, explain_colours
 
 
 def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
-    """Plot how many neurons and parameters are in each state, stacked over the levels.
+    """Plot the number of neurons and parameters in each state, as stacked bars over the levels.
 
-    Above in numbers, below as shares of what is not pruned. Inputs are not among the neurons; of the parameters those
-    that are pruned are left out, since they would hide the others.
+    The upper panels show numbers, the lower ones shares of the unpruned neurons or parameters. Inputs are not among the
+    neurons. Pruned parameters are left out, since they would hide the others.
+
+    Args:
+        levels: the states at each level, of [`ticket_states`][lthprune.analysis.ticket_states].
+        title: of the figure.
     """
     figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
     figure.suptitle(title)
@@ -39,13 +43,13 @@ def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
 
 
 def _without(lifetimes: Lifetimes, state: NeuronState) -> np.ndarray:
-    """Return the counts (states, levels) of all states but one, which is the last."""
+    """Return the counts (states, levels) of all states but one."""
     kept: np.ndarray = lifetimes.counts.T[[own is not state for own in lifetimes.states]]
     return kept
 
 
 def _stack(axes: Axes, levels: Sequence[int], counts: np.ndarray, states: Sequence[NeuronState]) -> None:
-    """Draw counts (states, levels) as bars upon each other; bars, since nothing lies between two levels."""
+    """Draw counts (states, levels) as stacked bars; lines would suggest values between two levels."""
     bottom = np.zeros(len(levels))
     for own, state in zip(counts, states, strict=False):
         axes.bar(levels, own, width=0.9, bottom=bottom, color=COLOURS[state], label=state.name.lower())

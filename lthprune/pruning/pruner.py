@@ -129,6 +129,12 @@ def choose_masks(
     Raises:
         PruningError: a remaining weight or its score is not finite, a score has the wrong shape, or a pool cannot
             keep that many weights.
+
+    Examples:
+        >>> pools = [Pool(("fc.weight",), ("dense",), left=3, total=4)]
+        >>> masks = {"fc.weight": torch.tensor([True, True, False, True])}
+        >>> choose_masks(Pruning(), pools, [2], masks=masks, final={"fc.weight": torch.tensor([0.3, -0.1, 0.0, -0.2])})
+        {'fc.weight': tensor([ True, False, False,  True])}
     """
     score = score_named(pruning.score)
     check_finite(final, masks)

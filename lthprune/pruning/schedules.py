@@ -24,6 +24,10 @@ class Geometric:
     Level k leaves ``(1 - rate)^k`` of the weights, rounded to the nearest whole number (a half is rounded down), so
     rounding errors do not accumulate. ``rate`` may also map layer kinds and name patterns to rates, as in
     ``{"dense": 0.2, "output": 0.1}``. A pattern that matches a layer or tensor takes precedence over its kind.
+
+    Examples:
+        >>> counts_per_level(Geometric(0.2), [Pool(("fc.weight",), ("dense",), 1000, 1000)], 3)
+        [(1000,), (800,), (640,), (512,)]
     """
 
     rate: Rate
@@ -35,6 +39,10 @@ class Target:
 
     Level k of n leaves ``N * (target / N)^(k / n)`` of N weights: every level prunes the same fraction of the
     remaining weights.
+
+    Examples:
+        >>> counts_per_level(Target(0.125), [Pool(("fc.weight",), ("dense",), 1000, 1000)], 3)
+        [(1000,), (500,), (250,), (125,)]
     """
 
     target: float | int
@@ -42,7 +50,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Explicit:
-    """Level k leaves ``left[k - 1]`` weights: a density as a float in [0, 1], a number of weights as an int."""
+    """Level k leaves ``left[k - 1]`` weights: a density as a float in [0, 1], a number of weights as an int.
+
+    Examples:
+        >>> counts_per_level(Explicit([0.5, 300]), [Pool(("fc.weight",), ("dense",), 1000, 1000)], 2)
+        [(1000,), (500,), (300,)]
+    """
 
     left: Sequence[float | int]
 

@@ -38,7 +38,13 @@ def live_state(model: nn.Module) -> State:
 
 
 def masks_of(model: nn.Module) -> State:
-    """Return the boolean masks of a model by the plain names of the masked tensors; of a shared one under each name."""
+    """Return the boolean masks of a model by the plain names of the masked tensors; of a shared one under each name.
+
+    Examples:
+        >>> model = nn.utils.prune.l1_unstructured(nn.Linear(4, 1), "weight", 3)
+        >>> {name: int(mask.sum()) for name, mask in masks_of(model).items()}
+        {'weight': 1}
+    """
     masks = {name: kept.values.bool() for name, kept in kept_masks(model).items()}
     for prefix, module in named_modules(model):
         for name in masked_by_torch(module):
@@ -66,7 +72,13 @@ def first_names(model: nn.Module) -> dict[str, str]:
 
 
 def snapshot(model: nn.Module) -> State:
-    """Return copies of a model's parameters and buffers, in which pruned weights are zero, and never minus zero."""
+    """Return copies of a model's parameters and buffers, in which pruned weights are zero, and never minus zero.
+
+    Examples:
+        >>> model = nn.utils.prune.l1_unstructured(nn.Linear(4, 1), "weight", 3)
+        >>> int((snapshot(model)["weight"] == 0).sum())
+        3
+    """
     masks = masks_of(model)
     return {
         name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor.detach().clone()
@@ -100,6 +112,14 @@ def restore(
 
     Raises:
         StorageError: names or shapes differ; the model stays unchanged.
+
+    Examples:
+        >>> model = nn.Linear(4, 1)
+        >>> initial = snapshot(model)
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> restore(model, initial)
+        >>> bool((model.weight == initial["weight"]).all())
+        True
     """
     may_lack = () if registered is None else registered_buffers(model)
     check_fit(model, state, what=what, may_lack=may_lack, may_bring=registered or ())

@@ -80,9 +80,9 @@ class Trajectory:
     def extended(self, times: int = 1) -> "Trajectory":
         """Return the trajectory that begins ``times`` levels earlier, with more weights, and then follows this one.
 
-        Its ``weights`` are ``weights / (1 - rate)**times``, rounded: a number of weights, not the size of a network. A network of the sizes that
-        [`extend`][lthprune.pruning.extend] returns has a few more or fewer weights, because its layers have whole
-        numbers of neurons; [`count_parameters`][lthprune.pruning.count_parameters] counts them.
+        Its ``weights`` are ``weights / (1 - rate)**times``, rounded: a number of weights, not the size of a network. A
+        network of the sizes that [`extend`][lthprune.pruning.extend] returns has a few more or fewer weights, because
+        its layers have whole numbers of neurons; [`count_parameters`][lthprune.pruning.count_parameters] counts them.
 
         Examples:
             >>> Trajectory(112, 6, 0.32, 11).extended(2)
@@ -115,8 +115,6 @@ def extend(sizes: Sequence[int], *, rate: float, times: int = 1, bias: bool = Fa
     Examples:
         >>> [extend((4, 8, 8, 2), rate=0.32, times=times)[1] for times in range(8)]
         [8, 10, 13, 16, 20, 25, 31, 38]
-        >>> count_parameters(extend((4, 8, 8, 2), rate=0.32, times=7))
-        1672
     """
     inputs, *hidden, outputs = (whole_number("a layer's size", size) for size in sizes) if len(sizes) > 2 else (0, 0)
     if len(set(hidden)) != 1 or 0 in (inputs, outputs, *hidden):

@@ -1,4 +1,4 @@
-"""Histories: what was measured over the trials, levels and evaluations of a run, as plain arrays."""
+"""Histories: the measurements over the trials, levels and evaluations of a run, as plain arrays."""
 
 import io
 import zipfile
@@ -16,26 +16,38 @@ from lthprune.training.record import HISTORIES, TASK_HISTORIES
 from lthprune.training.stopping import early_stopping_index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Histories:
-    """What was measured over a run.
+    """The measurements of a run.
 
     Attributes:
         curves: ``train_loss``, ``val_loss``, ``val_acc``, ``test_acc``, each of shape (trials, levels + 1,
-            evaluations); NaN where nothing was measured (after a stop, before a late rewind point, not run yet).
-            Where there are several tasks, also ``task_val_acc`` and ``task_test_acc``, of shape (trials, levels + 1,
-            evaluations, tasks).
-        density: (levels + 1,), in [0, 1]; NaN for levels that are not finished.
-        steps: (evaluations,), the optimiser steps after which was measured.
+            evaluations); NaN where nothing was measured: after training stopped early, before a late rewind point,
+            and for unfinished levels. For data of several tasks also ``task_val_acc`` and ``task_test_acc``, of shape
+            (trials, levels + 1, evaluations, tasks).
+        density: (levels + 1,), in [0, 1]; NaN for unfinished levels.
+        steps: (evaluations,), the optimiser step of each evaluation.
     """
 
     curves: dict[str, np.ndarray]
     density: np.ndarray
     steps: np.ndarray
 
+    def __repr__(self) -> str:
+        trials, levels, evaluations = self.curves["val_loss"].shape
+        return (
+            f"<Histories of {_number(trials, 'trial')}, {_number(levels, 'level')} ({self.finished} finished) and "
+            f"{_number(evaluations, 'evaluation')}: {', '.join(self.curves)}>"
+        )
+
+    @property
+    def finished(self) -> int:
+        """The number of finished levels, the dense one included."""
+        return int((~np.isnan(self.density)).sum())
+
     @classmethod
     def empty(cls, trials: int, levels: int, steps: Sequence[int], tasks: int = 1) -> "Histories":
-        """Return histories in which nothing is measured yet.
+        """Return histories without any measurement.
 
         Examples:
             >>> Histories.empty(5, 12, [100, 200]).curves["val_acc"].shape
@@ -48,7 +60,7 @@ class Histories:
         return cls(curves, np.full(levels + 1, np.nan), np.array(steps))
 
     def record(self, tickets: Sequence[Ticket]) -> None:
-        """Enter a finished level: the ticket of every trial, with its ``history`` among the metrics."""
+        """Enter a finished level, given the ticket of every trial with its ``history`` among the metrics."""
         for trial, ticket in enumerate(tickets):
             self.density[ticket.level] = ticket.density
             for name, curve in self.curves.items():
@@ -82,7 +94,7 @@ class Histories:
 
     @classmethod
     def load(cls, path: Path) -> "Histories":
-        """Read what ``save`` wrote.
+        """Read the histories that ``save`` wrote.
 
         Raises:
             StorageError: the file is missing or damaged.
@@ -98,3 +110,7 @@ class Histories:
 
     def _early_stop_places(self) -> np.ndarray:
         return np.array([[early_stopping_index(level) for level in trial] for trial in self.curves["val_loss"]])
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -40,7 +40,7 @@ def train(
         plan: optimiser, steps, evaluations, stopping.
         order: the generator of the order of the training samples.
         start: the number of steps already made (late rewinding); their batches are skipped.
-        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
+        no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of the model at the early-stopping step.
         on_step: called after every optimiser step.
@@ -107,6 +107,13 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, tasks: Sequence[Task]) -> L
         x: inputs, (n, ...).
         y: labels, (n,), or (n, tasks) for several tasks.
         tasks: the tasks of the data, as in ``Dataset.tasks``.
+
+    Examples:
+        >>> from lthprune.data import DataSpec, load_data
+        >>> digits = load_data(DataSpec(name="digits", validation=237))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> 0 <= evaluate(model, digits.x_test, digits.y_test, digits.tasks).acc <= 1
+        True
     """
     training = model.training
     model.eval()

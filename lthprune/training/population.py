@@ -44,7 +44,7 @@ def train_population(
         noises: generators of random draws in training (dropout), one for each model; by default torch's default
             generator.
         start: the number of steps already made (late rewinding); their batches are skipped.
-        no_stop_before: the first step at which early stopping may end the training: it must reach a rewind point.
+        no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of each model at its early-stopping step.
         on_steps: called with a trial and the number of steps since the last call, once the trial's model is up to

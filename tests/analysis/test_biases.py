@@ -89,7 +89,7 @@ def test_a_zombies_life_is_counted_from_its_first_level_as_one() -> None:
         ([], [], [], np.nan),
     ],
 )
-def test_the_correlation_counts_pairs_of_which_it_is_known_who_lived_longer(
+def test_the_correlation_counts_pairs_whose_order_is_known(
     bias: list[float], levels: list[int], ended: list[bool], correlation: float
 ) -> None:
     lives = ZombieLives(np.array(bias, dtype=float), np.array(levels, dtype=int), np.array(ended, dtype=bool))
@@ -106,7 +106,7 @@ def test_the_correlation_is_antisymmetric_and_within_bounds(bias: np.ndarray, se
     np.testing.assert_equal(ZombieLives(-bias, levels, ended).correlation + 0.0, -correlation + 0.0)
 
 
-def test_what_comatose_neurons_lost_first_is_counted_case_by_case() -> None:
+def test_comatose_neurons_are_counted_by_what_was_pruned_first() -> None:
     #         early     before    together  after     not yet   neither   never comatose
     states = [[ALIVE] * 7, [COMATOSE] * 6 + [ALIVE], [COMATOSE] * 6 + [ALIVE], [COMATOSE] * 6 + [PRUNED]]
     left = [
@@ -138,7 +138,7 @@ def test_every_comatose_neuron_is_counted_once_where_biases_are_pruned(searched:
     assert counts is None if not pruned else sum(counts or ()) == ever
 
 
-def test_a_network_without_biases_has_nothing_to_say_of_them() -> None:
+def test_a_network_without_biases_has_empty_statistics() -> None:
     levels = [replace(level, biases={}) for level in ticket_states(*search(levels=1), INPUTS)]
     assert bias_statistics(levels).count.sum() == 0
     assert len(zombie_lives(levels).bias) == 0

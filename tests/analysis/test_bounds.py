@@ -58,7 +58,7 @@ def test_sums_that_rounding_could_make_positive_are_not_called_dead() -> None:
 
 
 def test_the_range_of_inputs_bounds_the_first_layer() -> None:
-    model = perceptron(([[1.0, 1.0], [1.0, -1.0]], [-3.0, 0.0]), ([[1.0, 1.0]], [0.0]))
+    model = perceptron(([[1.0, 1.0], [1.0, -1.0]], [-3.0, -0.5]), ([[1.0, 1.0]], [0.0]))
     assert dead_neurons(model)["0"].tolist() == [False, False]
     assert dead_neurons(model, input_range=(0.0, 1.0))["0"].tolist() == [True, False]
     assert dead_neurons(model, input_range=(0.0, 4.0))["0"].tolist() == [False, False]
@@ -73,11 +73,11 @@ def test_masks_decide_which_weights_count() -> None:
 
 
 def negated(recipe: Recipe):
-    """A network in which most neurons after the first layer have negative weights and biases."""
+    """A network in which most biases are negative, and after the first layer most neurons have negative weights."""
     wired = recipe.build()
     generator = torch.Generator().manual_seed(recipe.seed)
     for name, tensor in live_state(wired.model).items():
-        if name.endswith(("weight", "bias")) and tensor.ndim and not name.startswith(("0.", "stem.")):
+        if name.endswith("bias") or (name.endswith("weight") and not name.startswith(("0.", "stem."))):
             negative = torch.rand(len(tensor), generator=generator) < 0.6
             tensor.data[negative] = -tensor.data[negative].abs()
     refresh(wired.model)

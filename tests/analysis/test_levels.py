@@ -37,7 +37,7 @@ def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> 
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_the_model_stays_as_it_was_and_tickets_are_asked_for_one_at_a_time() -> None:
+def test_the_model_is_not_changed_and_tickets_are_read_one_at_a_time() -> None:
     model, tickets = search(levels=3)
     before = anatomy(model)
     asked: list[int] = []
@@ -61,7 +61,7 @@ def test_a_ticket_of_another_model_is_refused() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(searches)
-def test_biases_go_with_the_states_of_their_neurons_and_say_what_is_attached(searched: Any) -> None:
+def test_biases_have_the_states_of_their_neurons_and_show_which_are_attached(searched: Any) -> None:
     model, tickets = searched
     named = dict(model.named_parameters())
     for states, ticket in zip(ticket_states(model, tickets, INPUTS), tickets, strict=True):
@@ -77,7 +77,7 @@ def test_biases_go_with_the_states_of_their_neurons_and_say_what_is_attached(sea
             assert bias.attached[bias.neurons < NeuronState.COMATOSE].all()
 
 
-def test_a_neuron_is_attached_by_what_leads_to_it_or_from_it() -> None:
+def test_a_neuron_with_an_unpruned_weight_in_or_out_is_attached() -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
     masks = {"0.weight": torch.tensor([[1, 1], [1, 0], [0, 0], [0, 0]]), "2.weight": torch.tensor([[1, 0, 1, 0]])}
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -91,7 +91,7 @@ def test_a_neuron_is_attached_by_what_leads_to_it_or_from_it() -> None:
 
 
 @pytest.mark.parametrize("form", ["dense", "convolutional"])
-def test_fan_out_counts_the_unpruned_weights_that_leave_each_input(form: str) -> None:
+def test_fan_out_counts_the_unpruned_weights_that_read_each_input(form: str) -> None:
     model, tickets = search(form)
     for states, ticket in zip(ticket_states(model, tickets, INPUTS), tickets, strict=True):
         (counts,) = states.fan_out.values()
@@ -102,7 +102,7 @@ def test_fan_out_counts_the_unpruned_weights_that_leave_each_input(form: str) ->
 
 @settings(max_examples=30, deadline=None)
 @given(searches)
-def test_the_horizon_parts_what_a_pruning_kept_from_what_it_pruned(searched: Any) -> None:
+def test_the_horizon_separates_kept_weights_from_pruned_ones(searched: Any) -> None:
     model, tickets = searched
     layerwise = tickets[0].provenance["scope"] == "layerwise"
     levels = list(ticket_states(model, tickets, INPUTS))
@@ -121,7 +121,7 @@ def test_the_horizon_parts_what_a_pruning_kept_from_what_it_pruned(searched: Any
         np.testing.assert_equal(states.smallest_kept, min(known, default=np.nan))
 
 
-def test_the_horizon_is_not_known_where_the_ticket_that_was_pruned_is_missing() -> None:
+def test_the_horizon_is_unknown_without_the_ticket_that_was_pruned() -> None:
     model, tickets = search(levels=4)
     first, second, *_ = ticket_states(model, tickets[2:], INPUTS)
     assert (first.horizon, np.isnan(first.smallest_kept)) == ({}, True)

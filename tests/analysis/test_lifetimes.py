@@ -33,7 +33,7 @@ def test_the_levels_spent_in_each_state_sum_up_to_all_levels(searched: Any) -> N
 
 @settings(max_examples=30, deadline=None)
 @given(searches)
-def test_flows_go_from_the_counts_of_one_level_to_those_of_the_next(searched: Any) -> None:
+def test_flows_sum_up_to_the_counts_of_both_levels(searched: Any) -> None:
     levels = list(ticket_states(*searched, INPUTS, functional=True))
     for lifetimes, arrays in followed(levels):
         assert lifetimes.counts.shape == (len(levels), len(lifetimes.states))

@@ -1,4 +1,4 @@
-"""Neuron states: against a walk over single weights, against the function that the network computes, in words."""
+"""Neuron states: compared with a walk over single weights and with the function that the network computes."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_structural_states_are_those_of_a_walk_over_single_weights(recipe):
 
 
 @given(recipes(forms=("dense", "branches"), activations=("sigmoid",)))
-def test_an_activation_that_makes_something_of_nothing_counts_as_a_bias(recipe):
+def test_an_activation_of_zero_that_is_not_zero_counts_as_a_bias(recipe):
     wired = recipe.build()
     walked = wired.wiring.states()
     wired.wiring.biased |= set(wired.wiring.graph) - wired.wiring.inputs - wired.wiring.outputs
@@ -73,23 +73,23 @@ def test_the_states_of_weights_are_those_of_a_walk(recipe):
 
 @settings(max_examples=100)
 @given(recipes(forms=("dense",)), seeds)
-def test_neurons_that_hear_no_input_hand_on_the_stated_constant_whatever_the_input(recipe, seed):
+def test_constant_neurons_have_the_reported_activation_for_every_input(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model)
-    handed_on = wired.inputs(seed)[0]
+    activation = wired.inputs(seed)[0]
     for layer, module in zip(states.layers[1:], (1, 3, 5, 6), strict=True):
-        handed_on = wired.model[module - 1 if module < 6 else 6](handed_on)
-        handed_on = wired.model[module](handed_on) if module < 6 else handed_on
-        hears = np.isnan(layer.constant)
-        assert not np.isin(layer.structural, [AUDIENCE, ZOMBIE, UNPRODUCTIVE])[hears].any()
-        assert not (layer.structural == ALIVE)[~hears].any()
-        expected = np.broadcast_to(layer.constant[~hears], (len(handed_on), (~hears).sum()))
-        np.testing.assert_allclose(handed_on.detach().numpy()[:, ~hears], expected, rtol=1e-5, atol=1e-6)
+        activation = wired.model[module - 1 if module < 6 else 6](activation)
+        activation = wired.model[module](activation) if module < 6 else activation
+        reads = np.isnan(layer.constant)
+        assert not np.isin(layer.structural, [AUDIENCE, ZOMBIE, UNPRODUCTIVE])[reads].any()
+        assert not (layer.structural == ALIVE)[~reads].any()
+        expected = np.broadcast_to(layer.constant[~reads], (len(activation), (~reads).sum()))
+        np.testing.assert_allclose(activation.detach().numpy()[:, ~reads], expected, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=100)
 @given(recipes(), seeds)
-def test_functional_zombies_and_audience_hand_on_something_other_than_zero(recipe, seed):
+def test_functional_zombies_and_audience_have_activations_other_than_zero(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     constant = np.isin(states.functional, [AUDIENCE, ZOMBIE])
@@ -98,7 +98,7 @@ def test_functional_zombies_and_audience_hand_on_something_other_than_zero(recip
 
 @settings(max_examples=100)
 @given(recipes(), seeds)
-def test_comatose_inputs_change_nothing_and_alive_ones_something_for_some_weights(recipe, seed):
+def test_comatose_inputs_do_not_change_outputs_and_alive_ones_do_for_some_weights(recipe, seed):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     inputs = wired.inputs(seed)
@@ -234,7 +234,7 @@ def test_functional_states_are_the_structural_ones_or_further_down_the_list(reci
 
 
 @given(recipes(), st.booleans())
-def test_every_neuron_and_every_parameter_is_in_one_state_and_the_counts_add_up(recipe, functional):
+def test_every_neuron_and_every_parameter_is_in_one_state(recipe, functional):
     wired = recipe.build()
     states = neuron_states(wired.model, wired.examples)
     parameters = states.parameters(functional=functional)
@@ -280,7 +280,7 @@ def test_a_constant_neuron_without_a_path_to_an_output_is_frozen_and_one_with_an
 
 
 def chain(*biases: float, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """A zombie that speaks to a neuron that speaks to an output; another path leads from the input to the output."""
+    """A path from a zombie over one neuron to the output, and a separate path from the input to the output."""
     model = nn.Sequential(nn.Linear(1, 2), activation(), nn.Linear(2, 2), activation(), nn.Linear(2, 1))
     masks = {"0": [[0], [1]], "2": [[1, 0], [0, 1]], "4": [[1, 1]]}
     for name, mask in masks.items():
@@ -296,12 +296,12 @@ def chain(*biases: float, activation: type[nn.Module] = nn.ReLU) -> nn.Sequentia
     ("biases", "first", "second"),
     [
         ((2.0, 1.0), ZOMBIE, AUDIENCE),
-        ((-2.0, 1.0), UNPRODUCTIVE, ZOMBIE),  # the zombie is frozen, and the other has but its own bias
-        ((2.0, -3.0), UNPRODUCTIVE, UNPRODUCTIVE),  # not zero, but the one who hears it is, and stays so
+        ((-2.0, 1.0), UNPRODUCTIVE, ZOMBIE),  # the first is frozen, and the second only has its bias
+        ((2.0, -3.0), UNPRODUCTIVE, UNPRODUCTIVE),  # the first is not zero, but its only reader is
         ((0.0, 0.0), UNPRODUCTIVE, UNPRODUCTIVE),
     ],
 )
-def test_biases_and_activations_decide_what_a_zombie_is_worth(biases, first, second):
+def test_biases_and_activations_decide_the_functional_state(biases, first, second):
     states = neuron_states(chain(*biases))
     assert by_neuron(states)["0", 0] == ZOMBIE
     assert by_neuron(states)["2", 0] == AUDIENCE
@@ -312,19 +312,19 @@ def test_biases_and_activations_decide_what_a_zombie_is_worth(biases, first, sec
 
 def test_a_weight_from_a_zombie_to_an_unproductive_neuron_is_unproductive():
     model = chain(2.0, -3.0)
-    model[2].weight_mask[1, 0] = True  # somebody alive hears the zombie, too
+    model[2].weight_mask[1, 0] = True  # an alive neuron reads the zombie, too
     weights = neuron_states(model).parameters(functional=True)["2.weight"]
     assert weights.tolist() == [[UNPRODUCTIVE, PRUNED], [ZOMBIE, ALIVE]]
 
 
-def test_a_saturated_zombie_is_frozen_and_yet_changes_the_output():
+def test_a_saturated_zombie_is_frozen_and_still_a_zombie():
     states = neuron_states(chain(5.0, 0.5, activation=nn.Hardtanh))
     assert by_neuron(states, functional=True)["0", 0] == ZOMBIE
     assert states.layers[1].frozen[0]
     assert states.layers[1].constant[0] == 1
 
 
-def test_what_is_said_of_a_model_leaves_the_model_as_it_was():
+def test_the_model_is_not_changed():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 2))
     write_mask(model[0], "weight", torch.rand(2, 1, 3, 3) < 0.5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -336,7 +336,7 @@ def test_what_is_said_of_a_model_leaves_the_model_as_it_was():
 
 @settings(max_examples=60)
 @given(recipes(), st.booleans())
-def test_masks_that_are_handed_in_say_the_same_as_masks_that_the_model_has(recipe, half):
+def test_masks_given_as_an_argument_count_like_those_of_the_model(recipe, half):
     wired, bare = recipe.build(), recipe.build()
     masks = {name: mask.clone() for name, mask in masks_of(wired.model).items()}
     handed = dict(list(masks.items())[:: 2 if half else 1])
@@ -370,13 +370,13 @@ class Accumulating(nn.Module):
         return self.c(torch.relu(y))
 
 
-def test_a_sum_in_place_is_followed_where_it_has_a_name_of_its_own_and_else_refused():
+def test_a_sum_in_place_is_refused_if_the_old_name_is_read_again():
     assert neuron_states(Accumulating(rebinds=True)).count_neurons()["b"][ALIVE] == 2
     with pytest.raises(PruningError, match="overwrites a tensor"):
         neuron_states(Accumulating(rebinds=False))
 
 
-def test_a_batch_norm_counts_as_a_bias_even_before_it_has_learnt_one():
+def test_a_batch_norm_counts_as_a_bias_even_if_untrained():
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1))
     states = neuron_states(model, masks={"0.weight": torch.tensor([[1, 1], [0, 0]])})
     assert by_neuron(states)["0", 1] == ZOMBIE
@@ -393,7 +393,7 @@ class TwiceUsed(nn.Module):
         return self.last(F.relu(self.shared(F.relu(self.shared(x)))))
 
 
-def test_a_layer_that_is_used_twice_has_the_better_of_its_states():
+def test_a_parameter_that_is_used_twice_has_the_first_of_its_states():
     shared = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 0, 0]])
     states = neuron_states(TwiceUsed(), masks={"shared.weight": shared, "last.weight": torch.tensor([[1, 1, 0]])})
     assert list(states.count_neurons()) == ["x", "shared", "shared (shared_1)", "last"]
@@ -403,16 +403,16 @@ def test_a_layer_that_is_used_twice_has_the_better_of_its_states():
     assert states.parameters()["shared.bias"].tolist() == [ALIVE, AUDIENCE, ZOMBIE]
 
 
-def test_what_has_the_form_of_json_says_what_the_arrays_say():
+def test_json_contains_the_states():
     states = neuron_states(chain(2.0, 1.0))
-    told = json.loads(states.to_json())
-    assert [layer["name"] for layer in told["layers"]] == ["input_1", "0", "2", "4"]
-    assert told["layers"][1]["structural"] == ["zombie", "alive"]
-    assert told["layers"][1]["constant"] == [2.0, None]
-    assert told["parameters"]["functional"]["0.weight"]["pruned"] == 1
+    read = json.loads(states.to_json())
+    assert [layer["name"] for layer in read["layers"]] == ["input_1", "0", "2", "4"]
+    assert read["layers"][1]["structural"] == ["zombie", "alive"]
+    assert read["layers"][1]["constant"] == [2.0, None]
+    assert read["parameters"]["functional"]["0.weight"]["pruned"] == 1
 
 
-def test_states_and_splittings_are_told_in_a_line():
+def test_states_have_a_short_repr():
     states = neuron_states(chain(2.0, 1.0))
     assert repr(states) == "<NetworkStates of 5 neurons: 3 alive, 1 audience, 1 zombie>"
 
@@ -463,7 +463,7 @@ class OverChannels(nn.Module):
         (nn.Linear, None, "call it and pass what it returns"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_by_its_name(model, inputs, said):
+def test_unsupported_models_and_inputs_are_refused_by_name(model, inputs, said):
     with pytest.raises(PruningError) as caught:
         neuron_states(model, inputs)
     assert said in str(caught.value)
@@ -486,7 +486,7 @@ def test_masks_and_layers_that_do_not_fit_are_refused(words, said):
     assert said in str(caught.value)
 
 
-def test_a_model_that_cannot_be_traced_is_followed_along_a_list_of_layers():
+def test_a_model_that_cannot_be_traced_needs_a_list_of_layers():
     states = neuron_states(Undecided(), layers=("first", "rest.0", "rest.1"))
     assert list(states.count_neurons()) == ["input_1", "first", "rest.1"]
     with pytest.raises(PruningError, match=r"no module 'rest.2'; did you mean"):

@@ -1,4 +1,4 @@
-"""Splitting: components against networkx, the numbers that follow from them, and what becomes of a network."""
+"""Splitting: components compared with networkx, and the figures that follow from them."""
 
 import networkx as nx
 import numpy as np
@@ -48,7 +48,7 @@ def splitting(masks, **words):
 
 @settings(max_examples=150)
 @given(pruned())
-def test_components_and_what_they_cover_are_those_that_networkx_finds(masks):
+def test_components_and_their_coverage_are_those_that_networkx_finds(masks):
     wiring = Wiring()
     nodes = wiring.read("0", 4)
     for place, mask in enumerate(masks.values(), start=1):
@@ -69,7 +69,9 @@ def test_components_and_what_they_cover_are_those_that_networkx_finds(masks):
     split = splitting(masks)
     assert len(split.coverage) == len(found)
     assert sorted(split.coverage.tolist()) == covered
-    assert (split.components >= 0).sum() == len(alive) + sum(node[0] == "3" for node in alive)  # and where they end
+    assert (split.components >= 0).sum() == len(alive) + sum(
+        node[0] == "3" for node in alive
+    )  # and the graph's outputs
     hidden = [sum(node[0] != "0" for node in each) for each in found]
     assert sorted(split.sizes) == sorted(hidden)
     assert sorted(np.bincount(split.components[split.components >= 0]), reverse=True) == list(
@@ -79,7 +81,7 @@ def test_components_and_what_they_cover_are_those_that_networkx_finds(masks):
 
 @settings(max_examples=150)
 @given(pruned(), st.sampled_from(["pairs", "outputs"]))
-def test_the_numbers_of_a_splitting_hang_together(masks, coverage):
+def test_the_figures_of_a_splitting_are_consistent(masks, coverage):
     split = splitting(masks, coverage=coverage)
     assert split.potential == pytest.approx(split.coverage.sum(axis=0).mean())
     assert (split.status == "degraded") == (split.metric < 0) == (split.potential < 1)
@@ -128,7 +130,7 @@ def test_a_network_in_two_is_separated():
 
 def test_one_connection_between_the_tasks_keeps_a_network_together():
     first, second, third = APART
-    split = splitting(edges(first, [*second, (0, 1)], third))  # a neuron of the left speaks to one of the right
+    split = splitting(edges(first, [*second, (0, 1)], third))  # from a neuron of the left to one of the right
     assert (split.status, split.metric) == ("interconnected", 1)
     assert split.coverage.tolist() == [[1, 1]]
     assert split.distance == pytest.approx(np.sqrt(2))
@@ -146,7 +148,7 @@ def test_a_task_that_has_lost_an_input_is_degraded_unless_outputs_alone_count():
     assert splitting(masks, coverage="outputs").status == "separated"
 
 
-def test_inputs_that_only_another_task_hears_are_counted_as_strays():
+def test_inputs_that_only_another_task_reads_are_counted_as_strays():
     first, *rest = APART
     masks = edges([*first[1:], (0, 1)], *rest)  # the left's first input feeds the right alone
     assert splitting(masks).status == "degraded"
@@ -155,28 +157,28 @@ def test_inputs_that_only_another_task_hears_are_counted_as_strays():
     assert splitting(edges(*APART)).strays == 0
 
 
-def test_where_outputs_alone_count_a_task_may_fall_into_several_networks():
+def test_with_coverage_of_outputs_a_task_may_split_into_several_networks():
     masks = edges([(0, 0), (1, 0), (2, 1), (3, 2)], [(0, 0), (1, 1), (2, 2)], [(0, 0), (1, 1), (2, 2)])
     split = splitting(masks, coverage="outputs")
     assert (split.status, len(split.coverage), split.matrix[1].tolist()) == ("separated", 3, [0, 0.5])
     assert splitting(masks).status == "degraded"
 
 
-def test_tasks_that_hear_nothing_but_each_others_inputs_are_degraded():
+def test_tasks_that_only_read_each_others_inputs_are_degraded_for_both_coverages():
     crossed = edges([(0, 1), (1, 1), (2, 0), (3, 0)], *APART[1:])
     for coverage in ("pairs", "outputs"):
         split = splitting(crossed, coverage=coverage)
         assert (split.status, split.metric) == ("degraded", -1)
 
 
-def test_a_network_of_which_nothing_is_left_covers_nothing():
+def test_a_fully_pruned_network_covers_nothing():
     split = splitting(edges([], [], []))
     assert (split.status, split.metric, split.coverage.shape) == ("degraded", -1, (0, 2))
     assert all(np.isnan(layer.by_inputs) and np.isnan(layer.by_outputs) for layer in split.decidedness)
 
 
 @pytest.mark.parametrize(
-    ("statuses", "became"),
+    ("statuses", "expected"),
     [
         (["interconnected"], "interconnected"),
         (["interconnected", "separated"], "separated"),
@@ -184,8 +186,8 @@ def test_a_network_of_which_nothing_is_left_covers_nothing():
         (["interconnected", "degraded"], "degraded"),
     ],
 )
-def test_what_became_of_a_network_is_told_in_a_word(statuses, became):
-    assert outcome(statuses) == became
+def test_the_outcome_summarises_the_statuses(statuses, expected):
+    assert outcome(statuses) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_tasks_that_do_not_share_out_the_network_are_refused(tasks, said):
         find_splitting(neuron_states(network()), tasks)
 
 
-def test_a_splitting_is_told_in_a_line_and_asks_for_states():
+def test_a_splitting_has_a_short_repr_and_needs_states():
     assert repr(splitting(edges(*APART))) == "<Splitting into left, right: separated, metric 0>"
     with pytest.raises(PruningError, match="not a Sequential"):
         find_splitting(network(), TASKS)

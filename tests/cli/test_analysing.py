@@ -6,7 +6,6 @@ import pytest
 
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
-from lthprune.experiments.structure import analyse, analyse_level
 from tests.cli.conftest import Cli, Result
 from tests.tiny import tiny
 
@@ -32,7 +31,7 @@ def rows(result: Result) -> list[list[str]]:
 def test_analyze_shows_neurons_and_parameters_by_state_level_by_level(functional: bool, sparse: Run, cli: Cli) -> None:
     result = cli("analyze", sparse.folder, "--trial", 1, *(["--functional"] if functional else []))
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    structure = analyse(sparse, 1, functional=functional)
+    structure = sparse.structure(1, functional=functional)
     kind = "functional" if functional else "structural"
     assert result.out.startswith(f"{sparse.name}, trial 1: {kind} states")
     levels = [row for row in rows(result) if row[0].isdigit()]
@@ -46,7 +45,7 @@ def test_analyze_shows_neurons_and_parameters_by_state_level_by_level(functional
 
 def test_analyze_says_what_there_is_to_say_of_biases(sparse: Run, cli: Cli) -> None:
     words = " ".join(cli("analyze", sparse.folder).out.split())
-    structure = analyse(sparse)
+    structure = sparse.structure()
     first, last = structure.biases.fraction_negative[[0, -1]]
     assert f"{first:.0%} of the biases are negative at the first level, {last:.0%} at the last." in words
     assert (
@@ -66,7 +65,7 @@ def test_analyze_of_a_run_that_prunes_no_bias_says_so(finished: Run, cli: Cli) -
 def test_analyze_of_a_level_shows_it_layer_by_layer(sparse: Run, cli: Cli) -> None:
     result = cli("analyze", sparse.folder, "--level", 2)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    at_level = analyse_level(sparse, 2)
+    at_level = sparse.structure_at(2)
     (states,) = at_level.structure.levels
     assert f"trial 0: structural states of level 2, density {states.density:.2%}" in " ".join(result.out.split())
     shown = {row[0]: row[1:] for row in rows(result)}
@@ -91,7 +90,7 @@ def test_analyze_of_a_large_run_fits_into_80_columns(tmp_path: Path, cli: Cli) -
 @pytest.mark.parametrize("level", [None, 1])
 def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: Cli) -> None:
     more = [] if level is None else ["--level", level]
-    expected = (analyse(sparse) if level is None else analyse_level(sparse, level)).describe()
+    expected = (sparse.structure() if level is None else sparse.structure_at(level)).describe()
     printed = cli("analyze", sparse.folder, *more, "--json", "-")
     assert (printed.code, printed.err) == (0, "")
     assert json.loads(printed.out) == json.loads(json.dumps(expected))
@@ -120,6 +119,12 @@ def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("Error: ")
     assert mend in " ".join(result.err.split())
+
+
+def test_analyze_writes_one_run_as_json_and_no_more(finished: Run, cli: Cli) -> None:
+    result = cli("analyze", finished.folder, finished.folder, "--json", "-")
+    assert (result.code, result.out) == (2, "")
+    assert "--json writes one run, and 2 are named" in " ".join(result.err.split())
 
 
 def test_analyze_of_a_run_without_a_finished_level_says_how_to_go_on(finished: Run, cli: Cli) -> None:

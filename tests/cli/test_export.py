@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from lthprune.compaction import load_export
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.export import load_export
 from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.tiny import tiny
@@ -60,7 +60,7 @@ def test_export_writes_onnx_on_request(pruned: Run, cli: Cli) -> None:
     [
         (["--level", "7"], "there is no level 7"),
         (["--level", "-1"], "there is no level -1"),
-        (["--trial", "4"], "has no trial 4"),
+        (["--trial", "4"], "there is no trial 4"),
         (["--weights", "best"], "'best' is not one of"),
         (["--drop-inputs"], "--compact"),
         (["--out", "taken"], "taken/architecture.json is there already"),

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
 TINY = [word for setting in SETTINGS for word in ("--set", setting)]
-VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze"]
+VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze", "export"]
 
 FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown recipe": (["run", "lenet-digist"], "did you mean 'lenet-digits'?"),
@@ -51,7 +52,11 @@ FAULTS: dict[str, tuple[list[str], str]] = {
         "Choose a folder",
     ),
     "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),
+    "timed on an unknown device": (["show", "lenet-digits", "--time", "--device", "tpu"], "Known: cpu, cuda"),
+    "timed without data": (["show", "lenet-mnist", "--time", "--data-dir", "nowhere"], "MNIST is not in nowhere"),
     "resumed nothing": (["resume", "nowhere"], "holds no run"),
+    "latest of no runs": (["summary", "latest"], "Name a run directory, or start a run"),
+    "exported nothing": (["export", "nowhere"], "nowhere"),
     "summed up nothing": (["summary", "nowhere"], "nowhere"),
     "runs of nowhere": (["runs", "--out", "nowhere"], "nowhere is not there. Name a folder of runs"),
     "runs of a file": (["runs", "--out", "/etc/passwd"], "/etc/passwd is a file. Name a folder of runs"),
@@ -227,3 +232,7 @@ def test_the_installed_command_is_this_one() -> None:
     assert script, "lthprune is not installed beside this Python"
     done = subprocess.run([script, "ls"], capture_output=True, text=True, env=environment(), check=False)
     assert (done.returncode, "lenet-digits" in done.stdout) == (0, True)
+
+
+def test_version_is_that_of_the_package(cli: Cli) -> None:
+    assert cli("--version") == (0, f"lthprune {version('lthprune')}\n", "")

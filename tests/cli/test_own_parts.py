@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lthprune.experiments.folders import find_runs
 from lthprune.experiments.recipe import load_recipe
-from lthprune.experiments.run import find_runs
 from tests.cli.conftest import Cli
 from tests.own_parts import forget, imports_restored, write_module
 from tests.tiny import SETTINGS

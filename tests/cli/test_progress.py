@@ -1,10 +1,12 @@
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from lthprune.experiments.execution import run_recipe
+from lthprune.training import Evaluation
 from lthprune_cli import progress
 from tests.tiny import tiny
 
@@ -24,7 +26,9 @@ def test_bars_are_drawn_on_a_terminal_and_lines_alone_elsewhere(
     assert shown.run is not None
     assert shown.run.folder == run.folder
     text = written.getvalue()
-    assert ("loss " in text) == ("\x1b[" in text) == terminal
+    assert ("mean val loss " in text) == ("\x1b[" in text) == terminal
+    for label in ("level 0 of 2 (dense)", "level 1 of 2", "level 2 of 2", "steps, 2 trials", "% of the run", " left"):
+        assert (label in text) == terminal
     lines = [line for line in text.splitlines() if "density" in line]
     assert len(lines) == 3
     for level, line in enumerate(lines):
@@ -32,3 +36,28 @@ def test_bars_are_drawn_on_a_terminal_and_lines_alone_elsewhere(
         accuracy = sum(ticket.metrics["val_acc"] for ticket in tickets) / 2
         assert f"level {level:2d}" in line
         assert f"density {tickets[0].density:7.2%}  val acc {accuracy:.2%}" in line
+
+
+def test_the_bars_show_the_steps_of_all_trials_and_the_mean_of_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda: Console(file=written, force_terminal=True, width=80))
+    shown = progress.RunProgress(tiny("train.steps=50000", "run.trials=5", "prune.levels=20"), 3)
+    watcher = shown.watcher()
+
+    def drawn() -> list[str]:
+        written.truncate(0)
+        with shown:
+            pass
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue()).splitlines()
+        return [" ".join(line.split()) for line in lines if "━" in line]
+
+    assert any(line.startswith("level 3 of 20 ") and "14% of the run" in line for line in drawn())
+    for trial, (loss, accuracy) in enumerate([(0.2, 0.9), (0.4, 0.8)]):
+        watcher.on_evaluation(3, trial, Evaluation(40_000, 0.1, loss, accuracy, 0.5))
+    lines = drawn()
+    assert any(line.endswith("80,000/250,000 mean val loss 0.300, acc 85.0%") for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+    watcher.on_evaluation(4, 0, Evaluation(1, 0.1, 0.7, 0.6, 0.5))  # of the next level: it starts from the beginning
+    assert any(line.endswith(" 1/250,000 mean val loss 0.700, acc 60.0%") for line in drawn())

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from lthprune.experiments.axes import in_toml
 from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
+from lthprune_cli.recipes import duration
 from tests.cli.conftest import Cli
+from tests.tiny import SETTINGS
 
 
 def test_ls_lists_every_bundled_recipe_with_its_title(cli: Cli) -> None:
@@ -22,7 +25,7 @@ def test_show_shows_every_setting_layer_and_count_left_and_runs_nothing(name: st
     for section in Recipe.model_fields:
         for key, value in getattr(recipe, section).model_dump(exclude_none=True).items():
             assert f"{section}.{key}" in result.out
-            assert str(value) in result.out or not isinstance(value, int | float | str)
+            assert in_toml(value) in result.out or not isinstance(value, int | float | str)
     rows = [set(line.replace("│", " ").replace("┃", " ").split()) for line in result.out.splitlines()]
     for layer in table.layers:
         words = {layer.layer, layer.kind, f"{layer.weights:,}", f"{layer.biases:,}"}
@@ -77,3 +80,67 @@ def test_show_shows_the_larger_networks_on_the_trajectory(cli: Cli) -> None:
 
 def test_show_shows_no_trajectory_where_layers_have_rates_of_their_own(cli: Cli) -> None:
     assert "Trajectory" not in shown(cli)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_value_that_show_prints_is_one_that_set_takes(name: str, cli: Cli) -> None:
+    lines = cli("show", name).out.partition("Layers")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    settings: list[list[str]] = []
+    for key, value in cells:
+        if key:
+            settings.append([key, value])
+        else:  # a value that takes two lines
+            settings[-1][1] += f" {value}"
+    given = [word for key, value in settings for word in ("--set", f"{key}={value}")]
+    again = cli("show", name, *given)
+    assert (again.code, again.out.partition("Layers")[0].splitlines()) == (0, lines)
+
+
+def test_show_takes_the_options_of_run_that_stand_for_settings(cli: Cli) -> None:
+    options = ("--method", "osp", "--trials", 3, "--seed", 7, "--engine", "reference")
+    result = cli("show", "lenet-digits", *options)
+    words = " ".join(result.out.replace("│", " ").split())
+    assert 'prune.method "osp"' in words
+    assert 'train.engine "reference"' in words
+    assert "run.trials 3 run.seed 7" in words
+
+
+def test_show_gives_the_rate_under_a_global_scope_in_a_sentence(cli: Cli) -> None:
+    text = shown(cli, "prune.scope=global", "prune.rate=0.2")
+    assert "The scope is global: all prunable weights compete. Every level prunes 20% of those that remain." in text
+    assert "parameters rate" not in text
+    assert "The scope is" not in shown(cli)
+
+
+def test_show_with_time_estimates_a_run_and_names_the_basis(cli: Cli) -> None:
+    result = cli("show", "lenet-digits", "--time", *(word for setting in SETTINGS for word in ("--set", setting)))
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    estimate = result.out.partition("\nTime")[2]
+    rows = [line.split("│")[1:4] for line in estimate.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["0", "100.00%", "stacked"],
+        ["1", "81.42%", "stacked"],
+        ["2", "66.39%", "stacked"],
+    ]
+    words = " ".join(estimate.split())
+    assert "A run takes about " in words
+    assert ": 3 levels of 6 steps and 3 evaluations, 2 trials." in words
+    assert "measured just now with 1 thread." in words
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "a second"),
+        (2.4, "2 seconds"),
+        (119, "119 seconds"),
+        (150, "2.5 minutes"),
+        (3600 * 3.14, "3.1 hours"),
+        (86_400 * 4.16, "4.2 days"),
+        (86_400 * 33, "33 days"),
+    ],
+)
+def test_a_duration_has_the_unit_that_it_fills(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

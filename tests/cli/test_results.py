@@ -7,11 +7,12 @@ from torch import nn
 
 import lthprune
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.figures import Subject, figures_of
+from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.run import Run
-from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning, summarise
+from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
+from lthprune.experiments.sweep import begin_sweep, run_sweep
 from tests.cli.conftest import Cli
-from tests.tiny import joined, tiny, toys
+from tests.tiny import SETTINGS, joined, tiny, toys
 
 
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
@@ -24,12 +25,79 @@ def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
     result = cli("runs")
     assert (result.code, result.err, result.narrow) == (0, "", True)
     words = ("whole", "begun", "damaged", "searched")
-    lines = {word: line for line in result.out.splitlines() for word in words if word in line}
-    assert all(word in lines["whole"] for word in ("imp", "2", "3 of 3", "finished"))
-    assert all(word in lines["begun"] for word in ("imp", "0 of 3", "resumable"))
-    assert "damaged" in lines["damaged"].split("│")[5]
-    assert all(word in lines["searched"] for word in ("imp", "2", "5 of 5", "a store of tickets"))
-    assert "with dense" in result.out
+    lines = {word: line.split() for word in words for line in result.out.splitlines() if line.startswith(f"{word} ")}
+    levels = finished.summary()
+    accuracies = [f"{100 * levels[0].test_acc.mean:.2f}"]
+    if winner := smallest_winning(levels):
+        accuracies += [f"{100 * winner.test_acc.mean:.2f}", f"{winner.density:.2%}"]
+    assert lines["whole"] == ["whole", "imp", "x2", "3", "of", "3", *accuracies, "finished"]
+    assert lines["begun"] == ["begun", "imp", "x2", "0", "of", "3", "resumable"]
+    assert lines["searched"] == ["searched", "imp", "x2", "5", "of", "5", "store"]
+    assert "damaged damaged" in [" ".join(line.split()) for line in result.out.splitlines()]
+    words = " ".join(result.out.split())
+    assert "A store holds the tickets of imp() or osp(), not of a recipe." in words
+    assert "damaged is damaged: " in words
+    assert "Levels include the dense one." in words
+
+
+def test_runs_lists_sweeps_with_their_axes_and_finished_cells(cli: Cli) -> None:
+    short = [setting for setting in SETTINGS if "trials" not in setting]
+    for place, seeds in enumerate(([0], [1])):
+        sweep = begin_sweep("lenet-digits", {"model.hidden": [4, 8], "run.seed": seeds}, short)
+        if place == 0:
+            run_sweep(sweep)
+    result = cli("runs")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert result.out.startswith("There are no runs in runs.\n")
+    rows = [line.split() for line in result.out.splitlines() if line.startswith("lenet-digits-")]
+    assert [row[1:] for row in rows] == [
+        ["model.hidden,", "run.seed", "2", "of", "2", "finished"],
+        ["model.hidden,", "run.seed", "0", "of", "2", "resumable"],
+    ]
+    assert cli("runs", "--out", "sweeps").out.count("lenet-digits-") == 2
+    (Path("sweeps") / rows[1][0] / "sweep.toml").write_text("cut")
+    assert " damaged" in cli("runs").out
+
+
+def begun_at(folder: Path, moment: str) -> None:
+    path = folder / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": moment}))
+
+
+def test_latest_stands_for_the_newest_run_in_the_folder_runs(finished: Run, cli: Cli) -> None:
+    for name, moment in (("b-new", "2026-11-20T03:52:11+00:00"), ("a-old", "2026-11-20T03:52:10+00:00")):
+        shutil.copytree(finished.folder, Path("runs") / name)
+        begun_at(Path("runs") / name, moment)
+    for verb in ("summary", "resume", "plot", "analyze"):
+        result = cli(verb, "latest")
+        assert (result.code, result.err, "b-new" in result.out, "a-old" in result.out) == (0, "", True, False)
+    result = cli("export", "latest")
+    assert (result.code, "runs/b-new/exports/" in result.out) == (0, True)
+
+
+def test_a_folder_called_latest_is_itself_and_without_runs_latest_is_refused(finished: Run, cli: Cli) -> None:
+    result = cli("summary", "latest")
+    assert result.code == 2
+    assert "there is no run in runs, so 'latest' has nothing to stand for" in " ".join(result.err.split())
+    shutil.copytree(finished.folder, "latest")
+    assert cli("summary", "latest").out.startswith("latest")
+
+
+@pytest.mark.parametrize("verb", ["summary", "plot", "analyze"])
+def test_several_runs_are_taken_one_after_the_other(verb: str, finished: Run, cli: Cli) -> None:
+    folders = [shutil.copytree(finished.folder, Path("runs") / name) for name in ("one", "two")]
+    result = cli(verb, *folders)
+    assert (result.code, result.err) == (0, "")
+    alone = [cli(verb, folder).out for folder in folders]
+    assert result.out == "".join(alone)
+    assert "one" in alone[0]
+
+
+def test_plot_draws_nothing_where_one_of_several_folders_is_no_run(finished: Run, cli: Cli) -> None:
+    folder = shutil.copytree(finished.folder, "one")
+    result = cli("plot", folder, "nowhere")
+    assert (result.code, result.out, "nowhere" in result.err) == (2, "", True)
+    assert not (Path(folder) / "figures").exists()
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "runs"])
@@ -42,7 +110,7 @@ def test_runs_says_that_there_are_none(where: str, cli: Cli) -> None:
 def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finished: Run, cli: Cli) -> None:
     result = cli("summary", finished.folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    levels = summarise(finished)
+    levels = finished.summary()
     winner = smallest_winning(levels)
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
     assert len(rows) == 3
@@ -67,7 +135,7 @@ def test_summary_of_one_trial_shows_plain_values(tmp_path: Path, cli: Cli) -> No
     assert (result.code, result.narrow) == (0, True)
     assert "Mean" not in result.out
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
-    for level, row in zip(summarise(run), rows, strict=True):
+    for level, row in zip(run.summary(), rows, strict=True):
         assert row[-3:-1] == [f"{100 * level.val_acc.mean:.2f}", f"{100 * level.test_acc.mean:.2f}"]
 
 
@@ -83,7 +151,7 @@ def test_summary_of_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(finis
     unfinish(folder, 2)
     result = cli("summary", folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    assert "2 of 3 levels are finished, the dense one included; go on with:\n  lthprune resume begun\n" in result.out
+    assert "2 of 3 levels are finished, the dense one included; resume with:\n  lthprune resume begun\n" in result.out
 
 
 def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_into_80_columns(
@@ -91,7 +159,7 @@ def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_in
 ) -> None:
     perfect = Spread(1.0, 1.0, 1.0)
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1)) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
+    monkeypatch.setattr(Run, "summary", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     assert "10 *" in result.out
@@ -112,7 +180,7 @@ def test_summary_of_a_run_without_a_finished_level_says_so(finished: Run, cli: C
     result = cli("summary", folder)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("No level of begun is finished yet.\n")
-    assert result.out.endswith("go on with:\n  lthprune resume begun\n")
+    assert result.out.endswith("resume with:\n  lthprune resume begun\n")
 
 
 def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) -> None:
@@ -120,7 +188,7 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     result = cli("plot", folder)
     assert (result.code, result.err) == (0, "")
     paths = [Path(line) for line in result.out.splitlines()]
-    applying = set(figures_of(Subject(finished))) - {"coverage", "decidedness"}  # there is one task
+    applying = set(FIGURES) - {"coverage", "decidedness"}  # there is one task
     assert {path.name for path in paths} == {f"{name}.{end}" for name in applying for end in ("png", "svg")}
     assert all(path.is_file() for path in paths)
 
@@ -143,7 +211,7 @@ def test_summary_shows_the_test_accuracy_of_every_task(tmp_path: Path, cli: Cli,
     assert (result.code, result.err, result.narrow) == (0, "", True)
     assert "moons % circles %" in result.out
     rows = [line.replace("*", "").split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
-    for level, row in zip(summarise(run), rows, strict=True):
+    for level, row in zip(run.summary(), rows, strict=True):
         spreads = (level.val_acc, level.test_acc, *level.task_test_acc.values())
         assert row[3:-1] == [f"{100 * spread.mean:.2f}" for spread in spreads]
     assert "those of a task alone are on test data" in " ".join(result.out.split())
@@ -156,7 +224,7 @@ def test_summary_of_many_tasks_fits_into_80_columns_and_shows_the_lowest_where_t
     perfect = Spread(1.0, 1.0, 1.0)
     by_task = {f"fashion-mnist{place}": perfect for place in range(1, tasks)} | {"moons": Spread(0.25, 0.25, 0.25)}
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1), by_task) for level in (0, 10)]
-    monkeypatch.setattr("lthprune.experiments.summarise", lambda run: levels)
+    monkeypatch.setattr(Run, "summary", lambda run: levels)
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     header = result.out.partition("─")[0]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.run import Run, find_runs
+from lthprune.experiments.folders import find_runs
+from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lthprune.experiments.summary import summarise_sweep
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import summarise_sweep
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, contents
 
@@ -67,7 +67,7 @@ def test_summary_of_a_sweep_of_many_axes_fits_into_80_columns(cli: Cli, tmp_path
     assert (result.code, result.narrow) == (0, True)
     (row,) = [line.split() for line in result.out.splitlines() if "1,786,200" in line]
     assert row[0] == "1"
-    label = 'Cell 1: model.hidden=1300, prune.rate={"dense" = 0.2, "output" = 0.1}, train.lr=0.00125'
+    label = "Cell 1: model.hidden=1300, prune.rate={dense = 0.2, output = 0.1}, train.lr=0.00125"
     assert label in " ".join(result.out.split())
 
 
@@ -90,9 +90,9 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
         result = cli("sweep", "lenet-digits", *SET, *GRID)
     assert (result.code, "Traceback" in result.err) == (130, False)
     (folder,) = Path("sweeps").iterdir()
-    assert f"go on with:\n  lthprune resume {folder}\n" in result.err
+    assert f"resume with:\n  lthprune resume {folder}\n" in result.err
     summary = cli("summary", folder)
-    assert f"1 of 2 cells are finished; go on with:\n  lthprune resume {folder}\n" in summary.out
+    assert f"1 of 2 cells are finished; resume with:\n  lthprune resume {folder}\n" in summary.out
     assert "1 of 3" in summary.out
     assert summary.narrow
     resumed = cli("resume", folder)
@@ -146,8 +146,8 @@ def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> 
     result = cli("sweep", "moons-circles", "--over", "model.hidden=[4, 6]", "--over", "run.seed=0..2", *settings)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     (folder,) = Path("sweeps").iterdir()
-    table = result.out.partition("Networks, by what became of them")[2]
+    table = result.out.partition("Networks by outcome")[2]
     rows = [line.split() for line in table.splitlines() if line.split()[:1] in (["4"], ["6"])]
     for row, cell in zip(rows, summarise_sweep(Sweep(folder)), strict=True):
         assert row[1:5] == [str(number) for number in cell.outcomes.values()]
-    assert "separated before it degraded" in " ".join(table.split())
+    assert "separated before they degraded" in " ".join(table.split())

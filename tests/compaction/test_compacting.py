@@ -1,4 +1,4 @@
-"""Compaction: networks get smaller and compute the same; what cannot go stays."""
+"""Compaction: smaller networks compute the same, and keep what cannot be removed."""
 
 import copy
 
@@ -29,7 +29,7 @@ def states_of(model: nn.Module, examples) -> dict[str, list[NeuronState]]:
 
 @settings(max_examples=150)
 @given(recipes(), st.booleans())
-def test_a_compacted_network_computes_the_same_and_the_original_stays_as_it_was(recipe, drop_inputs):
+def test_a_compacted_network_computes_the_same_and_the_original_is_not_changed(recipe, drop_inputs):
     wired = recipe.build()
     before = anatomy(wired.model)
     compacted = compact(wired.model, wired.examples, drop_inputs=drop_inputs and recipe.form in ("dense", "branches"))
@@ -45,9 +45,7 @@ def test_a_compacted_network_computes_the_same_and_the_original_stays_as_it_was(
 
 @settings(max_examples=60)
 @given(architectures(), seeds, st.sampled_from([0.3, 0.7, 0.9, 0.97]))
-def test_so_does_any_network_that_was_pruned_by_magnitude_in_its_own_precision(
-    architecture: Architecture, seed, amount
-):
+def test_networks_pruned_by_magnitude_compute_the_same_in_their_own_precision(architecture: Architecture, seed, amount):
     model = architecture.build(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -67,7 +65,7 @@ def test_so_does_any_network_that_was_pruned_by_magnitude_in_its_own_precision(
 
 
 @given(recipes(forms=("dense",)))
-def test_no_neuron_is_left_that_does_not_matter_but_where_a_layer_needs_one(recipe):
+def test_only_alive_neurons_remain_unless_a_layer_needs_one(recipe):
     wired = recipe.build()
     compacted = compact(wired.model, wired.examples)
     states = states_of(compacted.model, None)
@@ -76,7 +74,7 @@ def test_no_neuron_is_left_that_does_not_matter_but_where_a_layer_needs_one(reci
 
 
 @given(recipes())
-def test_what_is_compacted_once_is_no_smaller_when_compacted_again(recipe):
+def test_compacting_twice_changes_nothing(recipe):
     wired = recipe.build()
     once = compact(wired.model, wired.examples)
     again = compact(once.model, wired.examples)
@@ -84,7 +82,7 @@ def test_what_is_compacted_once_is_no_smaller_when_compacted_again(recipe):
 
 
 @given(architectures(("dense", "convolutional", "transposed", "normalised", "mixed")), seeds)
-def test_a_network_that_is_all_alive_keeps_every_bit(architecture, seed):
+def test_a_network_with_only_alive_neurons_keeps_every_bit(architecture, seed):
     model = architecture.build(seed)
     compacted = compact(model, torch.zeros(1, 1, 4, 4))
     assert all_bits(compacted.model.state_dict()) == all_bits(model.state_dict())
@@ -92,7 +90,7 @@ def test_a_network_that_is_all_alive_keeps_every_bit(architecture, seed):
 
 
 @given(recipes(), st.booleans())
-def test_the_report_counts_what_the_modules_hold_and_what_torch_counts(recipe, drop_inputs):
+def test_the_report_agrees_with_the_modules_and_with_torchs_counter(recipe, drop_inputs):
     wired = recipe.build()
     dense = copy.deepcopy(wired.model)
     drop_inputs = drop_inputs and recipe.form in ("dense", "branches")
@@ -117,14 +115,14 @@ def test_the_report_counts_what_the_modules_hold_and_what_torch_counts(recipe, d
     ]
 
 
-def test_a_transposed_convolution_puts_its_weights_to_every_position_of_its_input():
+def test_a_transposed_convolution_applies_its_weights_at_every_position_of_its_input():
     model = nn.Sequential(nn.ConvTranspose2d(1, 3, 2, stride=2))
     report = compact(model, torch.zeros(1, 1, 4, 4)).report
     assert report.before == Size(neurons=3, weights=12, left=12, flops=2 * 12 * 16)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_zombies_constant_goes_into_the_biases_of_those_who_hear_it(bias):
+def test_a_zombies_constant_is_added_to_the_biases_of_its_readers(bias):
     model = double(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2, bias=bias))
     mask(model[0], [[1, 1], [0, 0], [0, 1]])
     compacted = check(model, torch.zeros(1, 2).double())
@@ -135,7 +133,7 @@ def test_a_zombies_constant_goes_into_the_biases_of_those_who_hear_it(bias):
 
 
 def constant_channel(*after: nn.Module, out_channels: int = 2, **convolution) -> nn.Sequential:
-    """A network of which the second convolution hears a channel that is always one."""
+    """A network whose second convolution reads a channel that is constantly one."""
     model = double(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, out_channels, 3, **convolution), *after)
     mask(model[0], [[1], [0], [1]])
     model[0].bias.data[1] = 1
@@ -150,17 +148,17 @@ IMAGE = torch.zeros(1, 1, 8, 8).double()
     [({}, 2), ({"padding": 1}, 3), ({"padding": "same"}, 3), ({"padding": "valid"}, 2), ({"dilation": 2}, 2)]
     + [({"padding": 1, "padding_mode": mode}, 2) for mode in ("reflect", "replicate", "circular")],
 )
-def test_a_convolution_takes_a_constant_channel_into_its_bias_unless_it_pads_zeros(convolution, left):
+def test_a_convolution_absorbs_a_constant_channel_unless_it_pads_with_zeros(convolution, left):
     assert sizes(check(constant_channel(**convolution), IMAGE)) == {"0": left, "2": 2}
 
 
-def test_a_channel_of_zeros_goes_whatever_is_padded():
+def test_a_channel_of_zeros_is_removed_with_any_padding():
     model = constant_channel(padding=1)
     model[0].bias.data[1] = -1
     assert sizes(check(model, IMAGE)) == {"0": 2, "2": 2}
 
 
-def test_a_constant_that_is_not_the_same_everywhere_goes_into_a_dense_layer_and_not_into_a_convolution():
+def test_a_dense_layer_absorbs_a_constant_that_differs_between_positions_and_a_convolution_does_not():
     uneven = nn.ZeroPad2d(1)  # around ones
     dense = constant_channel()
     mask(dense[2], [[1, 0, 1], [0, 1, 0]])
@@ -170,7 +168,7 @@ def test_a_constant_that_is_not_the_same_everywhere_goes_into_a_dense_layer_and_
     assert sizes(check(convolutional, IMAGE)) == {"0": 3, "3": 2}
 
 
-def test_a_transposed_convolution_takes_zeros_but_no_other_constant():
+def test_a_transposed_convolution_absorbs_zeros_but_no_other_constant():
     for bias, left in ((1.0, 3), (-1.0, 2)):
         model = double(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.ConvTranspose2d(3, 2, 3))
         mask(model[0], [[1], [0], [1]])
@@ -178,14 +176,14 @@ def test_a_transposed_convolution_takes_zeros_but_no_other_constant():
         assert sizes(check(model, IMAGE)) == {"0": left, "2": 2}
 
 
-def test_a_constant_behind_a_constant_that_has_to_stay_is_folded_into_it():
+def test_a_constant_that_has_to_stay_absorbs_the_constant_before_it():
     model = double(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.Conv2d(2, 2, 1), nn.Sigmoid(), nn.Conv2d(2, 1, 3, padding=1))
     mask(model[0], [[1], [0]])
     mask(model[2], [[1, 0], [0, 1]])
     assert sizes(check(model, IMAGE)) == {"0": 1, "2": 2, "4": 1}
 
 
-def test_a_constant_that_only_reaches_what_goes_anyway_goes_too():
+def test_a_constant_whose_readers_are_removed_is_removed():
     model = constant_channel(nn.ReLU(), nn.Conv2d(2, 1, 1), padding=1)
     mask(model[2], [[1, 0, 1], [0, 1, 0]])
     with torch.no_grad():
@@ -195,7 +193,7 @@ def test_a_constant_that_only_reaches_what_goes_anyway_goes_too():
 
 
 class Forked(nn.Module):
-    """Channels in a frame of zeros that a convolution and a dense layer hear."""
+    """A convolution and a dense layer read channels in a frame of zeros."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,7 +206,7 @@ class Forked(nn.Module):
         return output
 
 
-def test_a_constant_that_a_convolution_could_not_take_goes_if_only_a_dense_layer_hears_it():
+def test_a_constant_that_a_convolution_cannot_absorb_is_removed_if_only_a_dense_layer_reads_it():
     model = Forked().double().eval()
     mask(model.stem, [[1], [0], [1]])
     model.stem.bias.data[1] = 1
@@ -218,7 +216,7 @@ def test_a_constant_that_a_convolution_could_not_take_goes_if_only_a_dense_layer
 
 
 class Added(nn.Module):
-    """A branch beside another one, both of four channels."""
+    """A sum of two branches of four channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +230,7 @@ class Added(nn.Module):
         return output
 
 
-def test_channels_that_are_added_go_together_or_not_at_all():
+def test_channels_that_are_added_are_removed_together_or_not_at_all():
     model = Added().double().eval()
     with torch.no_grad():
         model.norm.bias.copy_(torch.tensor([0.5, -1, 0.5, -1]))
@@ -255,7 +253,7 @@ def test_a_grouped_convolution_loses_whole_groups():
     assert compacted.model[2].groups == 2
 
 
-def test_a_depthwise_convolution_loses_the_channels_that_nobody_hears():
+def test_a_depthwise_convolution_loses_channels_without_readers():
     model = double(nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Conv2d(5, 5, 3, groups=5, padding=1), nn.Conv2d(5, 2, 1))
     mask(model[3], [[1, 0, 0, 1, 0], [0, 0, 0, 1, 0]])
     compacted = check(model, IMAGE)
@@ -263,21 +261,21 @@ def test_a_depthwise_convolution_loses_the_channels_that_nobody_hears():
     assert compacted.model[2].weight.shape == (2, 1, 3, 3)
 
 
-def test_constants_that_pass_a_depthwise_convolution_go_into_the_biases_after_it():
+def test_layers_after_a_depthwise_convolution_absorb_its_constants():
     model = constant_channel(nn.ReLU(), nn.Conv2d(3, 2, 1), out_channels=3, groups=3)
     model[2].bias.data.fill_(5)
     compacted = check(model, IMAGE)
     assert sizes(compacted) == {"0": 2, "2": 2, "4": 2}
 
 
-def test_a_layer_before_a_batch_norm_without_parameters_stays_as_it_is():
+def test_a_layer_before_a_batch_norm_without_parameters_keeps_its_size():
     model = double(nn.Linear(3, 4), nn.BatchNorm1d(4, affine=False), nn.ReLU(), nn.Linear(4, 2))
     mask(model[3], [[1, 0, 1, 1], [0, 0, 1, 1]])
     compacted = check(model, torch.zeros(1, 3).double())
     assert compacted.report.whole == ("0",)
 
 
-def test_outputs_that_are_all_constant_stay_and_every_layer_keeps_a_neuron():
+def test_constant_outputs_stay_and_every_layer_keeps_a_neuron():
     model = double(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 2))
     for layer in (model[0], model[2]):
         write_mask(layer, "weight", torch.zeros_like(layer.weight))
@@ -288,13 +286,13 @@ def test_outputs_that_are_all_constant_stay_and_every_layer_keeps_a_neuron():
     assert compacted.report.inputs == (3, 1)
 
 
-def test_of_layers_that_reach_no_output_one_neuron_is_left_each():
+def test_layers_without_a_path_to_an_output_keep_one_neuron_each():
     model = double(nn.Conv2d(1, 3, 3), nn.Sigmoid(), nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 2, 1))
     mask(model[4], [[0, 0, 0], [0, 0, 0]])
     assert sizes(check(model, IMAGE)) == {"0": 1, "2": 1, "4": 2}
 
 
-def test_weights_of_zero_count_as_pruned_and_those_between_neurons_that_stay_are_zeros():
+def test_weights_of_zero_count_as_pruned_and_stay_zeros_between_kept_neurons():
     model = double(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
     with torch.no_grad():
         model[2].weight.copy_(torch.tensor([[1, 0, 0, 2], [0, 0, 3, 4]]))
@@ -325,7 +323,7 @@ def test_a_layer_that_is_called_twice_keeps_its_size():
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
-def test_inputs_that_nobody_hears_are_dropped_on_request(shape):
+def test_inputs_without_readers_are_dropped_on_request(shape):
     model = double(*([nn.Flatten()] if len(shape) > 1 else []), nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 1))
     mask(model[-3], [[0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0]])
     example = torch.zeros(1, *shape).double()
@@ -344,7 +342,7 @@ def test_inputs_of_a_convolution_are_not_dropped():
         compact(model, torch.zeros(1, 2, 4, 4), drop_inputs=True)
 
 
-def test_what_is_no_module_or_no_example_is_refused():
+def test_unsupported_models_and_missing_examples_are_refused():
     with refused("nn.Module; this is an int"):
         compact(3)
     with refused("inputs=torch.zeros"):

@@ -1,4 +1,4 @@
-"""Sparse inference: the same outputs from the weights that are left alone."""
+"""Sparse inference: the same outputs from only the remaining weights."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.wired import recipes
 
 
 @given(recipes(forms=("dense", "branches")))
-def test_a_sparse_network_computes_the_same_compacted_before_or_not(recipe):
+def test_a_sparse_network_computes_the_same_with_and_without_compaction(recipe):
     wired = recipe.build()
     before = anatomy(wired.model)
     for model in (to_csr(wired.model), to_csr(compact(wired.model, wired.examples).model)):
@@ -25,7 +25,7 @@ def test_a_sparse_network_computes_the_same_compacted_before_or_not(recipe):
     assert anatomy(wired.model) == before
 
 
-def test_only_the_weights_that_are_left_are_stored():
+def test_only_remaining_weights_are_stored():
     model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4, bias=False))
     prune(model, 0.75, scope="global")
     sparse = to_csr(model)
@@ -42,6 +42,6 @@ def test_only_the_weights_that_are_left_are_stored():
         (nn.Sequential(nn.Linear(2, 2)).bfloat16(), r"weights of '0' are torch.bfloat16.*model.float\(\)"),
     ],
 )
-def test_what_cannot_be_made_sparse_is_refused(model, words):
+def test_models_that_cannot_be_made_sparse_are_refused(model, words):
     with refused(words, model):
         to_csr(model)

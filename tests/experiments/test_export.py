@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from lthprune import PruningError, StorageError
-from lthprune.experiments import export_ticket, load_export
+from lthprune.compaction import load_export
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
 from tests.nets import refused
@@ -47,7 +47,7 @@ def inputs_of(run: Run) -> torch.Tensor:
 @pytest.mark.parametrize("compact", [True, False])
 def test_an_export_computes_what_its_ticket_does(name, weights, compact, request, tmp_path):
     run = request.getfixturevalue(name)
-    export = export_ticket(run, 2, trial=1, weights=weights, compact=compact, out=tmp_path / "out")
+    export = run.export(2, trial=1, weights=weights, compact=compact, out=tmp_path / "out")
     ticket = run.tickets.level(2)[1]
     inputs = inputs_of(run)
     expected = ticket.apply(run.model(), weights).eval()(inputs)
@@ -57,7 +57,7 @@ def test_an_export_computes_what_its_ticket_does(name, weights, compact, request
 
 
 def test_what_is_pruned_is_zero_in_the_plain_weights(dense_run, tmp_path):
-    export_ticket(dense_run, 2, out=tmp_path)
+    dense_run.export(2, out=tmp_path)
     (ticket, _) = dense_run.tickets.level(2)
     weights = load_file(tmp_path / "model.safetensors")
     assert {name: int(weights[name].count_nonzero()) for name in ticket.masks} == {
@@ -67,13 +67,13 @@ def test_what_is_pruned_is_zero_in_the_plain_weights(dense_run, tmp_path):
 
 def test_the_last_level_is_exported_into_the_run_where_nothing_is_said(dense_run):
     folder = Path(shutil.copytree(dense_run.folder, dense_run.folder.parent / "copy"))
-    export = export_ticket(Run(folder), compact=True)
-    assert (export.level, export.folder) == (3, folder / "exports" / "level-03-trial-0")
+    export = Run(folder).export(compact=True)
+    assert (export.ticket["level"], export.folder) == (3, folder / "exports" / "level-03-trial-0")
     assert Run(folder).tickets.finished == 4
 
 
 def test_the_description_says_what_was_done_and_where_it_comes_from(dense_run, tmp_path):
-    export = export_ticket(dense_run, 3, compact=True, drop_inputs=True, out=tmp_path)
+    export = dense_run.export(3, compact=True, drop_inputs=True, out=tmp_path)
     described = json.loads((tmp_path / "architecture.json").read_bytes())
     assert [layer["kind"] for layer in described["layers"]] == ["flatten", "dense", "tanh", "dense", "tanh", "dense"]
     assert (described["input"], described["outputs"]) == ([1, 8, 8], 10)
@@ -92,7 +92,7 @@ def test_onnx_runtime_computes_the_same_for_batches_of_any_size(name, request, t
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     run = request.getfixturevalue(name)
-    export_ticket(run, compact=True, onnx=True, out=tmp_path)
+    run.export(compact=True, onnx=True, out=tmp_path)
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"))
     model = load_export(tmp_path)
     for samples in (1, 20):
@@ -103,10 +103,10 @@ def test_onnx_runtime_computes_the_same_for_batches_of_any_size(name, request, t
 
 def test_missing_packages_for_onnx_are_named_before_anything_is_written(dense_run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lthprune.experiments.export.find_spec", lambda name: None if name == "onnx" else find_spec(name)
+        "lthprune.compaction.export.find_spec", lambda name: None if name == "onnx" else find_spec(name)
     )
     with refused(r"need onnx.*which.*pip install 'lthprune\[onnx\]'", error=PruningError):
-        export_ticket(dense_run, onnx=True, out=tmp_path)
+        dense_run.export(onnx=True, out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -114,14 +114,14 @@ def test_missing_packages_for_onnx_are_named_before_anything_is_written(dense_ru
     ("words", "message"),
     [
         ({"level": 9}, "has 4 finished levels; there is no level 9"),
-        ({"trial": 2}, "has no trial 2; its trials are 0 to 1"),
+        ({"trial": 2}, "has trials 0 to 1; there is no trial 2"),
         ({"weights": "best"}, "unknown weights 'best'"),
         ({"drop_inputs": True}, "ask for compact"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_and_nothing_written(dense_run, words, message, tmp_path):
     with refused(message):
-        export_ticket(dense_run, **words, out=tmp_path)
+        dense_run.export(**words, out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -129,20 +129,20 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(dense_run, words
 def test_nothing_that_is_there_is_overwritten(dense_run, file, tmp_path):
     (tmp_path / file).write_text("mine")
     with refused("is there already", error=StorageError):
-        export_ticket(dense_run, out=tmp_path)
+        dense_run.export(out=tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(dense_run, tmp_path):
     (tmp_path / "file").write_text("")
     with refused("cannot write", error=StorageError):
-        export_ticket(dense_run, out=tmp_path / "file" / "folder")
+        dense_run.export(out=tmp_path / "file" / "folder")
 
 
 def test_what_is_no_export_or_a_damaged_one_is_refused(dense_run, tmp_path):
     with refused("cannot read .*architecture.json", error=StorageError):
         load_export(tmp_path)
-    export_ticket(dense_run, out=tmp_path)
+    dense_run.export(out=tmp_path)
     path = tmp_path / "architecture.json"
     good = json.loads(path.read_bytes())
     for bad, message in (

@@ -12,14 +12,11 @@ import pytest
 import torch
 
 from lthprune import PruningError, RecipeError, prune, resume_run
-from lthprune.experiments import export_ticket, load_export
+from lthprune.compaction import load_export
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.figures import save_figures
 from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
-from lthprune.experiments.structure import analyse
-from lthprune.experiments.summary import summarise
 from lthprune.models.build import build_model
 from lthprune.models.spec import ModelSpec
 from lthprune.pruning.state import snapshot
@@ -135,9 +132,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 
 def test_a_finished_run_has_a_summary_states_figures_and_nothing_to_resume(quiet: Run) -> None:
     before = contents(quiet.folder)
-    assert [level.left for level in summarise(quiet)] == [quiet.tickets.level(level)[0].left for level in range(3)]
-    assert len({int(level.sum()) for level in analyse(quiet).parameters.counts}) == 1
-    assert {path.stem for path in save_figures(quiet)} >= {"accuracy-over-steps", "states", "lifetimes"}
+    assert [level.left for level in quiet.summary()] == [quiet.tickets.level(level)[0].left for level in range(3)]
+    assert len({int(level.sum()) for level in quiet.structure().parameters.counts}) == 1
+    assert {path.stem for path in quiet.save_figures()} >= {"accuracy-over-steps", "states", "lifetimes"}
     assert contents(resume_run(quiet).folder) == before
 
 
@@ -146,9 +143,9 @@ def test_states_of_a_network_that_cannot_be_followed_are_refused_and_other_figur
 ) -> None:
     unknown = run_recipe(recipe(images, UNTRACEABLE, prune={"levels": 1}), "unknown", out=tmp_path)
     with pytest.raises(PruningError, match="mul"):
-        analyse(unknown)
+        unknown.structure()
     with pytest.warns(UserWarning, match="no figures of states, lifetimes, biases, inputs, network: .*mul"):
-        paths = save_figures(unknown)
+        paths = unknown.save_figures()
     assert {path.stem for path in paths} == {"accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps"}
 
 
@@ -156,7 +153,7 @@ def test_states_of_a_network_that_cannot_be_followed_are_refused_and_other_figur
 def test_an_export_names_the_network_and_computes_what_the_ticket_does(
     quiet: Run, tmp_path: Path, weights: Any
 ) -> None:
-    export_ticket(quiet, 2, weights=weights, out=tmp_path)
+    quiet.export(2, weights=weights, out=tmp_path)
     described = json.loads((tmp_path / "architecture.json").read_bytes())
     assert described["model"] == {"kind": "torchvision", "name": QUIET}
     inputs = torch.randn(5, 3, 24, 24, generator=torch.Generator().manual_seed(0))
@@ -165,7 +162,7 @@ def test_an_export_names_the_network_and_computes_what_the_ticket_does(
 
 
 def test_an_export_of_a_network_that_is_missing_here_says_so(quiet: Run, tmp_path: Path) -> None:
-    export_ticket(quiet, 2, out=tmp_path)
+    quiet.export(2, out=tmp_path)
     path = tmp_path / "architecture.json"
     path.write_text(path.read_text().replace(QUIET, "shufflenet_v9"))
     with pytest.raises(RecipeError, match="no classification network 'shufflenet_v9'"):
@@ -174,7 +171,7 @@ def test_an_export_of_a_network_that_is_missing_here_says_so(quiet: Run, tmp_pat
 
 def test_a_compacted_network_that_no_name_builds_is_not_exported(quiet: Run, tmp_path: Path) -> None:
     with pytest.raises(PruningError, match="Export it without compact"):
-        export_ticket(quiet, compact=True, out=tmp_path)
+        quiet.export(compact=True, out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
+from lthprune.compaction.export import load_export
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
-from lthprune.experiments.export import export_ticket, load_export
-from lthprune.experiments.figures import save_figures
+from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, load_recipe
-from lthprune.experiments.run import Run, find_runs
-from lthprune.experiments.structure import analyse
-from lthprune.experiments.summary import summarise, summarise_sweep
+from lthprune.experiments.run import Run
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import summarise_sweep
 from lthprune.parts import DATA, MODEL, SCORE
 from tests.own_parts import forget, imports_restored, register, write_module
 from tests.tiny import SETTINGS, contents, tiny
@@ -97,31 +96,30 @@ def test_looking_at_a_run_imports_nothing_and_refuses_what_needs_its_network(tmp
     folder = interrupted(tmp_path)
     run = Run(folder)
     assert run.recipe() == own()
-    assert len(summarise(run)) == run.tickets.finished == 1
+    assert len(run.summary()) == run.tickets.finished == 1
     assert not run.complete
     assert run.gather_histories().curves["val_acc"].shape[:2] == (2, 3)
-    refused: list[Any] = [run.model, lambda: analyse(run), lambda: export_ticket(run, out=tmp_path / "out")]
+    refused: list[Any] = [run.model, run.structure, lambda: run.export(out=tmp_path / "out")]
     for look in refused:
         with pytest.raises(RecipeError, match=r"is code from outside lthprune.*--trust-code") as caught:
             look()
         assert "\n" not in str(caught.value)
     with pytest.warns(UserWarning, match=r"no figures of states, .*network: .*--trust-code"):
-        assert len(save_figures(run)) == 6
+        assert len(run.save_figures()) == 6
     assert NAME not in sys.modules
-    assert len(analyse(Run(folder, trust_code=True)).levels) == 1
+    assert len(Run(folder, trust_code=True).structure().levels) == 1
 
 
 def test_an_export_of_a_network_of_ones_own_is_loaded_with_consent_only(tmp_path: Path) -> None:
     run = run_recipe(own(), "own", out=tmp_path / "runs")
-    folder = export_ticket(run, out=tmp_path / "out").folder
+    folder = run.export(out=tmp_path / "out").folder
     forget(NAME)
     with pytest.raises(RecipeError, match="--trust-code"):
         load_export(folder)
     assert NAME not in sys.modules
     state = load_export(folder, trust_code=True).state_dict()
     assert all(
-        tensor.equal(state[name])
-        for name, tensor in export_ticket(run, out=tmp_path / "two").dense.state_dict().items()
+        tensor.equal(state[name]) for name, tensor in run.export(out=tmp_path / "two").dense.state_dict().items()
     )
 
 

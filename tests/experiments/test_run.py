@@ -13,7 +13,8 @@ from lthprune import imp
 from lthprune.errors import LthpruneError, RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment
 from lthprune.experiments.execution import resume_run, run_recipe
-from lthprune.experiments.run import Run, create_run, find_runs, new_folder
+from lthprune.experiments.folders import create_run, find_runs, new_folder
+from lthprune.experiments.run import Run
 from lthprune.files import read_tensors
 from lthprune.pruning.state import snapshot
 from lthprune.training.record import HISTORIES
@@ -69,8 +70,57 @@ def test_a_trial_that_is_not_there_has_no_network(original: Run, trial: int) -> 
         original.model(trial)
 
 
-def test_a_run_is_shown_by_its_folder() -> None:
-    assert repr(Run("runs/one")) == "Run('runs/one')"
+def test_a_run_is_shown_by_its_recipe_state_levels_and_density(original: Run) -> None:
+    assert repr(original) == (
+        f"<Run '{original.folder}': tiny, IMP, 2 trials, finished, 3 of 3 levels, down to "
+        f"{original.tickets.ticket(2).density:.2%} of the weights>"
+    )
+
+
+def change_manifest(run: Run, **changes: object) -> None:
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    (run.folder / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def test_a_run_with_few_levels_or_without_histories_is_shown_as_far_as_it_can_be_read(run: Run) -> None:
+    (run.folder / "histories.npz").unlink()
+    assert repr(run).endswith("tiny, IMP, 2 trials, finished, 3 of 3 levels>")
+    change_manifest(run, finished=[])
+    assert repr(run).endswith("tiny, IMP, 2 trials, resumable, 0 of 3 levels>")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 9},
+        {"finished": 3},
+        {"search": {"recipe": "tiny"}},
+        {"search": {"recipe": "tiny", "settings": {}, "data": ""}},
+        {"search": {"recipe": "tiny", "settings": 3, "data": ""}},
+    ],
+)
+def test_a_damaged_run_is_shown_without_an_error(run: Run, changes: dict[str, object]) -> None:
+    change_manifest(run, **changes)
+    assert "damaged or unreadable" in repr(run)
+    (run.folder / "manifest.json").write_bytes(b"\xff{")
+    assert "damaged or unreadable" in repr(run)
+
+
+def test_a_folder_that_is_no_run_is_shown_without_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "nowhere", tmp_path, tmp_path / "file"):
+        assert repr(Run(folder)) == f"<Run '{folder}': no run>"
+    imp(net(), lambda model: None, levels=1, store=tmp_path / "store", progress=False)
+    assert repr(Run(tmp_path / "store")).endswith(": the tickets of imp(), 2 of 2 levels>")
+
+
+def test_a_run_is_finished_resumable_or_ended(run: Run) -> None:
+    assert (run.state, run.complete) == ("finished", True)
+    finished = run.tickets.manifest()["finished"]
+    change_manifest(run, finished=finished[:2])
+    assert (run.state, run.complete) == ("resumable", False)
+    change_manifest(run, finished=finished[:2], ended="the networks are degraded")
+    assert (run.state, run.complete) == ("ended", True)
 
 
 def test_a_run_reads_its_recipe_and_its_name_back(original: Run) -> None:

@@ -10,16 +10,16 @@ from lthprune.analysis.splitting import outcome
 from lthprune.errors import StorageError
 from lthprune.experiments.execution import Watcher, run_recipe
 from lthprune.experiments.run import Run
-from lthprune.experiments.structure import split_levels
-from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning, summarise, summarise_sweep
+from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import summarise_sweep
 from lthprune.training.stopping import early_stopping_index
 from tests.tiny import joined, tiny
 
 
 def test_a_level_is_summed_up_over_the_trials_at_their_early_stopping_steps(tmp_path: Path) -> None:
     run = run_recipe(tiny("run.trials=3"), "tiny", out=tmp_path)
-    levels = summarise(run)
+    levels = run.summary()
     assert [level.level for level in levels] == [0, 1, 2]
     for level in levels:
         tickets = run.tickets.level(level.level)
@@ -56,7 +56,7 @@ def test_a_run_without_a_finished_level_has_an_empty_summary(tmp_path: Path) -> 
     with pytest.raises(Killed):
         run_recipe(tiny(), "tiny", out=tmp_path, watcher=Watcher(on_evaluation=stop))
     (folder,) = tmp_path.iterdir()
-    assert summarise(Run(folder)) == []
+    assert Run(folder).summary() == []
 
 
 @pytest.mark.parametrize("file", ["trial-0/level-00.safetensors", "histories.npz"])
@@ -65,19 +65,19 @@ def test_a_damaged_file_is_refused_rather_than_summed_up(tmp_path: Path, file: s
     path = shutil.copytree(run.folder, tmp_path / "copy") / file
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(StorageError, match=path.name):
-        summarise(Run(tmp_path / "copy"))
+        Run(tmp_path / "copy").summary()
 
 
 def test_each_tasks_test_accuracy_is_summed_up_by_its_name(tmp_path: Path) -> None:
     run = run_recipe(joined("run.trials=3"), "joined", out=tmp_path)
-    for level in summarise(run):
+    for level in run.summary():
         assert list(level.task_test_acc) == ["moons", "circles"]
         for name, spread in level.task_test_acc.items():
             values = [ticket.metrics["tasks"][name]["test_acc"] for ticket in run.tickets.level(level.level)]
             assert spread == pytest.approx((np.mean(values), min(values), max(values)))
         mean = np.mean([spread.mean for spread in level.task_test_acc.values()])
         assert mean == pytest.approx(level.test_acc.mean)
-    assert not summarise(run_recipe(tiny(), "tiny", out=tmp_path))[0].task_test_acc
+    assert not run_recipe(tiny(), "tiny", out=tmp_path).summary()[0].task_test_acc
 
 
 TOYS = [
@@ -94,7 +94,7 @@ def test_what_became_of_every_trials_network_is_counted_cell_by_cell(tmp_path: P
     axes = {"model.hidden": [4, 6], "run.seed": [0, 1, 2]}
     for row in summarise_sweep(run_sweep(begin_sweep("moons-circles", axes, TOYS, out=tmp_path))):
         run = row.cell.run
-        trials = [split_levels(run, range(7), trial) for trial in range(3)]
+        trials = [run.splittings(trial) for trial in range(3)]
         ends = [outcome([level.splitting.status for level in levels]) for levels in trials]
         assert sum(row.outcomes.values()) == 3
         assert {end: number for end, number in row.outcomes.items() if number} == {end: ends.count(end) for end in ends}

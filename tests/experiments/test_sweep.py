@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.axes import parse_axes
 from lthprune.experiments.execution import Watcher, run_recipe
+from lthprune.experiments.folders import find_runs
 from lthprune.experiments.recipe import load_recipe
-from lthprune.experiments.run import Run, find_runs
-from lthprune.experiments.summary import smallest_winning, summarise, summarise_sweep
+from lthprune.experiments.run import Run
+from lthprune.experiments.summary import smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_summary import summarise_sweep
 from lthprune.training.record import Evaluation
 from tests.tiny import BITS, SETTINGS, contents, copied_before_writes, write_npz
 
@@ -237,7 +239,7 @@ def test_data_are_loaded_once_for_all_cells_that_share_them(tmp_path: Path, monk
 
 def test_a_summary_has_a_row_for_every_cell_begun_or_not(finished: Sweep, tmp_path: Path) -> None:
     for row in summarise_sweep(finished):
-        assert row.levels == summarise(row.cell.run)
+        assert row.levels == row.cell.run.summary()
         assert row.winner == smallest_winning(row.levels)
         assert row.seconds == sum(row.cell.run.environment()["seconds_per_level"].values())
     copy = Sweep(shutil.copytree(finished.folder, tmp_path / "copy"))

@@ -49,5 +49,5 @@ def test_of_many_levels_twelve_are_shown_the_first_and_the_last_among_them() -> 
     [("convolutional", [(1, 4, 4)]), ("dense", [(1, 5, 5)]), ("dense", [(16,)]), ("dense", [])],
 )
 def test_a_network_that_reads_no_such_images_is_refused(form: str, shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(PruningError, match="the first layer has to be dense, and to read images"):
+    with pytest.raises(PruningError, match="the first layer must be dense and read images"):
         plot_inputs(levels_of(form), shapes)

@@ -89,5 +89,5 @@ def test_a_network_without_a_weight_left_is_drawn_and_one_of_too_many_neurons_re
     figure = plot_network(neuron_states(model, masks={"0.weight": torch.zeros(2, 3)}), snapshot(model))
     assert len(lines(figure).get_segments()) == 0
     large = nn.Sequential(nn.Linear(1990, 11))
-    with pytest.raises(PruningError, match="a network of 2,001 neurons is not drawn"):
+    with pytest.raises(PruningError, match="a network of 2,001 neurons cannot be drawn"):
         plot_network(neuron_states(large), snapshot(large))

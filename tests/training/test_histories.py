@@ -117,3 +117,15 @@ def test_a_missing_or_damaged_file_is_refused_with_the_mend(tmp_path: Path, dama
         path.write_bytes({"empty": b"", "text": b"steps", "truncated": path.read_bytes()[:-300]}[damage])
     with pytest.raises(StorageError, match=r"lthprune resume .* writes it anew"):
         Histories.load(path)
+
+
+def test_histories_are_shown_by_their_sizes_names_and_finished_levels() -> None:
+    assert repr(filled(trials=2, levels=3, finished=2)) == (
+        "<Histories of 2 trials, 4 levels (2 finished) and 3 evaluations: train_loss, val_loss, val_acc, test_acc>"
+    )
+    assert repr(filled(trials=1, levels=0, finished=0)).startswith("<Histories of 1 trial, 1 level (0 finished)")
+
+
+@pytest.mark.parametrize("finished", [0, 2, 4])
+def test_the_finished_levels_are_counted(finished: int) -> None:
+    assert filled(levels=3, finished=finished).finished == finished

@@ -1,0 +1,155 @@
+"""The folder of a run: its recipe, environment, histories and tickets."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from lthprune.data import shape_of_data
+from lthprune.errors import StorageError
+from lthprune.experiments.recipe import Recipe, parse_recipe
+from lthprune.files import write_atomically
+from lthprune.search import Ticket, TicketStore
+from lthprune.training import Histories
+
+
+class RunFolder:
+    """The files of a run; see the documentation's page on the run directory for each of them.
+
+    Only the levels that the manifest names count as finished. It is written last, so files that a killed process left
+    behind are not read, and resuming the run overwrites them.
+    """
+
+    def __init__(self, folder: str | Path, *, trust_code: bool = False) -> None:
+        self.folder = Path(folder)
+        self.trust_code = trust_code
+        self.tickets = TicketStore(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The name of the run, which is its folder's."""
+        return self.folder.resolve().name
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to train: all levels are finished, or the run ended before."""
+        tickets = self.tickets
+        return tickets.exists and (
+            tickets.ended is not None or tickets.finished == self.settings["prune"]["levels"] + 1
+        )
+
+    @property
+    def state(self) -> Literal["finished", "ended", "resumable"]:
+        """``"finished"`` after the last level, ``"ended"`` if the run stopped before by its ``run.stop_when``.
+
+        Raises:
+            StorageError: the folder is no run.
+        """
+        if self.tickets.finished == self.settings["prune"]["levels"] + 1:
+            return "finished"
+        return "ended" if self.complete else "resumable"
+
+    @property
+    def recipe_name(self) -> str:
+        """The name of the recipe."""
+        return str(self._begun()["recipe"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run began with, as nested plain values.
+
+        Raises:
+            StorageError: the folder is no run.
+        """
+        settings: dict[str, Any] = self._begun()["settings"]
+        return settings
+
+    def _begun(self) -> dict[str, Any]:
+        begun: dict[str, Any] = self.tickets.manifest()["search"]
+        if not {"recipe", "settings", "data"} <= begun.keys():
+            raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
+        return begun
+
+    def recipe(self) -> Recipe:
+        """Return the recipe as run.
+
+        Raises:
+            StorageError: the folder is no run, or its recipe is not the one that the run began with.
+        """
+        begun = self._begun()
+        path = self.folder / "recipe.toml"
+        try:
+            text = path.read_text("utf-8")
+            recipe = parse_recipe(tomllib.loads(text), str(path))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
+        begun_with = parse_recipe(begun["settings"], "the manifest")  # keys that are newer than the run by default
+        if recipe != begun_with:
+            raise StorageError(
+                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back, or "
+                f"start a run of the other recipe: lthprune run {path}"
+            )
+        return recipe
+
+    def model(self, trial: int = 0) -> nn.Module:
+        """Return the recipe's network with the initial weights of a trial, on the CPU, to apply tickets to.
+
+        Raises:
+            StorageError: the folder is no run, or there is no such trial.
+        """
+        recipe = self.recipe()
+        if trial not in range(recipe.run.trials):
+            raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
+        shape = shape_of_data(recipe.data, trust_code=self.trust_code)
+        return recipe.build_model(*shape, trial, trust_code=self.trust_code)
+
+    def environment(self) -> dict[str, Any]:
+        """Return the versions, the machine and the durations of the run.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        path = self.folder / "environment.json"
+        try:
+            environment: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
+        return environment
+
+    @property
+    def started(self) -> str:
+        """When the run began, as in 2026-11-20T03:52:10+00:00; empty if its environment cannot be read."""
+        try:
+            return str(self.environment().get("started", ""))
+        except StorageError:
+            return ""
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Replace the run's ``environment.json``."""
+        write_atomically(self.folder / "environment.json", json.dumps(environment, indent=1).encode())
+
+    def histories(self) -> Histories:
+        """Return the histories of the finished levels; the rest is NaN.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        return Histories.load(self.folder / "histories.npz").up_to(self.tickets.finished)
+
+    def gather_histories(self) -> Histories:
+        """Collect the histories from the tickets of the finished levels, without the file."""
+        recipe = self.recipe()
+        plan, tasks = recipe.train, len(recipe.data.parts)
+        levels = int(self.settings["prune"]["levels"])
+        histories = Histories.empty(recipe.run.trials, levels, plan.evaluation_steps, tasks)
+        for level in range(self.tickets.finished):
+            histories.record(self.tickets.level(level))
+        return histories
+
+    def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
+        """Store a finished level. The manifest is written last; until then, the level does not count."""
+        histories.save(self.folder / "histories.npz")
+        self.tickets.append(tickets)
