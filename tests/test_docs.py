@@ -1,6 +1,10 @@
 """What the documentation says is so: its commands, names and examples are those of the code."""
 
 import re
+import runpy
+import shlex
+import sys
+import tomllib
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -10,8 +14,9 @@ import pytest
 
 import lthprune
 from lthprune.experiments.figures import FIGURES
-from lthprune.experiments.recipe import bundled
-from lthprune_cli.main import app
+from lthprune.experiments.recipe import bundled, parse_recipe
+from lthprune_cli.main import app, main
+from tests.own_parts import imports_restored
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +157,7 @@ def test_the_examples_for_a_model_of_your_own_run_one_after_the_other(tmp_path, 
     complete = [block for block in others if "..." not in block.replace("left=..., total=...", "")]
     for block in complete:
         exec(block, names)
-    assert len(complete) == len(others) == 8
+    assert len(complete) == len(others) == 9
 
 
 def test_the_example_of_a_population_runs():
@@ -207,3 +212,50 @@ def test_the_recipe_of_the_page_on_torchvision_and_timm_runs_as_it_stands(tmp_pa
     Path("resnet10t.toml").write_text(recipe, "utf-8")
     run = lthprune.run_recipe(lthprune.load_recipe("resnet10t.toml"), "resnet10t")
     assert run.tickets.finished == 3
+
+
+def test_the_page_on_extending_is_followed_in_order(tmp_path, monkeypatch, capsys):
+    """Files are written, commands run and recipes parsed in the order of the page; lines are counted as it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() replaces it
+    page = PAGES["docs/extending.md"]
+    written = re.findall(r"^# (\w+)\.py$", page, flags=re.MULTILINE)
+    with imports_restored(*written):
+        for language, block in re.findall(r"^```(python|toml|sh)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+            file = re.match(r"# ([\w.-]+)\n", block)
+            if file is not None:
+                Path(file[1]).write_text(block, "utf-8")
+            elif language == "sh":
+                for line in block.splitlines():
+                    follow(line, monkeypatch)
+            elif language == "python":
+                exec(block, {"lthprune": lthprune, "folder": max(Path("runs").glob("my-criterion-*"))})
+            else:
+                parse_recipe(tomllib.loads(Path("my-criterion.toml").read_text()) | tomllib.loads(block), "the page")
+    assert Path("my-plot.png").stat().st_size > 1_000
+    assert "my-criterion" in capsys.readouterr().out
+
+
+def follow(line, monkeypatch):
+    """Run one command of a page in this process; a pattern stands for the first folder that fits it."""
+    words = [str(min(Path().glob(word))) if "*" in word else word for word in shlex.split(line)]
+    if words[0] == "python":
+        monkeypatch.setattr(sys, "argv", words[1:])
+        runpy.run_path(words[1], run_name="__main__")
+        return
+    monkeypatch.setattr(sys, "argv", words)
+    code: object = None
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code
+    assert not code, line
+
+
+@pytest.mark.parametrize("file", ["my_criteria", "my_networks", "my_data", "my_training", "my_plot", "smallest"])
+def test_the_page_on_extending_counts_its_lines(file):
+    page = PAGES["docs/extending.md"]
+    (block,) = (text for text in blocks(page, "python") if text.startswith(f"# {file}.py"))
+    own = [line for line in block.splitlines()[1:] if line.strip() and not line.startswith(("import", "from"))]
+    (row,) = (line for line in page.splitlines() if line.startswith("|") and f"`{file}.py`" in line)
+    assert re.findall(r"\d+", row.split("|")[3])[0] == str(len(own))

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 _MOST_TASKS = 3  # that have a column each: more would not fit 80 columns
 
 
-def summary(runs: RunsOrSweepsArgument) -> None:
+def summary(runs: RunsOrSweepsArgument, trust_code: TrustCode = False) -> None:
     """Show the accuracies of a run, level by level, and its smallest winning ticket; of a sweep, cell by cell."""
     from lthprune.experiments import Run, Sweep
     from lthprune_cli.sweeping import print_sweep
 
     for folder in runs:
         if Sweep(folder).exists:
-            print_sweep(Sweep(folder))
+            print_sweep(Sweep(folder, trust_code=trust_code))
         else:
             print_summary(Run(folder))
 

@@ -25,9 +25,7 @@ def load_npz(path: Path) -> Raw:
             missing = [name for name in NAMES if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'nothing'}.")
-            arrays = {
-                name: np.asarray(file[name]) for name in NAMES
-            }  # numpy returns an entry that is no array as bytes
+            arrays = {name: np.asarray(file[name]) for name in NAMES}  # other files in it are bytes to numpy
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

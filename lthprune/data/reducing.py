@@ -1,4 +1,4 @@
-"""Smaller problems out of data sets: smaller images, fewer classes."""
+"""Smaller versions of data sets: smaller images, fewer classes."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def resize_images(raw: Raw, size: int, name: str) -> Raw:
 
 
 def keep_classes(raw: Raw, classes: Sequence[int], name: str) -> Raw:
-    """Return the samples of these classes alone, renumbered from 0 in the order in which the classes are given.
+    """Return only the samples of these classes, renumbered from 0 in the given order.
 
     Raises:
         DataError: a class has no samples, in the training or the test part.

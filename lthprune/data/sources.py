@@ -1,4 +1,4 @@
-"""Where data come from: embedded, on disk, or downloaded once through torchvision."""
+"""Built-in data sets: embedded, read from disk, or downloaded once through torchvision."""
 
 import os
 import shutil
@@ -16,11 +16,11 @@ from lthprune.data.dataset import Raw
 from lthprune.data.npz import load_npz
 from lthprune.errors import DataError
 
-_TIMEOUT = 30  # seconds without an answer before a download is given up
+_TIMEOUT = 30  # seconds without an answer before a download fails
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
-    """Return the folder that data sets are looked for in, and downloaded to."""
+    """Return the folder in which data sets are found, and into which they are downloaded."""
     chosen = data_dir or os.environ.get("LTHPRUNE_DATA") or Path.home() / ".cache" / "lthprune"
     return Path(chosen).expanduser()
 
@@ -54,7 +54,7 @@ def _cifar10(root: Path) -> Raw:
 
 
 class Source(NamedTuple):
-    """A data set with a name: how to load it, the shape of its inputs (C, H, W), the number of its classes."""
+    """A built-in data set: how to load it, the shape of its inputs (C, H, W), the number of its classes."""
 
     load: Callable[[Path], Raw]
     input_shape: tuple[int, ...]
@@ -72,7 +72,7 @@ SOURCES: dict[str, Source] = {
 def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
     try:
         from torchvision import datasets
-    except (ImportError, RuntimeError) as error:  # built for another torch than the one that is there
+    except (ImportError, RuntimeError) as error:  # a torchvision that was built for another torch
         raise DataError(
             f"torchvision, which reads {name}, cannot be imported ({' '.join(str(error).split())}). Install torch and "
             "torchvision together, from one index: pip install --force-reinstall torch torchvision."
@@ -83,7 +83,7 @@ def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
         _download(make, name, root, folder, files)
     try:
         train, test = make(root, train=True), make(root, train=False)
-    except Exception as error:  # torchvision raises what its parsers happen to raise
+    except Exception as error:  # torchvision's parsers raise errors of many types
         raise DataError(
             f"the {name} files in {root / folder} are incomplete or damaged ({error}). Put {files} there, "
             "or remove the folder to have it downloaded."
@@ -104,14 +104,14 @@ def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _download(make: Callable[..., Any], name: str, root: Path, folder: str, files: str) -> None:
-    """Download into a folder of its own beside the target, and move it when it is whole."""
+    """Download into a temporary folder beside the target, and move it once it is complete."""
     made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary, _socket_timeout(_TIMEOUT):
             make(temporary, train=True, download=True)
             shutil.move(Path(temporary) / folder, root / folder)
-    except Exception as error:  # whatever the network, the server or the disk came up with
+    except Exception as error:  # the network, the server and the disk raise errors of many types
         for empty in made:
             with suppress(OSError):
                 empty.rmdir()

@@ -1,4 +1,4 @@
-"""Toy tasks: points in the plane, of two classes each."""
+"""Toy tasks: points in the plane, in two classes."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ TOYS: dict[str, dict[str, Any]] = {"moons": {"noise": 0.1}, "circles": {"noise":
 
 
 def draw_toy(name: str, train: int, test: int, seed: int) -> Raw:
-    """Draw a toy task by scikit-learn: ``make_moons(noise=0.1)``, or ``make_circles(noise=0.1, factor=0.35)``.
+    """Draw a toy task with scikit-learn: ``make_moons(noise=0.1)``, or ``make_circles(noise=0.1, factor=0.35)``.
 
-    The test samples are drawn first, so that they are the same whatever the number of training samples.
+    The test samples are drawn first, so that they do not depend on the number of training samples.
 
     Examples:
         >>> moons = draw_toy("moons", train=1_500, test=1_000, seed=0)

@@ -1,4 +1,4 @@
-"""From a recipe to a finished run: objects, tickets, store."""
+"""From a recipe to a finished run."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

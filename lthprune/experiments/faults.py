@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a recipe, in words: where, what, and the nearest known key or word."""
+"""Messages for the faults that pydantic finds in a recipe: where, what, and the nearest known key or word."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ _TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 
 def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]]) -> str:
-    """Return how many faults there are and what they are; ``tables`` are those of a recipe."""
+    """Return the number of faults and a description of each; ``tables`` are the tables of a recipe."""
     found: dict[object, list[Mapping[str, Any]]] = {}
-    for fault in error.errors():  # a value that fits none of several types counts once
+    for fault in error.errors():  # pydantic reports a value that fits none of several types once for each
         found.setdefault(fault["loc"][:2] or fault["msg"], []).append(dict(fault))
     counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
     text = "; ".join(_fault(faults, tables) for faults in found.values())
@@ -22,7 +22,7 @@ def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]])
 
 
 def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Section]]) -> str:
-    """Put pydantic's findings about one place into words: where, what, and the nearest known key or word."""
+    """Describe the faults at one place: where, what, and the nearest known key or word."""
     fault = faults[0]
     table, *rest = [str(part) for part in fault["loc"]] or [""]
     place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
@@ -35,13 +35,15 @@ def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Sectio
     if all(wanted):
         return f"{place}: {fault['input']!r} is not {', or '.join(wanted)}{_near(fault)}"
     message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    quoted = fault["type"] == "value_error" or isinstance(fault["input"], dict | Section)  # ours quote what they refuse
+    quoted = fault["type"] == "value_error" or isinstance(
+        fault["input"], dict | Section
+    )  # our own messages already quote the value
     got = "" if quoted else f" (it is {fault['input']!r})"
     return f"{place}: {message[:1].lower()}{message[1:]}{got}"
 
 
 def _wanted(fault: Mapping[str, Any]) -> str:
-    """Return what was expected where it was a word or a type; nothing where it was something else."""
+    """Return the words or type that were expected; nothing for any other kind of fault."""
     if fault["type"] == "literal_error":
         return str(fault["ctx"]["expected"])
     return _TYPES.get(fault["type"].removesuffix("_type"), "")

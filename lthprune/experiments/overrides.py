@@ -1,4 +1,4 @@
-"""Settings on top of a recipe, as in ``train.lr=3e-4``: read from text, and put into its tables."""
+"""Overrides of a recipe's settings, as in ``train.lr=3e-4``."""
 
 import tomllib
 from collections.abc import Collection, Sequence
@@ -35,12 +35,12 @@ def override(tables: dict[str, Any], settings: Sequence[str]) -> None:
     before: set[str] = set()
     for setting in settings:
         path, value = _read(setting)
-        _put_aside(tables, path, value, before)
+        _remove_replaced(tables, path, value, before)
         *outer, last = path
         table = tables
         for part in outer:
             inner = table.get(part)
-            if not isinstance(inner, dict):  # a number gives way to a table, as prune.rate does to prune.rate.dense
+            if not isinstance(inner, dict):  # prune.rate.dense replaces a number prune.rate by a table
                 inner = table[part] = {}
             table = inner
         table[last] = value
@@ -58,8 +58,8 @@ def _read(setting: str) -> tuple[list[str], Any]:
         return path, text.strip()
 
 
-def _put_aside(tables: dict[str, Any], path: Sequence[str], value: object, before: Collection[str]) -> None:
-    """Take out of the tables what a setting stands in for; ``before`` are the keys that were set earlier."""
+def _remove_replaced(tables: dict[str, Any], path: Sequence[str], value: object, before: Collection[str]) -> None:
+    """Remove the settings that a new one replaces; ``before`` are the keys that were set earlier."""
     table, key, *inner = path
     held = tables.get(table)
     if not isinstance(held, dict):

@@ -109,6 +109,8 @@ class Run(RunFolder):
 
     def splittings(self, trial: int = 0) -> tuple[LevelSplitting, ...]:
         """Return how far one trial's network has split at each finished level; empty for data of a single task."""
+        if len(self.recipe().data.parts) < 2:  # there is nothing to build the network for
+            return ()
         return split_levels(self._trial(trial), range(self.tickets.finished))
 
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0) -> "Figure":

@@ -1,4 +1,4 @@
-"""Sweeps: a grid of recipes, run cell by cell in one folder that can be resumed at any moment."""
+"""Sweeps: a grid of recipes, run cell by cell in one folder, which can be resumed at any time."""
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence

@@ -103,7 +103,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
 @pytest.mark.parametrize(
     ("arguments", "mend"),
     [
-        (["--level", 3], "has 3 finished levels; there is no level 3 yet"),
+        (["--level", 3], "has 3 finished levels; there is no level 3"),
         (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
         (["--level", 1, "--trial", 5], "there is no trial 5"),
         (["--json", "there.json"], "there.json is there already"),

@@ -90,7 +90,7 @@ def test_bad_input_ends_with_one_paragraph_that_names_the_mend_and_with_nothing_
 
 
 def truncate(folder: Path) -> None:
-    path = folder / "trial-1" / "level-00.safetensors"
+    path = folder / "trial-0" / "level-00.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
 
 
