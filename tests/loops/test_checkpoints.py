@@ -146,7 +146,7 @@ def test_dense_weights_copied_back_from_a_fresh_model_are_refused(evaluated: boo
         with torch.no_grad():
             return {"loss": float(loss_of(model.eval(), 0))}
 
-    with pytest.raises(PruningError, match=r"after train\(\), pruned weights are not zero.*train the model that it"):
+    with pytest.raises(PruningError, match=r"after train\(\), pruned weights are not zero.*train the model that train"):
         lthprune.imp(net(), train, levels=2, rate=0.5)
 
 
