@@ -22,7 +22,7 @@ ROOMS = """
     recipes
     pruning.naming pruning.steps
     pruning.torch_form pruning.keeping
-    pruning.projection
+    pruning.zero_hooks
     pruning.plain_form pruning.kinds
     pruning.selection
     pruning.eligibility
@@ -44,7 +44,7 @@ ROOMS = """
     search.verification
     search.trainings
     search.descent
-    search.findings search.levels
+    search.findings search.generators
     search.drivers
     search
     data.dataset
@@ -72,7 +72,7 @@ ROOMS = """
     analysis.tracing
     analysis.neurons analysis.bounds
     analysis.splitting
-    analysis.levels
+    analysis.level_states
     analysis.lifetimes analysis.biases
     analysis
     compaction.survivors compaction.latency compaction.report compaction.csr compaction.equivalence

@@ -10,7 +10,7 @@ from lthprune.analysis.biases import (
 )
 from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
-from lthprune.analysis.levels import (
+from lthprune.analysis.level_states import (
     BiasStates,
     TicketStates,
     pruning_horizon,

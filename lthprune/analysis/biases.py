@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lthprune.analysis.levels import BiasStates, TicketStates
+from lthprune.analysis.level_states import BiasStates, TicketStates
 from lthprune.analysis.neurons import NeuronState
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lthprune.analysis.levels import TicketStates
+from lthprune.analysis.level_states import TicketStates
 from lthprune.analysis.neurons import NeuronState
 from lthprune.errors import PruningError
 

@@ -24,7 +24,6 @@ from lthprune.pruning.methods import (
     write_mask,
 )
 from lthprune.pruning.naming import join
-from lthprune.pruning.projection import forget_interrupted
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
 from lthprune.pruning.schedules import (
@@ -62,6 +61,7 @@ from lthprune.pruning.state import (
     snapshot,
 )
 from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
+from lthprune.pruning.zero_hooks import forget_interrupted
 
 __all__ = [
     "DEFAULT_KINDS",

@@ -18,9 +18,9 @@ from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.pruning.naming import join, named_modules, unwrapped
 from lthprune.pruning.plain_form import keep, kept_masks, release
-from lthprune.pruning.projection import is_projection
 from lthprune.pruning.state import first_names, masks_of, refresh
 from lthprune.pruning.torch_form import masked_by_torch, plain_name
+from lthprune.pruning.zero_hooks import is_projection
 
 Form = Literal["plain", "torch"]
 FORMS: tuple[Form, ...] = ("plain", "torch")

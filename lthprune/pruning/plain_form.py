@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lthprune.errors import PruningError
 from lthprune.pruning.keeping import KeptMask, kept_mask, project, watch_optimizers
 from lthprune.pruning.naming import join, named_modules, unwrapped
-from lthprune.pruning.projection import Place, Projection
+from lthprune.pruning.zero_hooks import Place, Projection
 
 
 def keep(model: nn.Module, masks: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
 from lthprune.search.findings import FoundTickets
-from lthprune.search.levels import imp_levels, osp_levels
+from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.metrics import Metrics
 from lthprune.search.own import try_score
 from lthprune.search.rewinding import Rewind, Rewinder

@@ -29,7 +29,7 @@ from lthprune.pruning import (
 )
 from lthprune.search.metrics import Metrics, check_metrics
 from lthprune.search.rewinding import Rewinder, rewinder_for
-from lthprune.search.settings import Search, counts_per_level
+from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored
 from lthprune.search.tickets import Ticket
 from lthprune.search.trainings import Level
@@ -86,7 +86,7 @@ class Descent:
             _take_up(self.models, stored, self._rewinder)
             self._dense, self._last = stored.dense, stored.last
             self.level = self._last[0].level + 1 if self._last else 0
-        self._counts = counts_per_level(self.models, search)
+        self._counts = counts_of_search(self.models, search)
         for model in self.models:
             convert(model, search.form)
         if self._rewinder is not None:

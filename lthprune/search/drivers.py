@@ -21,7 +21,7 @@ from lthprune.pruning import (
     warn_of_gaps,
 )
 from lthprune.search.findings import FoundTickets
-from lthprune.search.levels import imp_levels, osp_levels
+from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.progress import levels_with_progress
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from

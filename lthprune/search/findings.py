@@ -9,7 +9,7 @@ from torch import nn
 from lthprune.arguments import described
 from lthprune.errors import PruningError
 from lthprune.pruning import masks_of, snapshot
-from lthprune.search.settings import Search, counts_per_level
+from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored, TicketStore
 from lthprune.search.tickets import Ticket
 
@@ -75,7 +75,7 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
             stored = self._store.load()
         else:
             stored = None
-            counts_per_level(models, self._search)  # raises before anything is written
+            counts_of_search(models, self._search)  # raises before anything is written
             if writes:
                 states, masks = [snapshot(model) for model in models], [masks_of(model) for model in models]
                 self._store.begin(self._provenance, states, masks)

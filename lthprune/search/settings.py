@@ -51,7 +51,7 @@ class Search:
         }
 
 
-def counts_per_level(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
+def counts_of_search(models: Sequence[nn.Module], search: Search) -> list[tuple[int, ...]]:
     """Return the number of weights that each pool keeps at each level; changes nothing.
 
     Raises:

@@ -67,6 +67,14 @@ class PruneSpec(Section):
             check_rate(rate)
         return rate
 
+    @field_validator("target", "densities")
+    @classmethod
+    def _densities_or_counts(cls, kept: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+        for each in kept if isinstance(kept, tuple) else () if kept is None else (kept,):
+            if each < 0 or (isinstance(each, float) and each > 1):
+                raise ValueError(f"{each!r} is neither a density (0.0 to 1.0) nor a number of weights (0 or more)")
+        return kept
+
     @field_validator("rewind", mode="before")
     @classmethod
     def _word_or_step(cls, rewind: object) -> object:

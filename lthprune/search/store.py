@@ -62,8 +62,10 @@ class TicketStore:
             StorageError: there is none, or it is damaged.
         """
         if not self.folder.is_dir():
-            where = "a file" if self.folder.exists() else "not there"
-            raise StorageError(f"{self.folder} is {where}, and holds no run. Name the folder of one.")
+            what = "is a file" if self.folder.exists() else "does not exist"
+            raise StorageError(
+                f"{self.folder} {what}, so it holds no run. Name a run directory; `lthprune runs` lists those in runs."
+            )
         if not self.exists:
             inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
             hint = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""

@@ -17,7 +17,7 @@ from lthprune.analysis import (
     ticket_states,
     zombie_lives,
 )
-from lthprune.analysis.levels import TicketStates
+from lthprune.analysis.level_states import TicketStates
 from tests.drawn import INPUTS, search, searches
 
 ALIVE, ZOMBIE, COMATOSE, PRUNED = NeuronState.ALIVE, NeuronState.ZOMBIE, NeuronState.COMATOSE, NeuronState.PRUNED

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from lthprune import PruningError
 from lthprune.analysis import Lifetimes, NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.analysis.levels import TicketStates
+from lthprune.analysis.level_states import TicketStates
 from lthprune.analysis.lifetimes import PARAMETER_STATES
 from tests.drawn import INPUTS, search, searches
 

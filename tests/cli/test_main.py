@@ -52,6 +52,11 @@ FAULTS: dict[str, tuple[list[str], str]] = {
         "Choose a folder",
     ),
     "shown misspelt": (["show", "lenet-digist"], "did you mean 'lenet-digits'?"),
+    "negative target": (["show", "lenet-digits", "--set", "prune.target=-1"], "target: -1 is neither a density"),
+    "density above one": (
+        ["show", "lenet-digits", "--set", "prune.levels=2", "--set", "prune.densities=[0.5, 1.5]"],
+        "densities: 1.5 is neither a density",
+    ),
     "timed on an unknown device": (["show", "lenet-digits", "--time", "--device", "tpu"], "Known: cpu, cuda"),
     "timed without data": (["show", "lenet-mnist", "--time", "--data-dir", "nowhere"], "MNIST is not in nowhere"),
     "resumed nothing": (["resume", "nowhere"], "holds no run"),

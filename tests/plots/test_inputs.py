@@ -5,7 +5,7 @@ import pytest
 
 from lthprune import PruningError
 from lthprune.analysis import ticket_states
-from lthprune.analysis.levels import TicketStates
+from lthprune.analysis.level_states import TicketStates
 from lthprune.plots.inputs import plot_inputs
 from tests.drawn import INPUTS, search
 
