@@ -198,5 +198,5 @@ def _write(path: Path, described: dict[str, Any]) -> None:
     if path.is_dir():
         raise StorageError(f"{path} is a folder. Name a file for the JSON: --json {path / 'structure.json'}")
     if path.exists():
-        raise StorageError(f"{path} is there already. Remove it, or choose another file.")
+        raise StorageError(f"{path} already exists. Remove it, or choose another file.")
     write_atomically(path, json.dumps(described, indent=1).encode())

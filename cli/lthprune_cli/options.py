@@ -13,7 +13,7 @@ LATEST = "latest"
 
 
 def _folder(name: str) -> Path:
-    """Return the folder that an argument names; ``latest`` stands for the newest run in ``runs``."""
+    """Return the folder that an argument names; ``latest`` is the newest run in ``runs``."""
     path = Path(name)
     if name != LATEST or path.exists():
         return path
@@ -23,7 +23,7 @@ def _folder(name: str) -> Path:
     found = find_runs(RUNS) if RUNS.is_dir() else []
     if not found:
         raise StorageError(
-            f"there is no run in {RUNS}, so {LATEST!r} has nothing to stand for. Name a run directory, or start a run: "
+            f"there is no run in {RUNS}, so {LATEST!r} names none. Name a run directory, or start a run: "
             "lthprune run lenet-digits"
         )
     return found[-1].folder
@@ -89,7 +89,7 @@ def with_options(
     seed: int | None = None,
     engine: str | None = None,
 ) -> list[str]:
-    """Return the settings of ``--set`` followed by those of the options that stand for a setting."""
+    """Return the settings of ``--set`` followed by those of the other options."""
     options = {"prune.method": method, "run.trials": trials, "run.seed": seed, "train.engine": engine}
     return [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
 

@@ -59,7 +59,7 @@ def traced_network(
     for each in model_parameters(model):
         if each.parameter is None:
             raise PruningError(
-                f"{each.layer!r} is parametrised (by a weight norm, say), so every call computes its weights anew. "
+                f"{each.layer!r} is parametrised (by a weight norm, say), so every call computes its weights again. "
                 "Remove that first: torch.nn.utils.parametrize.remove_parametrizations."
             )
     live = {name: mask.detach().cpu().bool() for name, mask in masks_of(model).items()}

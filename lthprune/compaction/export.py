@@ -99,7 +99,7 @@ def export_ticket(
     folder = Path(folder).expanduser()
     for file in (_WEIGHTS, _ONNX, _ARCHITECTURE):
         if (folder / file).exists():
-            raise StorageError(f"{folder / file} is there already. Remove it, or choose another folder: --out FOLDER")
+            raise StorageError(f"{folder / file} already exists. Remove it, or choose another folder: --out FOLDER")
 
     example = torch.zeros(2, *input_shape)
     dense = without_pruning(ticket.apply(model, weights)).eval()

@@ -20,7 +20,7 @@ def new_folder(out: str | Path, name: str) -> Path:
     out = Path(out).expanduser()
     if (out / "manifest.json").is_file():
         raise StorageError(
-            f"{out} is itself a run, or a store of tickets. Choose a folder for runs to be kept in, or go on with it: "
+            f"{out} is itself a run, or a store of tickets. Choose another folder for new runs, or resume it: "
             f"lthprune resume {out}"
         )
     return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"

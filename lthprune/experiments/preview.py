@@ -1,4 +1,4 @@
-"""What a recipe comes to on the shapes of its data: levels, layers, counts and search, worked out once before a run."""
+"""The preview of a recipe: its levels, layers, counts and search for the shapes of its data, before it is run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Extension(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """What a recipe comes to, before it is run.
+    """The levels, layers, counts and search of a recipe, before it is run.
 
     Attributes:
         recipe: the recipe with its levels worked out: what is run, and kept on disk.
@@ -139,8 +139,8 @@ def preview_recipe(
     Args:
         recipe: what ``load_recipe`` returned.
         data_dir: the data root; by default the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
-        trust_code: whether functions of your own that the recipe names may be imported. By default they are: whoever
-            passes a recipe here has chosen it.
+        trust_code: whether functions of your own that the recipe names may be imported. By default they are: the
+            caller has chosen the recipe.
         load: replaces ``load_data``, for several recipes that share data.
 
     Raises:

@@ -70,7 +70,7 @@ class Run(RunFolder):
         try:
             density = self.histories().density
         except LthpruneError:
-            return text  # the histories can be written anew; see ``gather_histories``
+            return text  # the histories can be written again; see ``gather_histories``
         return f"{text}, down to {density[finished - 1]:.2%} of the weights" if finished > 1 else text
 
     def summary(self) -> list[LevelSummary]:
@@ -214,7 +214,7 @@ class Run(RunFolder):
         """Return the number of finished levels, at least one."""
         finished = len(self.tickets.manifest()["finished"])
         if not finished:
-            raise StorageError(f"no level of {self.folder} is finished yet; go on with: lthprune resume {self.folder}")
+            raise StorageError(f"no level of {self.folder} is finished yet; resume with: lthprune resume {self.folder}")
         return finished
 
     def _trial(self, number: int) -> Trial:

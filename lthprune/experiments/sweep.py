@@ -184,7 +184,7 @@ def begin_sweep(
         "tables": tables,
     }
     write_atomically(folder / _FILE, tomli_w.dumps(declared).encode())
-    return Sweep(folder, trust_code=True)  # whoever begins a sweep has chosen the code that its recipes name
+    return Sweep(folder, trust_code=True)  # the person who begins a sweep has chosen the code that its recipes name
 
 
 def run_sweep(

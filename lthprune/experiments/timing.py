@@ -1,4 +1,4 @@
-"""How long a run will take: a few steps and evaluations timed at some levels, and what follows for all of them."""
+"""An estimate of how long a run takes, from a few timed steps and evaluations at some levels."""
 
 import time
 import warnings
@@ -16,8 +16,8 @@ from lthprune.search import imp_levels
 from lthprune.training import TrainingPlan, train_population
 
 _TIMED = 0.3  # seconds that the timed part of a training takes at least, against the noise of the clock
-_SLOW = 0.5  # seconds of a step and an evaluation from which one trial and few samples stand for all of them
-_SAMPLES = 250  # of each split, in an evaluation that stands for one of all samples
+_SLOW = 0.5  # seconds of a step and an evaluation above which only one trial and few samples are timed
+_SAMPLES = 250  # of each split, in the evaluation of a slow recipe
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def estimate_time(
 
 
 def _seconds(level: LevelTime, plan: TrainingPlan, start: int) -> float:
-    """Return the time of a level whose training starts after so many steps."""
+    """Return the time of a level whose training starts after ``start`` steps."""
     evaluations = sum(step > start for step in plan.evaluation_steps)
     return level.setup + (plan.steps - start) * level.step + evaluations * level.evaluation
 
@@ -156,7 +156,7 @@ def _time_training(experiment: Experiment, models: Sequence[nn.Module]) -> tuple
 
 
 def _time(experiment: Experiment, models: Sequence[nn.Module], *, steps: int, every: int) -> tuple[str, float]:
-    """Return the engine of a training of so many steps, and how many seconds it takes."""
+    """Return the engine of a training of ``steps`` steps, and its duration in seconds."""
     recipe, trials = experiment.recipe, range(len(models))
     endless = {"steps": steps, "evaluate_every": every, "patience": None, "loss_cutoff": None}
     orders = [recipe.run.generator("order", trial) for trial in trials]

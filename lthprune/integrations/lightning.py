@@ -107,7 +107,7 @@ class IterativePruning(RepeatedTraining, Callback):
         if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
             raise PruningError(
                 "this strategy trains in processes that end with the fit, and the tickets would end with them. Use "
-                'Trainer(strategy="ddp"), whose processes live on from fit to fit.'
+                'Trainer(strategy="ddp"), whose processes are kept from fit to fit.'
             )
         if trainer.fast_dev_run and self._stores:
             raise PruningError(

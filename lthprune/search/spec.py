@@ -50,7 +50,7 @@ class PruneSpec(Section):
     rewind: Rewind | Annotated[int, Field(ge=0)] = "init"
     """``init``, a step (with a new optimiser), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
     min_survivors: int = Field(default=0, ge=0)
-    """every tensor keeps at least so many weights"""
+    """the smallest number of weights that every tensor keeps"""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
     """kinds of layers to prune"""
     output: str = "auto"

@@ -82,10 +82,10 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, sam
 
 
 def stored_plan(plan: TrainingPlan, model: nn.Module) -> TrainingPlan:
-    """Return the plan by which a stored run goes on.
+    """Return the plan with which a stored run is resumed.
 
     Earlier versions also accepted ``stacked`` for other networks than perceptrons and for bf16, and trained them
-    as ``unhooked`` does. Such a run goes on with ``unhooked``, to the same bits.
+    as ``unhooked`` does. Such a run is resumed with ``unhooked`` and ends with the same bits.
 
     Examples:
         >>> plan = TrainingPlan(optimizer="adam", lr=1e-3, batch_size=60, steps=100, engine="stacked")

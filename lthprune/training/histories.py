@@ -105,7 +105,7 @@ class Histories:
                 return cls({name: file[name] for name in names}, file["density"], file["steps"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise StorageError(
-                f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it anew."
+                f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it again."
             ) from error
 
     def _early_stop_places(self) -> np.ndarray:

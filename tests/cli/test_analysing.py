@@ -106,7 +106,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
         (["--level", 3], "has 3 finished levels; there is no level 3"),
         (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
         (["--level", 1, "--trial", 5], "there is no trial 5"),
-        (["--json", "there.json"], "there.json is there already"),
+        (["--json", "there.json"], "there.json already exists"),
         (["--json", "."], "is a folder. Name a file for the JSON"),
         (["--json", "/proc/nope/x.json"], "cannot write /proc/nope/x.json"),
     ],
@@ -133,4 +133,4 @@ def test_analyze_of_a_run_without_a_finished_level_says_how_to_go_on(finished: R
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": []}))
     result = cli("analyze", folder)
     assert (result.code, result.out) == (2, "")
-    assert "go on with: lthprune resume begun" in " ".join(result.err.split())
+    assert "resume with: lthprune resume begun" in " ".join(result.err.split())

@@ -63,7 +63,7 @@ def test_export_writes_onnx_on_request(pruned: Run, cli: Cli) -> None:
         (["--trial", "4"], "there is no trial 4"),
         (["--weights", "best"], "'best' is not one of"),
         (["--drop-inputs"], "--compact"),
-        (["--out", "taken"], "taken/architecture.json is there already"),
+        (["--out", "taken"], "taken/architecture.json already exists"),
         (["--out", "file/folder"], "cannot write"),
     ],
 )

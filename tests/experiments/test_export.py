@@ -128,7 +128,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(dense_run, words
 @pytest.mark.parametrize("file", ["model.safetensors", "architecture.json", "model.onnx"])
 def test_nothing_that_is_there_is_overwritten(dense_run, file, tmp_path):
     (tmp_path / file).write_text("mine")
-    with refused("is there already", error=StorageError):
+    with refused("already exists", error=StorageError):
         dense_run.export(out=tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 

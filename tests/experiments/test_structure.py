@@ -98,7 +98,7 @@ def test_what_is_not_there_is_refused_with_words(run: Run, tmp_path: Path) -> No
     copy = Run(shutil.copytree(run.folder, tmp_path / "copy"))
     manifest = copy.folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": []}))
-    with pytest.raises(StorageError, match=f"no level of {copy.folder} is finished yet; go on with: lthprune resume"):
+    with pytest.raises(StorageError, match=f"no level of {copy.folder} is finished yet; resume with: lthprune resume"):
         copy.structure()
 
 

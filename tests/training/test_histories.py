@@ -115,7 +115,7 @@ def test_a_missing_or_damaged_file_is_refused_with_the_mend(tmp_path: Path, dama
         np.savez(path, **dict.fromkeys([*HISTORIES, "density", "steps"], np.array([{}], dtype=object)))  # type: ignore[arg-type]
     else:
         path.write_bytes({"empty": b"", "text": b"steps", "truncated": path.read_bytes()[:-300]}[damage])
-    with pytest.raises(StorageError, match=r"lthprune resume .* writes it anew"):
+    with pytest.raises(StorageError, match=r"lthprune resume .* writes it again"):
         Histories.load(path)
 
 
