@@ -101,7 +101,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "fix"),
     [
         (["--level", 3], "has 3 finished levels; there is no level 3"),
         (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
@@ -112,13 +112,13 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
     ],
 )
 def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
-    arguments: list[object], mend: str, sparse: Run, cli: Cli
+    arguments: list[object], fix: str, sparse: Run, cli: Cli
 ) -> None:
     Path("there.json").touch()
     result = cli("analyze", sparse.folder, *arguments)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("Error: ")
-    assert mend in " ".join(result.err.split())
+    assert fix in " ".join(result.err.split())
 
 
 def test_analyze_writes_one_run_as_json_and_no_more(finished: Run, cli: Cli) -> None:

@@ -84,11 +84,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bad_input_ends_with_one_paragraph_that_names_the_mend_and_with_nothing_made(fault: str, cli: Cli) -> None:
-    arguments, mend = FAULTS[fault]
+    arguments, fix = FAULTS[fault]
     result = cli(*arguments)
     assert result.code == 2
     assert is_one_clear_paragraph(result.err), result.err
-    assert mend in " ".join(result.err.split())
+    assert fix in " ".join(result.err.split())
     assert result.out == ""
     assert list(Path().iterdir()) == []
     assert result.narrow

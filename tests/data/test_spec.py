@@ -59,7 +59,7 @@ def test_a_toy_has_a_single_output() -> None:
     assert shape_of_data(spec("moons")) == ((2,), 1)
 
 
-def test_a_toy_that_is_there_twice_is_drawn_anew() -> None:
+def test_a_toy_that_appears_twice_is_drawn_twice() -> None:
     data = load_data(spec("moons+moons"))
     assert [task.name for task in data.tasks] == ["moons1", "moons2"]
     alike = torch.corrcoef(data.x_test.double().sort(dim=0).values.t())  # 1 for the same points, scaled and shuffled

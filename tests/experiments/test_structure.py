@@ -79,7 +79,7 @@ def test_a_level_is_described_as_among_the_others_and_with_every_neurons_states(
 def test_a_levels_network_is_the_trained_one(run: Run) -> None:
     trained = run.tickets.level(2)[1].apply(run.model(1), "trained")
     expected = neuron_states(trained, torch.zeros(1, 1, 8, 8))
-    assert np.nan_to_num(expected.constant).any()  # of neurons that hear no input: their biases, which training moved
+    assert np.nan_to_num(expected.constant).any()  # of neurons without inputs: their biases, which training changed
     np.testing.assert_array_equal(run.structure_at(2, 1).network.constant, expected.constant)
     assert (run.structure_at(2, 1).structure.levels[0].neurons["dense1"] != NeuronState.ALIVE).any()
 

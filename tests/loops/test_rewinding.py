@@ -41,7 +41,7 @@ def scheduled(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: obj
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_scheduler_that_lives_on_starts_again_at_every_level(name: str, form: str) -> None:
-    model, rates, anew = net(), [], []
+    model, rates, expected = net(), [], []
     optimizer = adam(model)
     scheduler = SCHEDULES[name](optimizer)
     rewinder = lthprune.Rewinder(scheduler=scheduler)
@@ -49,10 +49,10 @@ def test_a_scheduler_that_lives_on_starts_again_at_every_level(name: str, form: 
 
     def train(model: nn.Module) -> None:
         optimizer = adam(model)
-        scheduled(model, optimizer, SCHEDULES[name](optimizer), anew)
+        scheduled(model, optimizer, SCHEDULES[name](optimizer), expected)
 
     same(living, search(net(), train, form=form))
-    assert rates == pytest.approx(anew)
+    assert rates == pytest.approx(expected)
 
 
 def test_a_scheduler_that_depends_on_losses_is_rewound_too() -> None:

@@ -149,13 +149,13 @@ def initialised(model: nn.Module) -> None:
             nn.init.uniform_(layer.bias)
 
 
-@pytest.mark.parametrize("anew", [reset, initialised])
-def test_a_new_initialisation_at_the_top_of_train_is_one(anew: Callable[[nn.Module], None]) -> None:
+@pytest.mark.parametrize("fresh_weights", [reset, initialised])
+def test_a_new_initialisation_at_the_top_of_train_is_one(fresh_weights: Callable[[nn.Module], None]) -> None:
     drawn: list[dict[str, Tensor]] = []
 
     def train(model: nn.Module) -> None:
         torch.manual_seed(100 + len(drawn))
-        anew(model)
+        fresh_weights(model)
         drawn.append({name: parameter.detach().clone() for name, parameter in model.named_parameters()})
         stepping()(model)
 
@@ -163,7 +163,7 @@ def test_a_new_initialisation_at_the_top_of_train_is_one(anew: Callable[[nn.Modu
     fresh = net()
     for level, ticket in enumerate(tickets):
         torch.manual_seed(100 + level)
-        anew(fresh)
+        fresh_weights(fresh)
         expected = dict(fresh.named_parameters())
         for name, tensor in drawn[level].items():
             assert torch.equal(tensor, expected[name])

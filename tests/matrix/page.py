@@ -1,6 +1,6 @@
 """The page ``docs/modules.md``: a table for each family of models, a line for each model.
 
-python -m tests.matrix.page                       # examine everything anew: an hour on two cores
+python -m tests.matrix.page                       # examine everything: an hour on two cores
 python -m tests.matrix.page torchvision/resnet18  # examine some models, and keep the other lines
 """
 

@@ -1,4 +1,4 @@
-"""The page on modules says what a model of every family comes to."""
+"""The page on modules states the results for a model of every family."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Exact selection, and what is told of masks."""
+"""Exact selection of masks, counting and packing."""
 
 import pytest
 import torch

@@ -60,7 +60,7 @@ def test_each_model_of_a_population_is_captured_at_its_own_step():
     assert all_bits(rewinder.captured(models[1])) != all_bits(snapshot(models[1]))
 
 
-def test_watching_again_begins_anew():
+def test_watching_again_starts_again():
     model = net("dense")
     rewinder = Rewinder(at=1)
     rewinder.watch(model)

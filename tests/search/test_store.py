@@ -1,4 +1,4 @@
-"""Searches on disk: broken off and gone on with, damaged, mistaken for others."""
+"""Searches on disk: interrupted, resumed, damaged, mistaken for others."""
 
 import json
 

@@ -104,7 +104,7 @@ def test_early_stopping_is_read_at_the_lowest_validation_loss_of_each_trial_and_
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "lacking", "objects"])
-def test_a_missing_or_damaged_file_is_refused_with_the_mend(tmp_path: Path, damage: str) -> None:
+def test_a_missing_or_damaged_file_is_refused_with_the_fix(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "histories.npz"
     filled().save(path)
     if damage == "missing":
