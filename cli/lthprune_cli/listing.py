@@ -106,6 +106,7 @@ def _sweeps_table(folder: Path, sweeps: "Sequence[Sweep]") -> Table:
     from lthprune.errors import LthpruneError
 
     table = _table(f"Sweeps in {folder}")
+    table.caption_justify = "left"
     table.add_column("sweep", overflow="fold")
     table.add_column("over", overflow="fold")
     for column in ("cells", "state"):
@@ -116,8 +117,9 @@ def _sweeps_table(folder: Path, sweeps: "Sequence[Sweep]") -> Table:
             finished = sum(cell.finished for cell in cells)
             state = "finished" if finished == len(cells) else "resumable"
             table.add_row(sweep.name, ", ".join(sweep.declaration()["axes"]), f"{finished} of {len(cells)}", state)
-        except LthpruneError:
+        except LthpruneError as error:
             table.add_row(sweep.name, "", "", "damaged")
+            table.caption = f"{table.caption or ''}{sweep.name} is damaged: {error} "
     return table
 
 

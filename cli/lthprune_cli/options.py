@@ -96,6 +96,8 @@ def with_options(
 
 def make_importable(recipe: str) -> None:
     """Let Python find modules beside a recipe file: the person who names the file has chosen the code that it names."""
-    folder = str(Path(recipe).expanduser().resolve().parent)
-    if recipe.endswith(".toml") and folder not in sys.path:
-        sys.path.append(folder)
+    folder = Path(recipe).expanduser().resolve().parent
+    if (folder / "manifest.json").exists():  # a run directory, perhaps somebody else's
+        return
+    if recipe.endswith(".toml") and str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -81,6 +81,7 @@ class RunProgress:
         self._progress.update(self._whole, description=f"level {level} of {self._levels}{dense}")
         self._progress.update(self._whole, completed=level * self._steps)
         self._progress.update(self._present, completed=0, measured="")
+        self._progress.refresh()  # every level is shown, however short
 
     def _evaluation(self, level: int, trial: int, evaluation: Evaluation) -> None:
         if level != self._level:

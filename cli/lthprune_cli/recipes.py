@@ -56,7 +56,7 @@ def show(
 ) -> None:
     """Show a recipe: its settings, layers, trajectory, and the remaining weights at every level.
 
-    Nothing is trained, except a few steps with --time; --data-dir and --device are used only then.
+    Nothing is trained, except a few steps with --time; --device is used only then.
     """
     from lthprune.experiments import load_recipe, preview_recipe
 

@@ -80,9 +80,12 @@ def dead_neurons(
         >>> {name: dead.tolist() for name, dead in dead_neurons(model).items()}
         {'0': [False], '2': [True], '4': [False]}
     """
-    low, high = input_range
+    try:
+        low, high = (float(end) for end in input_range)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
     if not low <= high:
-        raise PruningError(f"input_range = {input_range}: give the lowest value first, as in (0.0, 1.0).")
+        raise PruningError(f"input_range = {input_range!r}: give the lowest and the highest value, as in (0.0, 1.0).")
     network, live, examples = traced_network(model, inputs, masks=masks, layers=layers)
     interpreter = _BoundsInterpreter(network, live, low, high)
     run_on_examples(interpreter, examples, model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from lthprune.compaction.compacting import Compacted
@@ -64,8 +65,8 @@ def export_ticket(
     Args:
         ticket: the ticket.
         model: a model that the ticket fits; it becomes the ticket. An ``nn.Sequential`` of the layers that
-            recipes build (dense, conv, batch_norm, max_pool, avg_pool, flatten, activations), or a network of
-            torchvision or timm, which needs ``spec``.
+            recipes build (dense, conv, batch_norm, max_pool, avg_pool, flatten, activations), or another network
+            that a recipe builds (of torchvision, timm or your own function), which needs ``spec``.
         input_shape: the shape of one sample.
         folder: where the files are written; made if it does not exist.
         weights: ``"trained"`` for the weights after training, ``"rewound"`` for those that training starts from.
@@ -140,6 +141,7 @@ def load_export(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
 
     Raises:
         StorageError: the folder is no export, or a file is missing or damaged.
+        RecipeError: the network is unknown here, or a function of your own builds it and ``trust_code`` is missing.
     """
     folder = Path(folder).expanduser()
     path = folder / _ARCHITECTURE
@@ -156,6 +158,11 @@ def load_export(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
             raise StorageError(f"{path} has the format {architecture['format']}; this lthprune reads {_FORMAT}.")
         model = _build(architecture, trust_code)
         model.load_state_dict(tensors, assign=True)
+    except ValidationError as error:  # of a package that is not installed, or of a later version
+        raise RecipeError(
+            f"{path} names a network that is unknown here: {error.errors()[0]['msg']}. Install the package that builds "
+            "it."
+        ) from error
     except RecipeError:  # its library is missing, or does not have the network
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -185,7 +192,7 @@ def _check_options(spec: ModelSpec | None, compact: bool, drop_inputs: bool, onn
 
 
 def _describe_architecture(spec: ModelSpec | None, model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    """Return the entries that the network is built again from: its layers, or its library and name."""
+    """Return the entries that the network is built again from: its layers, or the ``[model]`` table that builds it."""
     inputs = torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import nn
 
 from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import Dataset, Task, load_data
-from lthprune.errors import StorageError
+from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
@@ -79,6 +79,13 @@ def prepare(
         LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
     """
     place, load = find_device(device), load or load_data
+    if isinstance(recipe, Preview):
+        if data_dir is not None and recipe.data_dir != data_dir:
+            raise RecipeError(
+                f"the preview was made with data_dir = {recipe.data_dir}, not {data_dir}. Pass the same data_dir to "
+                "preview_recipe, or leave it out here."
+            )
+        data_dir = recipe.data_dir
     words: dict[str, Any] = {"data_dir": data_dir, "trust_code": trust_code}
     preview = recipe if isinstance(recipe, Preview) else preview_recipe(recipe, **words, load=load)
     recipe, data = preview.recipe, preview.data
@@ -132,6 +139,8 @@ def run_in(
 ) -> Run:
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
     watcher = watcher or Watcher()
+    if isinstance(recipe, Preview):
+        data_dir = data_dir or recipe.data_dir
     experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
     run = create_run(experiment.recipe, folder)
     run.write_environment(describe_environment(find_device(device), data_dir))

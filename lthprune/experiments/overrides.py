@@ -68,6 +68,9 @@ def _remove_replaced(tables: dict[str, Any], path: Sequence[str], value: object,
         for other in ModelSpec.model_fields.keys() - keys_of(value):
             if f"model.{other}" not in before:
                 held.pop(other, None)
+    part = {"prune": "score", "data": "name", "model": "kind"}.get(table)
+    if key == part and not inner and f"{table}.settings" not in before:
+        held.pop("settings", None)  # they are arguments of the part that is replaced
     if table == "run" and key == "seed" and isinstance(value, list) and "run.trials" not in before:
         held.pop("trials", None)
     if table == "prune" and key in SCHEDULES:

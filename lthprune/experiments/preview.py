@@ -69,6 +69,7 @@ class Preview:
         counts: by scope of competition, the prunable weights that remain at levels 0, 1, ...
         search: what the recipe searches for.
         data: the data set, if its shapes were unknown before it was loaded; else None.
+        data_dir: the data root given to ``preview_recipe``.
     """
 
     recipe: Recipe
@@ -78,6 +79,7 @@ class Preview:
     counts: dict[str, tuple[int, ...]]
     search: Search = field(repr=False)
     data: Dataset | None = field(default=None, repr=False)
+    data_dir: str | Path | None = field(default=None, repr=False)
 
     @cached_property
     def trajectory(self) -> Trajectory | None:
@@ -171,7 +173,7 @@ def preview_recipe(
     pools = pruning.pools(model)
     counts = pruning.counts(model, search.schedule, search.levels)
     by_pool = {_label(pool): tuple(level[at] for level in counts) for at, pool in enumerate(pools)}
-    return Preview(recipe, input_shape, outputs, _layers(model, search, pools), by_pool, search, data)
+    return Preview(recipe, input_shape, outputs, _layers(model, search, pools), by_pool, search, data, data_dir)
 
 
 def _levels_to_target(recipe: Recipe, pruning: Pruning, model: nn.Module) -> int | None:

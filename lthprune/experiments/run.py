@@ -159,11 +159,7 @@ class Run(RunFolder):
             StorageError: the folder is no run, or its histories are damaged.
         """
         check_word("per", per, ("evaluation", "level"))
-        tasks = (
-            [task.name for task in tasks_of(self.recipe().data, trust_code=self.trust_code)]
-            if len(self.recipe().data.parts) > 1
-            else []
-        )
+        tasks = list(self.tickets.ticket(0).metrics.get("tasks", {})) if self.tickets.finished else []
         columns = evaluation_columns if per == "evaluation" else level_columns
         return as_frame(columns(self.histories(), tasks))
 
@@ -200,7 +196,7 @@ class Run(RunFolder):
         return export_ticket(
             ticket,
             self.model(trial),
-            shape_of_data(recipe.data, trust_code=self.trust_code)[0],
+            shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)[0],
             folder,
             weights=weights,
             compact=compact,
@@ -225,8 +221,8 @@ class Run(RunFolder):
             method=recipe.prune.method,
             read=lambda level: self.tickets.ticket(level, number),
             model=self.model(number),
-            example=torch.zeros(1, *shape_of_data(recipe.data, trust_code=self.trust_code)[0]),
-            tasks=tasks_of(recipe.data, trust_code=self.trust_code),
+            example=torch.zeros(1, *shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)[0]),
+            tasks=tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             coverage=recipe.run.coverage,
         )
 
@@ -237,7 +233,7 @@ class Run(RunFolder):
             title=f"{self.recipe_name}: {recipe.prune.method.upper()}",
             trial=trial,
             tasks=len(recipe.data.parts),
-            read_shapes=lambda: shapes_of_parts(recipe.data, trust_code=self.trust_code),
+            read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
             analyse=lambda: self.structure(trial),
         )

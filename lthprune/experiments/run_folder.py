@@ -89,8 +89,8 @@ class RunFolder:
         begun_with = parse_recipe(begun["settings"], "the manifest")  # keys that are newer than the run by default
         if recipe != begun_with:
             raise StorageError(
-                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back, or "
-                f"start a run of the other recipe: lthprune run {path}"
+                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back; to "
+                "run the other recipe, copy it to a folder of its own."
             )
         return recipe
 
@@ -103,7 +103,7 @@ class RunFolder:
         recipe = self.recipe()
         if trial not in range(recipe.run.trials):
             raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
-        shape = shape_of_data(recipe.data, trust_code=self.trust_code)
+        shape = shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)
         return recipe.build_model(*shape, trial, trust_code=self.trust_code)
 
     def environment(self) -> dict[str, Any]:
@@ -118,6 +118,14 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
         return environment
+
+    @property
+    def data_dir(self) -> str | None:
+        """The data root of the run; None if its environment cannot be read."""
+        try:
+            return self.environment().get("data_dir")
+        except StorageError:
+            return None
 
     @property
     def started(self) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from lthprune.experiments.execution import Experiment, prepare
 from lthprune.experiments.preview import Preview
 from lthprune.experiments.recipe import Recipe
-from lthprune.search import imp_levels
+from lthprune.search import Level, imp_levels
 from lthprune.training import TrainingPlan, train_population
 
 _TIMED = 0.3  # seconds that the timed part of a training takes at least, against the noise of the clock
@@ -87,20 +87,17 @@ def estimate_time(
     wanted = {round(levels * part / 3) for part in range(4)}
     timed: list[LevelTime] = []
 
-    def train(models: Sequence[nn.Module]) -> None:
-        if level in wanted:
+    def train(models: Sequence[nn.Module], level: Level) -> None:
+        if level.number in wanted:
             engine, setup, step, evaluation = _time_training(experiment, models)
-            timed.append(LevelTime(level, 0.0, engine, factor * setup, factor * step, factor * share * evaluation))
+            costs = (factor * setup, factor * step, factor * share * evaluation)
+            timed.append(LevelTime(level.number, level.density, engine, *costs))
 
-    level = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of layers that lose all weights, as those of untrained networks do
         for tickets in imp_levels(experiment.models, train, replace(experiment.search, rewind="init")):
-            if level in wanted:
-                timed[-1] = replace(timed[-1], density=tickets[0].density)
-            if level == 0 and time.perf_counter() - begun > budget / 4:
+            if tickets[0].level == 0 and time.perf_counter() - begun > budget / 4:
                 break
-            level += 1
     late = recipe.prune.rewind if isinstance(recipe.prune.rewind, int) else 0
     seconds = np.array([_seconds(each, plan, late if each.level else 0) for each in timed])
     every = np.interp(np.arange(levels + 1), [each.level for each in timed], seconds)

@@ -112,7 +112,13 @@ class Descent:
 
     @property
     def current(self) -> Level:
-        """The level that ``prepare`` has prepared, for the training function."""
+        """The level that ``prepare`` has prepared, for the training function.
+
+        Raises:
+            PruningError: no level is prepared.
+        """
+        if not self._masks:
+            raise PruningError("no level is prepared: call prepare() before each training.")
         kept = [mask.count_nonzero() for mask in self._masks[0].values()]
         total = sum(mask.numel() for mask in self._masks[0].values())
         start = self._rewinder.start if self._rewinder is not None else 0
@@ -167,6 +173,7 @@ class Descent:
         checked = _metrics(metrics, len(self.models))
         tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
         self._dense, self._last = self._dense or tickets, tickets
+        self._masks = []
         self.level += 1
         return tickets
 

@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from torch import nn
 
@@ -53,35 +54,40 @@ def models_of(model: object, train: object) -> list[nn.Module]:
         check_module(each)
     if not callable(train):
         raise PruningError(f"train is a function that trains the model; this is {described(train)}.")
-    takes_level(train)
+    _way_of_level(train)
     return models
 
 
 def call_training(train: Train, model: Any, level: Level) -> Any:
     """Call a training function, with the level if it takes one, and return its metrics."""
-    return train(model, level) if takes_level(train) else train(model)
+    how = _way_of_level(train)
+    if how is None:
+        return train(model)
+    return train(model, level=level) if how == "by name" else train(model, level)
 
 
-def takes_level(train: Train) -> bool:
-    """Return whether a training function takes the level: as ``level``, or as a second argument without default.
+def _way_of_level(train: Train) -> Literal["by name", "second"] | None:
+    """Return how a training function takes the level: an argument named ``level``, or a second one without default.
 
     Raises:
         PruningError: the function needs more arguments than a model and a level.
-
-    Examples:
-        >>> takes_level(lambda model, level: None), takes_level(lambda model, epochs=10: None)
-        (True, False)
     """
     try:
         parameters = list(inspect.signature(train).parameters.values())
     except (TypeError, ValueError):  # some functions written in C have no signature
-        return False
-    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    needed = [each.name for each in places if each.default is each.empty]
-    needed += [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
-    if len(needed) > 2 or any(each.kind is each.KEYWORD_ONLY and each.name in needed for each in parameters):
+        return None
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = [each for each in parameters if each.kind not in variadic]
+    by_name = any(each.name == "level" and each.kind is not each.POSITIONAL_ONLY for each in parameters[1:])
+    bound = isinstance(train, partial) and "level" in train.keywords
+    needed = [each for each in parameters[1:] if each.default is each.empty and not (by_name and each.name == "level")]
+    second = needed[:1] if not by_name and needed and needed[0].kind is not needed[0].KEYWORD_ONLY else []
+    if needed[len(second) :]:
         raise PruningError(
-            f"train takes {', '.join(needed)}; a search calls train(model) or train(model, level). Give the other "
-            "arguments defaults, or bind them: functools.partial(train, ...)."
+            f"train takes {', '.join(each.name for each in parameters)}; a search calls train(model) or train(model, "
+            f"level). Give {', '.join(each.name for each in needed[len(second) :])} a default, or name the level "
+            "'level' and bind the rest: functools.partial(train, name=value)."
         )
-    return len(places) > 1 and (places[1].default is places[1].empty or places[1].name == "level")
+    if by_name and not bound:
+        return "by name"
+    return "second" if second else None

@@ -62,7 +62,7 @@ def test_the_range_of_inputs_bounds_the_first_layer() -> None:
     assert dead_neurons(model)["0"].tolist() == [False, False]
     assert dead_neurons(model, input_range=(0.0, 1.0))["0"].tolist() == [True, False]
     assert dead_neurons(model, input_range=(0.0, 4.0))["0"].tolist() == [False, False]
-    with pytest.raises(PruningError, match="give the lowest value first"):
+    with pytest.raises(PruningError, match="give the lowest and the highest value"):
         dead_neurons(model, input_range=(1.0, 0.0))
 
 
@@ -156,3 +156,9 @@ def test_unsupported_operations_are_refused_as_for_the_states() -> None:
     with pytest.raises(PruningError, match="effect of LayerNorm"):
         dead_neurons(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
     assert np.array_equal(dead_neurons(nn.Sequential(nn.Linear(2, 3)), layers=("0",))["0"], [False] * 3)
+
+
+@pytest.mark.parametrize("input_range", [(0,), "ab", 3, (1.0, 0.0), (float("nan"), 1.0)])
+def test_a_range_that_is_none_is_refused(input_range) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(PruningError, match="give the lowest and the highest value"):
+        dead_neurons(nn.Sequential(nn.Linear(2, 3)), input_range=input_range)

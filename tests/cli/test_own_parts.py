@@ -58,3 +58,14 @@ def test_a_run_on_disk_is_resumed_and_looked_into_only_with_consent(cli: Cli, re
     for verb in ("resume", "analyze", "export", "plot"):
         done = cli(verb, run.folder, "--trust-code")
         assert (done.code, done.err) == (0, ""), done.err
+
+
+def test_showing_a_recipe_inside_a_run_directory_imports_nothing_that_lies_beside_it(cli: Cli, recipe: Path) -> None:
+    assert cli("run", recipe).code == 0
+    (run,) = find_runs("runs")
+    forget(NAME)
+    sys.path.remove(str(recipe.parent))
+    write_module(run.folder, NAME)
+    shown = cli("show", run.folder / "recipe.toml")
+    assert shown.code == 2
+    assert NAME not in sys.modules

@@ -78,7 +78,7 @@ def test_latest_stands_for_the_newest_run_in_the_folder_runs(finished: Run, cli:
 def test_a_folder_called_latest_is_itself_and_without_runs_latest_is_refused(finished: Run, cli: Cli) -> None:
     result = cli("summary", "latest")
     assert result.code == 2
-    assert "there is no run in runs, so 'latest' has nothing to stand for" in " ".join(result.err.split())
+    assert "there is no run in runs, so 'latest' names none" in " ".join(result.err.split())
     shutil.copytree(finished.folder, "latest")
     assert cli("summary", "latest").out.startswith("latest")
 

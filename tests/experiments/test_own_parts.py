@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lthprune.compaction import load_export
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
@@ -187,3 +188,35 @@ def test_faults_of_ones_own_parts_are_told_before_a_directory_is_made(
     with pytest.raises(error, match=says):
         run_recipe(own(*settings), "own", out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_is_looked_into_with_the_data_root_that_it_was_made_with(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "by_root.py").write_text(
+        "import numpy as np\n"
+        "def load(data_dir):\n"
+        "    size = 4 if data_dir.name == 'root' else 7\n"
+        "    x, y = np.arange(40.0 * size).reshape(40, size), np.arange(40) % 3\n"
+        "    return x, y, x, y\n"
+    )
+    settings = [each for each in SETTINGS if "model" not in each]
+    with imports_restored("by_root"):
+        recipe = load_recipe(
+            "lenet-digits", [*settings, "data.name=by_root:load", "data.validation=10", "train.batch_size=10"]
+        )
+        preview = preview_recipe(recipe, data_dir=tmp_path / "root")
+        with pytest.raises(RecipeError, match=r"the preview was made with data_dir = .*root, not elsewhere"):
+            run_recipe(preview, "rooted", data_dir="elsewhere", out=tmp_path / "runs")
+        run = run_recipe(preview, "rooted", out=tmp_path / "runs")
+        assert run.model()(torch.zeros(2, 4)).shape == (2, 3)
+        assert Path(str(run.data_dir)) == tmp_path / "root"
+        assert resume_run(Run(run.folder, trust_code=True)).complete
+
+
+def test_another_part_leaves_the_settings_of_the_one_before_behind(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(own().to_toml())
+    replaced = ["prune.score=movement", "data.name=digits", "model.kind=lenet"]
+    recipe = load_recipe(file, replaced)
+    assert not any((recipe.prune.settings, recipe.data.settings, recipe.model.settings))
+    assert load_recipe(file, [f"prune.score={NAME}:other", "prune.settings={power=3}"]).prune.settings == {"power": 3}

@@ -5,7 +5,9 @@ from functools import partial
 import pytest
 
 import lthprune
-from lthprune.search import Level
+from lthprune.errors import PruningError
+from lthprune.pruning import Pruning
+from lthprune.search import Descent, Level, Search
 from tests.nets import net, refused
 
 either = pytest.mark.parametrize("driver", [lthprune.imp, lthprune.osp])
@@ -48,11 +50,33 @@ def test_a_training_function_without_a_second_argument_of_need_is_given_the_mode
     assert [ticket.metrics["given"] for ticket in lthprune.imp(net("dense"), train, levels=1)] == [0, 0]
 
 
-def test_a_second_argument_named_level_may_have_a_default():
-    def train(model, level=None):
-        return {"level": level.number}
-
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda model, level=None: {"level": level.number},
+        lambda model, *, level: {"level": level.number},
+        lambda model, data=3, level=None: {"level": level.number, "data": data},
+        partial(lambda model, data, level: {"level": level.number}, data=[1]),
+        lambda model, lvl: {"level": lvl.number},
+    ],
+)
+def test_an_argument_named_level_or_a_second_one_without_default_receives_the_level(train):
     assert [ticket.metrics["level"] for ticket in lthprune.imp(net("dense"), train, levels=1)] == [0, 1]
+
+
+def test_a_level_that_is_bound_already_is_left_as_it_is():
+    train = partial(lambda model, level: {"level": level}, level=7)
+    assert [ticket.metrics["level"] for ticket in lthprune.imp(net("dense"), train, levels=1)] == [7, 7]
+
+
+def test_a_descent_tells_the_level_only_while_one_is_prepared():
+    descent = Descent("imp", [net("dense")], Search(levels=1, pruning=Pruning("layerwise")))
+    for number, density in enumerate((1.0, 0.8)):
+        with pytest.raises(PruningError, match="call prepare"):
+            _ = descent.current
+        descent.prepare()
+        assert (descent.current.number, round(descent.current.density, 1)) == (number, density)
+        descent.finish(None)
 
 
 @pytest.mark.parametrize("train", [lambda model, data, epochs: None, lambda model, *, data: None])
