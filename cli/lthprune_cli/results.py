@@ -93,7 +93,7 @@ def _print_state(run: "Run", finished: int, levels: int) -> None:
         console.print(
             f"{finished} of {levels} levels are finished, the dense one included; resume with:", highlight=False
         )
-        console.print(f"  lthprune resume {run.folder}", highlight=False, soft_wrap=True)
+        console.print(f"  {run.resume_command}", highlight=False, soft_wrap=True)
 
 
 def _accuracy(spread: "Spread", with_range: bool) -> str:

@@ -89,7 +89,7 @@ def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") ->
             console.print("Stopped before anything was written.")
         else:
             console.print("Stopped. Finished levels are saved; resume with:")
-            console.print(f"  lthprune resume {progress.run.folder}", highlight=False, soft_wrap=True)
+            console.print(f"  {progress.run.resume_command}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     print_summary(done)
     console = Console()

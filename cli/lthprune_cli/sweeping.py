@@ -65,7 +65,7 @@ def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | N
     except KeyboardInterrupt:
         errors = Console(stderr=True)
         errors.print("Stopped. Finished levels are saved; resume with:")
-        errors.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+        errors.print(f"  {sweep.resume_command}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     print_sweep(sweep)
 
@@ -98,7 +98,7 @@ def print_sweep(sweep: "Sweep") -> None:
         console.print("All cells are finished.")
     else:
         console.print(f"{finished} of {len(rows)} cells are finished; resume with:", highlight=False)
-        console.print(f"  lthprune resume {sweep.folder}", highlight=False, soft_wrap=True)
+        console.print(f"  {sweep.resume_command}", highlight=False, soft_wrap=True)
 
 
 def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) -> None:

@@ -20,6 +20,8 @@ from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
 from lthprune.experiments.spec import RunSpec
 from lthprune.models import ModelSpec, build_model
+from lthprune.parts import DATA, is_own_part
+from lthprune.pruning import SCORES
 from lthprune.search import PruneSpec
 from lthprune.section import Section
 from lthprune.training import TrainingPlan
@@ -77,6 +79,12 @@ class Recipe(Section):
             return self
         prune = self.prune.model_copy(update={"levels": levels, "target": None})
         return self.model_copy(update={"prune": prune})
+
+    @property
+    def names_code(self) -> bool:
+        """Whether the recipe names functions of your own, which are imported only with consent."""
+        data = any(is_own_part(DATA, part) for part in self.data.parts)
+        return data or self.model.own or self.prune.score not in SCORES
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""

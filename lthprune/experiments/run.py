@@ -210,7 +210,7 @@ class Run(RunFolder):
         """Return the number of finished levels, at least one."""
         finished = len(self.tickets.manifest()["finished"])
         if not finished:
-            raise StorageError(f"no level of {self.folder} is finished yet; resume with: lthprune resume {self.folder}")
+            raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
         return finished
 
     def _trial(self, number: int) -> Trial:

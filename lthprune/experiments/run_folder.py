@@ -120,6 +120,12 @@ class RunFolder:
         return environment
 
     @property
+    def resume_command(self) -> str:
+        """The command that resumes the run, with ``--trust-code`` if its recipe names functions of your own."""
+        recipe = parse_recipe(self.settings, "the manifest")
+        return f"lthprune resume {self.folder}{' --trust-code' if recipe.names_code else ''}"
+
+    @property
     def data_dir(self) -> str | None:
         """The data root of the run; None if its environment cannot be read."""
         try:

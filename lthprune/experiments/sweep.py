@@ -76,6 +76,12 @@ class Sweep:
         return self.folder.resolve().name
 
     @property
+    def resume_command(self) -> str:
+        """The command that resumes the sweep, with ``--trust-code`` if its recipes name functions of your own."""
+        own = any(cell.recipe.names_code for cell in self.cells())
+        return f"lthprune resume {self.folder}{' --trust-code' if own else ''}"
+
+    @property
     def exists(self) -> bool:
         """Whether the folder is that of a sweep."""
         return (self.folder / _FILE).is_file()

@@ -46,6 +46,7 @@ def test_a_run_on_disk_is_resumed_and_looked_into_only_with_consent(cli: Cli, re
         assert refused.code == 2
         assert "--trust-code" in refused.err
     assert (cli("runs").code, cli("summary", run.folder).code) == (0, 0)
+    assert run.resume_command == f"lthprune resume {run.folder} --trust-code"
     plotted = cli("plot", run.folder)
     assert plotted.code == 0
     assert "Warning: no figures of states" in plotted.err

@@ -73,6 +73,8 @@ def test_a_model_data_and_a_score_of_ones_own_are_run_with_their_settings(tmp_pa
         {"power": 2},
     )
     assert saved == own()
+    assert run.resume_command.endswith(" --trust-code")
+    assert run_recipe(tiny(), "tiny", out=tmp_path / "runs").resume_command.endswith(tuple("0123456789abcdef"))
 
 
 def test_a_score_of_ones_own_that_does_what_magnitude_does_gives_its_bits(tmp_path: Path) -> None:
@@ -152,6 +154,7 @@ def test_a_sweep_over_settings_of_ones_own_is_resumed_with_consent_only(tmp_path
     with pytest.raises(RecipeError, match="--trust-code"):
         run_sweep(Sweep(sweep.folder))
     assert [row.levels for row in summarise_sweep(Sweep(sweep.folder))] == [[], []]
+    assert Sweep(sweep.folder).resume_command == f"lthprune resume {sweep.folder} --trust-code"
     assert NAME not in sys.modules
     cells = run_sweep(Sweep(sweep.folder, trust_code=True)).cells()
     assert [cell.run.tickets.level(0)[0].masks["1.weight"].shape[0] for cell in cells] == [3, 4]
