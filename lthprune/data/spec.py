@@ -65,7 +65,7 @@ class DataSpec(Section):
 
     @model_validator(mode="after")
     def _settings_of_a_function(self) -> "DataSpec":
-        if self.settings is not None and all(part in _KNOWN or is_file(part) for part in self.parts):
+        if self.settings is not None and not self.own:
             raise ValueError(f"settings are for a function of your own; {self.name} takes none")
         return self
 
@@ -77,6 +77,11 @@ class DataSpec(Section):
     def parts(self) -> tuple[str, ...]:
         """The names of the data sets that are joined, or of the only one."""
         return split_name(self.name)
+
+    @property
+    def own(self) -> bool:
+        """Whether a function of your own, or of an installed package, loads some of the data."""
+        return any(part not in _KNOWN and not is_file(part) for part in self.parts)
 
     @property
     def known_beforehand(self) -> bool:

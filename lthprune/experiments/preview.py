@@ -12,7 +12,6 @@ from torch.nn.modules.conv import _ConvNd
 from lthprune.data import Dataset, load_data, shape_of_data
 from lthprune.experiments.recipe import Recipe
 from lthprune.pruning import (
-    SCORES,
     Geometric,
     Pool,
     Pruning,
@@ -166,7 +165,7 @@ def preview_recipe(
         input_shape, outputs = data.input_shape, data.outputs
     model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
     pruning = recipe.prune.pruning(trust_code=trust_code)
-    if recipe.prune.score not in SCORES:
+    if recipe.prune.own:
         try_score(pruning, model)
     recipe = recipe.with_levels(_levels_to_target(recipe, pruning, model))
     search = recipe.prune.search(recipe.run.first_seed, trust_code=trust_code)

@@ -20,8 +20,6 @@ from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
 from lthprune.experiments.spec import RunSpec
 from lthprune.models import ModelSpec, build_model
-from lthprune.parts import DATA, is_own_part
-from lthprune.pruning import SCORES
 from lthprune.search import PruneSpec
 from lthprune.section import Section
 from lthprune.training import TrainingPlan
@@ -83,8 +81,7 @@ class Recipe(Section):
     @property
     def names_code(self) -> bool:
         """Whether the recipe names functions of your own, which are imported only with consent."""
-        data = any(is_own_part(DATA, part) for part in self.data.parts)
-        return data or self.model.own or self.prune.score not in SCORES
+        return self.model.own or self.data.own or self.prune.own
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""

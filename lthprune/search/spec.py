@@ -108,7 +108,7 @@ class PruneSpec(Section):
 
     @model_validator(mode="after")
     def _settings_of_a_function(self) -> "PruneSpec":
-        if self.settings is not None and self.score in SCORES:
+        if self.settings is not None and not self.own:
             raise ValueError(f"settings are for a score of your own; {self.score} takes none")
         return self
 
@@ -116,16 +116,20 @@ class PruneSpec(Section):
     def _keys_that_apply(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key != "settings" or value is not None}
 
+    @property
+    def own(self) -> bool:
+        """Whether the score is a function of your own, or of an installed package."""
+        return self.score not in SCORES
+
     def pruning(self, *, trust_code: bool = False) -> Pruning:
         """Return how this table prunes, whatever the schedule.
 
         Raises:
             RecipeError: a score of your own cannot be imported or called, or there is no consent to import it.
         """
-        own = self.score not in SCORES
         return Pruning(
             scope=self.scope,
-            score=own_score(self.score, self.settings, trust_code=trust_code) if own else self.score,
+            score=own_score(self.score, self.settings, trust_code=trust_code) if self.own else self.score,
             bias=self.bias,
             selection=Selection(self.kinds, self.include, self.exclude, output=self.output),
             min_survivors=self.min_survivors,
