@@ -1,6 +1,6 @@
 """The verb ``runs``: which runs and sweeps there are, how far they got and how accurate they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +38,7 @@ def runs(
         _explain_states(rows, console)
     if sweeps:
         console.print()
-        console.print(_sweeps_table(sweep_folder, sweeps))
+        _print_sweeps(sweep_folder, sweeps, console)
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,23 @@ def _explain_states(rows: Sequence[_Row], console: Console) -> None:
     )
     if any(row.state == "store" for row in rows):
         console.print("A store holds the tickets of imp() or osp(), not of a recipe.", highlight=False)
-    for row in rows:
-        if row.fault:
-            console.print(f"{row.run.name} is damaged: {row.fault}", highlight=False)
+    _print_faults({row.run.name: row.fault for row in rows if row.fault}, console)
 
 
-def _sweeps_table(folder: Path, sweeps: "Sequence[Sweep]") -> Table:
+def _print_faults(faults: Mapping[str, str], console: Console) -> None:
+    for name, fault in faults.items():
+        console.print(f"{name} is damaged: {fault}", highlight=False)
+
+
+def _print_sweeps(folder: Path, sweeps: "Sequence[Sweep]", console: Console) -> None:
     from lthprune.errors import LthpruneError
 
     table = _table(f"Sweeps in {folder}")
-    table.caption_justify = "left"
     table.add_column("sweep", overflow="fold")
     table.add_column("over", overflow="fold")
     for column in ("cells", "state"):
         table.add_column(column, no_wrap=True)
+    faults = {}
     for sweep in sweeps:
         try:
             cells = sweep.cells()
@@ -119,8 +122,9 @@ def _sweeps_table(folder: Path, sweeps: "Sequence[Sweep]") -> Table:
             table.add_row(sweep.name, ", ".join(sweep.declaration()["axes"]), f"{finished} of {len(cells)}", state)
         except LthpruneError as error:
             table.add_row(sweep.name, "", "", "damaged")
-            table.caption = f"{table.caption or ''}{sweep.name} is damaged: {error} "
-    return table
+            faults[sweep.name] = str(error)
+    console.print(table)
+    _print_faults(faults, console)
 
 
 def _table(title: str) -> Table:

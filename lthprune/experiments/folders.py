@@ -52,8 +52,17 @@ def find_runs(folder: str | Path) -> list[Run]:
     Raises:
         StorageError: there is no such folder.
     """
+    runs = [Run(path.parent) for path in find_files(folder, "manifest.json", of="runs")]
+    return sorted(runs, key=lambda run: (run.started, run.name))
+
+
+def find_files(folder: str | Path, name: str, *, of: str) -> list[Path]:
+    """Return the files of a name in the subfolders of a folder of runs or sweeps.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of runs.")
-    runs = [Run(path.parent) for path in folder.glob("*/manifest.json")]
-    return sorted(runs, key=lambda run: (run.started, run.name))
+        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of {of}.")
+    return list(folder.glob(f"*/{name}"))

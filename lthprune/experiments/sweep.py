@@ -15,7 +15,7 @@ from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
-from lthprune.experiments.folders import fit_for_a_file, new_folder
+from lthprune.experiments.folders import find_files, fit_for_a_file, new_folder
 from lthprune.experiments.overrides import override
 from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
@@ -253,11 +253,8 @@ def find_sweeps(folder: str | Path) -> list[Sweep]:
     Raises:
         StorageError: there is no such folder.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of sweeps.")
-    files = sorted(folder.glob(f"*/{_FILE}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
-    return [Sweep(path.parent) for path in files]
+    files = find_files(folder, _FILE, of="sweeps")
+    return [Sweep(path.parent) for path in sorted(files, key=lambda path: (path.stat().st_mtime, path.parent.name))]
 
 
 def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequence[str], axes: Axes) -> list[Cell]:

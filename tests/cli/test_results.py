@@ -57,6 +57,7 @@ def test_runs_lists_sweeps_with_their_axes_and_finished_cells(cli: Cli) -> None:
     assert cli("runs", "--out", "sweeps").out.count("lenet-digits-") == 2
     (Path("sweeps") / rows[1][0] / "sweep.toml").write_text("cut")
     assert " damaged" in cli("runs").out
+    assert f"{rows[1][0]} is damaged: " in " ".join(cli("runs").out.split())
 
 
 def begun_at(folder: Path, moment: str) -> None:
