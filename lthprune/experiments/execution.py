@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lthprune.analysis import find_splitting, neuron_states
-from lthprune.data import Dataset, Task, load_data
+from lthprune.data import Dataset, Task, data_root, load_data
 from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.folders import create_run, new_folder
@@ -48,6 +48,7 @@ class Experiment:
     data: Dataset
     models: list[nn.Module]
     search: Search
+    data_dir: str | Path | None
 
     def provenance(self, recipe_name: str) -> dict[str, Any]:
         """Return what must be the same when the run is resumed: the settings and the data."""
@@ -80,7 +81,7 @@ def prepare(
     """
     place, load = find_device(device), load or load_data
     if isinstance(recipe, Preview):
-        if data_dir is not None and recipe.data_dir != data_dir:
+        if data_dir is not None and data_root(recipe.data_dir) != data_root(data_dir):
             raise RecipeError(
                 f"the preview was made with data_dir = {recipe.data_dir}, not {data_dir}. Pass the same data_dir to "
                 "preview_recipe, or leave it out here."
@@ -97,7 +98,7 @@ def prepare(
         for trial in range(recipe.run.trials)
     ]
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
-    return Experiment(recipe, data.to(place), models, preview.search)
+    return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
 
 def run_recipe(
@@ -139,11 +140,9 @@ def run_in(
 ) -> Run:
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
     watcher = watcher or Watcher()
-    if isinstance(recipe, Preview):
-        data_dir = data_dir or recipe.data_dir
     experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
     run = create_run(experiment.recipe, folder)
-    run.write_environment(describe_environment(find_device(device), data_dir))
+    run.write_environment(describe_environment(find_device(device), experiment.data_dir))
     states = [snapshot(model) for model in experiment.models]
     run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
     _descend(experiment, run, watcher)

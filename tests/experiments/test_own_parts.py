@@ -74,7 +74,8 @@ def test_a_model_data_and_a_score_of_ones_own_are_run_with_their_settings(tmp_pa
     )
     assert saved == own()
     assert run.resume_command.endswith(" --trust-code")
-    assert run_recipe(tiny(), "tiny", out=tmp_path / "runs").resume_command.endswith(tuple("0123456789abcdef"))
+    listed = run_recipe(tiny(), "tiny", out=tmp_path / "runs")
+    assert listed.resume_command == f"lthprune resume {listed.folder}"
 
 
 def test_a_score_of_ones_own_that_does_what_magnitude_does_gives_its_bits(tmp_path: Path) -> None:
@@ -210,7 +211,8 @@ def test_a_run_is_looked_into_with_the_data_root_that_it_was_made_with(tmp_path:
         preview = preview_recipe(recipe, data_dir=tmp_path / "root")
         with pytest.raises(RecipeError, match=r"the preview was made with data_dir = .*root, not elsewhere"):
             run_recipe(preview, "rooted", data_dir="elsewhere", out=tmp_path / "runs")
-        run = run_recipe(preview, "rooted", out=tmp_path / "runs")
+        run = run_recipe(preview, "rooted", data_dir=str(tmp_path / "root"), out=tmp_path / "runs")
+        assert run_recipe(preview, "rooted", out=tmp_path / "others").data_dir == run.data_dir
         assert run.model()(torch.zeros(2, 4)).shape == (2, 3)
         assert Path(str(run.data_dir)) == tmp_path / "root"
         assert resume_run(Run(run.folder, trust_code=True)).complete
