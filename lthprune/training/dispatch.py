@@ -8,19 +8,15 @@ from torch import Tensor, nn
 from lthprune.data import Dataset
 from lthprune.errors import RecipeError
 from lthprune.training.engine import Engine
-from lthprune.training.lowering import DenseLayer, is_perceptron, lower
+from lthprune.training.lowering import is_perceptron, lower
 from lthprune.training.noise import draws_at_random
-from lthprune.training.perceptrons import Perceptrons
+from lthprune.training.stacked import Stacked
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.unhooked import Unhooked
 
-# From tests/benchmarks/sparse_layers.py. The rule depends on sizes, not on timing: a resumed run chooses the same.
-_SPARSE_BELOW = 0.25  # density
-_SPARSE_FROM = 20_000  # weights of all trials, including pruned ones
-
 
 def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
-    """Return the engine that the plan names; ``auto`` chooses by the sizes of the layers. None is the plain loop.
+    """Return the engine that the plan names; ``auto`` chooses by network and device. None is the plain loop.
 
     Under ``auto``, networks that draw at random (dropout) train in the plain loop: there the draws of a trial do not
     depend on the other trials.
@@ -41,9 +37,11 @@ def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan
         return None
     if plan.precision != "fp32" or not perceptrons:
         return Unhooked(models, data, plan, captured=captured)
-    lowered = lower(models)
-    sparse = [plan.engine == "sparse" or (plan.engine == "auto" and _is_better_sparse(each.layer)) for each in lowered]
-    return Perceptrons(models, lowered, data, plan, sparse, captured=captured)
+    if plan.engine == "stacked" or device.type != "cpu":
+        return Stacked(models, lower(models), data, plan, captured=captured)
+    from lthprune.training.compiled import Compiled  # here, since importing numba takes a moment
+
+    return Compiled(models, lower(models), data, plan)
 
 
 def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, samples: Tensor | None = None) -> None:
@@ -62,7 +60,7 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, sam
             'engine = "unhooked" does not train networks that draw at random, and this one does (dropout or '
             'stochastic depth). Use engine = "auto" or "reference".'
         )
-    if engine not in ("stacked", "sparse"):
+    if engine not in ("stacked", "compiled"):
         return
     if not is_perceptron(model):
         raise RecipeError(
@@ -75,9 +73,9 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, sam
             f'engine = "{engine}" trains in fp32, not in {plan.precision}. Use engine = "auto" or "unhooked", which '
             f'train in {plan.precision}, too, or precision = "fp32".'
         )
-    if engine == "sparse" and not _has_sparse(device):
+    if engine == "compiled" and device.type != "cpu":
         raise RecipeError(
-            'engine = "sparse" needs a CPU and a PyTorch that was built with MKL. Use engine = "auto" or "stacked".'
+            f'engine = "compiled" trains on a CPU, not on {device.type}. Use engine = "auto" or "stacked".'
         )
 
 
@@ -97,11 +95,3 @@ def stored_plan(plan: TrainingPlan, model: nn.Module) -> TrainingPlan:
     meant_unhooked = plan.engine == "stacked" and (plan.precision != "fp32" or not is_perceptron(model))
     return plan.model_copy(update={"engine": "unhooked"}) if meant_unhooked else plan
 
-
-def _is_better_sparse(layer: DenseLayer) -> bool:
-    large = layer.weight_mask.numel() >= _SPARSE_FROM
-    return large and layer.density < _SPARSE_BELOW and _has_sparse(layer.weight_mask.device)
-
-
-def _has_sparse(device: torch.device) -> bool:
-    return device.type == "cpu" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]

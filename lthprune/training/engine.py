@@ -19,13 +19,13 @@ class Measured(NamedTuple):
 class Engine(Protocol):
     """Trains the models of a population side by side; trials are numbered among those still in training.
 
-    ``name`` is recorded as ``metrics["engine"]``: the engine of a plan, or ``mixed`` for stacked and sparse layers.
+    ``name``, the engine of a plan, is recorded as ``metrics["engine"]``.
     """
 
     name: str
 
-    def step(self, batch: Tensor, lr: float) -> None:
-        """Make one optimiser step on these samples, (trials, batch)."""
+    def train(self, batches: Tensor, rates: Sequence[float]) -> None:
+        """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""

@@ -15,34 +15,41 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An activation function and its derivative.
+    """An activation function by its name, and its derivative.
 
     ``forward`` may overwrite its inputs. ``backward`` takes the gradient of the outputs, which it overwrites, and the
     inputs and outputs as ``forward`` left them.
     """
 
+    name: str
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.ReLU: Activation(
+        "relu",
         torch.relu_, lambda gradient, _, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
     ),
     nn.Tanh: Activation(
+        "tanh",
         torch.tanh_, lambda gradient, _, y: _aten.tanh_backward.grad_input(gradient, y, grad_input=gradient)
     ),
     nn.Sigmoid: Activation(
+        "sigmoid",
         torch.sigmoid_, lambda gradient, _, y: _aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)
     ),
     nn.ELU: Activation(
+        "elu",
         partial(F.elu, inplace=True),
         lambda gradient, _, y: _aten.elu_backward.grad_input(gradient, 1.0, 1.0, 1.0, True, y, grad_input=gradient),
     ),
     nn.GELU: Activation(
+        "gelu",
         F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
     ),
     nn.LeakyReLU: Activation(
+        "leaky_relu",
         partial(F.leaky_relu, inplace=True),
         lambda gradient, _, y: _aten.leaky_relu_backward.grad_input(gradient, y, 0.01, True, grad_input=gradient),
     ),

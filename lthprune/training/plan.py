@@ -37,9 +37,9 @@ class TrainingPlan(Section):
     """by how much the validation loss must be below its minimum to count as a new one"""
     loss_cutoff: float | None = Field(default=None, gt=0)
     """stop once the validation loss is below this value"""
-    engine: Literal["auto", "reference", "stacked", "sparse", "unhooked"] = "auto"
-    """what trains the trials: ``reference`` (the plain loop), ``stacked`` (multilayer perceptrons, all trials in
-    batched products), ``sparse`` (the same in sparse matrices, on a CPU), ``unhooked`` (any network that draws nothing
+    engine: Literal["auto", "reference", "compiled", "stacked", "unhooked"] = "auto"
+    """what trains the trials: ``reference`` (the plain loop), ``compiled`` (multilayer perceptrons, in compiled
+    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that draws nothing
     at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -16,6 +17,8 @@ from lthprune.training.dispatch import choose_engine
 from lthprune.training.loop import train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
+
+_AT_ONCE = 1000  # steps whose batches are drawn before they are made: bounds their memory
 
 
 def train_population(
@@ -66,7 +69,7 @@ def train_population(
         >>> plan = TrainingPlan(optimizer="adam", lr=1e-2, batch_size=60, steps=20)
         >>> done = train_population(models, digits, plan, [torch.Generator().manual_seed(i) for i in range(3)])
         >>> [training.engine for training in done]
-        ['stacked', 'stacked', 'stacked']
+        ['compiled', 'compiled', 'compiled']
     """
     _check_population(models, orders, noises)
     engine = choose_engine(models, data, plan)
@@ -96,8 +99,9 @@ def train_population(
     for _ in range(start):
         next(batches)
     live = list(range(len(models)))  # the trials that the engine still trains, in its order
-    for step in range(start + 1, plan.steps + 1):
-        engine.step(next(batches), plan.lr_at(plan.steps if fine_tune else step))
+    for first, step in pairwise(_stations(plan, start, no_stop_before)):
+        rates = [plan.lr_at(plan.steps if fine_tune else made) for made in range(first + 1, step + 1)]
+        engine.train(torch.stack([next(batches) for _ in rates]), rates)
         if step == no_stop_before and on_steps is not None:
             for place, trial in enumerate(live):
                 engine.lift(place)
@@ -127,6 +131,12 @@ def train_population(
     for place in range(len(live)):
         engine.lift(place)
     return [each.close(state, engine.name) for each, state in zip(record, kept, strict=True)]
+
+
+def _stations(plan: TrainingPlan, start: int, no_stop_before: int) -> list[int]:
+    """Return the steps between which an engine goes on by itself, the first and the last included."""
+    between = {*plan.evaluation_steps, no_stop_before, *range(start, plan.steps, _AT_ONCE), plan.steps}
+    return sorted(step for step in between if start <= step <= plan.steps)
 
 
 def _check_population(

@@ -1,60 +1,157 @@
-"""A dense layer of all trials as one batched matrix product."""
+"""The engine of multilayer perceptrons in batched products: a population trained side by side, without autograd.
+
+Activations have the shape (trials x features, samples). All parameters are views of one vector, so that the optimiser
+and the masks take one call each.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lthprune.pruning import State
-from lthprune.training.lowering import DenseLayer
+from lthprune.data import Dataset
+from lthprune.training.cuda_graph import recorded
+from lthprune.training.engine import Measured
+from lthprune.training.losses import Heads, LossAndAccuracy
+from lthprune.training.lowering import Lowered, lift
+from lthprune.training.optimizer import RowOptimizer
+from lthprune.training.plan import TrainingPlan
+from lthprune.training.stacked_layer import StackedLayer
+
+_CACHED = 3 << 17  # how many outputs of a layer are evaluated at once: they fit the processor's cache
 
 
-class StackedLayer:
-    """A dense layer of all trials; its values are weights (trials, out, in), then biases (trials, out).
+class Stacked:
+    """The engine called ``stacked``.
 
-    Pruned values are zero.
+    Args:
+        models: perceptrons of one architecture, for which ``is_perceptron`` is true.
+        lowered: their layers.
+        data: the data, on the models' device.
+        plan: the optimiser and the batch size.
+        captured: whether to record a step and replay it, on a GPU.
     """
 
-    def __init__(self, layer: DenseLayer) -> None:
-        self.layer = layer
-        self._shape = layer.weight_mask.shape
-        self._split = [layer.weight_mask.numel(), layer.bias_mask.numel()]
-        self._has_bias = layer.bias_mask.numel() > 0
+    name = "stacked"
 
-    def pack(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return weights (trials, out, in) and biases (trials, out), or their masks, as one vector of values."""
-        return torch.cat([weight.flatten(), bias.flatten()])
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        lowered: Sequence[Lowered],
+        data: Dataset,
+        plan: TrainingPlan,
+        *,
+        captured: bool = False,
+    ) -> None:
+        self._models = list(models)
+        self._layers = [StackedLayer(each.layer) for each in lowered]
+        self._heads = Heads(data.tasks)
+        self._x, self._y = data.x_train.flatten(1), _by_task(data.y_train)
+        widest = max(layer.layer.weight_mask.shape[1] for layer in self._layers)
+        at_once = 64 * _CACHED if self._x.is_cuda else _CACHED
+        self._samples_at_once = max(64, at_once // (len(models) * widest))
+        self._validation = self._chunks(data.x_val, data.y_val)
+        self._test = self._chunks(data.x_test, data.y_test)
+        packed = [layer.pack(each.weight, each.bias) for layer, each in zip(self._layers, lowered, strict=True)]
+        self._bind(torch.cat(packed))
+        self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
+        # (trials, tasks, batch): the loss of every sample, summed over steps
+        self._losses = self._values.new_zeros(len(models), len(data.tasks), plan.batch_size)
+        self._steps = 0
+        self._captured = captured
+        self._batch = torch.zeros(len(models), plan.batch_size, dtype=torch.long, device=self._x.device)
+        self._replay: Callable[[], None] | None = None
 
-    def owners(self) -> Tensor:
-        """Return the trial of every value, as a vector."""
-        trials = torch.arange(self._shape[0], device=self.layer.weight_mask.device)
-        return torch.cat([trials.repeat_interleave(size // len(trials)) for size in self._split])
+    def train(self, batches: Tensor, rates: Sequence[float]) -> None:
+        """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
+        for batch, rate in zip(batches, rates, strict=True):
+            self._optimizer.set_lr(rate)
+            self._batch.copy_(batch)
+            if self._captured and self._replay is None:
+                self._replay = recorded(self._step, [self._values, self._losses, *self._optimizer.state])
+            (self._replay or self._step)()
+            self._steps += 1
 
-    def bind(self, values: Tensor, gradients: Tensor) -> None:
-        """Read values from one vector from now on, and write their gradients to another."""
-        bias_shape = (*self.layer.bias_mask.shape, 1)
-        weight, bias = torch.split(values, self._split)
-        self._weight, self._bias = weight.view(self._shape), bias.view(bias_shape)
-        weight, bias = torch.split(gradients, self._split)
-        self._weight_gradient, self._bias_gradient = weight.view(self._shape), bias.view(bias_shape)
+    def _step(self) -> None:
+        batch = self._batch
+        x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)  # (trials, in, batch)
+        inputs, sums, outputs = [], [], x
+        for layer in self._layers:
+            inputs.append(outputs)
+            sums.append(layer.forward(outputs))
+            activation = layer.layer.activation
+            outputs = sums[-1] if activation is None else activation.forward(sums[-1])
+        labels = self._y.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)
+        likelihoods, gradient = self._heads.differentiate(outputs.view(len(batch), -1, batch.shape[1]), labels)
+        self._losses -= likelihoods
+        gradient = gradient.view(outputs.shape)
+        for place in reversed(range(len(self._layers))):
+            layer = self._layers[place]
+            if layer.layer.activation is not None:
+                gradient = layer.layer.activation.backward(gradient, sums[place], inputs[place + 1])
+            below = layer.backward(inputs[place], gradient, to_inputs=place > 0)
+            gradient = gradient if below is None else below
+        for gradients, mask in self._masked:
+            gradients *= mask
+        self._optimizer.step()
 
-    def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
-        """Return outputs (trials x out, n) for inputs (trials x in, n), or for inputs (in, n) that all trials share."""
-        trials, out, features = self._shape
-        if shared:
-            y = torch.mm(self._weight.view(trials * out, features), x).view(trials, out, -1)
-        else:
-            y = torch.bmm(self._weight, x.view(trials, features, -1))
-        return (y.add_(self._bias) if self._has_bias else y).view(trials * out, -1)
+    def measure(self) -> list[Measured]:
+        """Evaluate every trial; the training loss is the mean over the steps since the last call."""
+        val, test = self._evaluate(self._validation), self._evaluate(self._test)
+        train_loss = (self._losses.mean(dim=2).sum(dim=1) / self._steps).tolist()
+        self._losses.zero_()
+        self._steps = 0
+        return [Measured(*trial) for trial in zip(train_loss, val, test, strict=True)]
 
-    def backward(self, x: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
-        """Write the gradients of the values; return the gradient of the inputs if ``to_inputs``."""
-        trials, out, features = self._shape
-        x, gradient = x.view(trials, features, -1), gradient.view(trials, out, -1)
-        torch.bmm(gradient, x.transpose(1, 2), out=self._weight_gradient)
-        if self._has_bias:
-            torch.sum(gradient, dim=2, keepdim=True, out=self._bias_gradient)
-        return torch.bmm(self._weight.transpose(1, 2), gradient).view(trials * features, -1) if to_inputs else None
+    def lift(self, trial: int) -> None:
+        """Write the trained values of a trial into its model."""
+        lift(self._models[trial], {name: each for layer in self._layers for name, each in layer.lifted(trial).items()})
 
-    def lifted(self, trial: int) -> State:
-        """Return a trial's weights and biases by plain name."""
-        lifted = {f"{self.layer.name}.weight": self._weight[trial]}
-        return lifted | ({f"{self.layer.name}.bias": self._bias[trial, :, 0]} if self._has_bias else {})
+    def keep(self, trials: Sequence[int]) -> None:
+        """Continue with these trials only, in ascending order."""
+        owners = torch.cat([layer.owners() for layer in self._layers])
+        kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
+        self._models = [self._models[trial] for trial in trials]
+        self._layers = [StackedLayer(layer.layer.keep(trials)) for layer in self._layers]
+        self._losses = self._losses[list(trials)]
+        self._batch, self._replay = self._batch[list(trials)], None
+        self._bind(self._values[kept])
+        self._optimizer.keep(kept, self._values, self._gradients)
+
+    def _bind(self, values: Tensor) -> None:
+        """Use these values, a vector, for all layers."""
+        self._values, self._gradients = values, torch.zeros_like(values)
+        masks = [layer.pack(layer.layer.weight_mask, layer.layer.bias_mask) for layer in self._layers]
+        sizes = [len(mask) for mask in masks]
+        own, gradients = torch.split(values, sizes), torch.split(self._gradients, sizes)
+        for layer, *part in zip(self._layers, own, gradients, strict=True):
+            layer.bind(*part)
+        pairs = zip(gradients, masks, strict=True)
+        self._masked = [(gradient, mask.to(values.dtype)) for gradient, mask in pairs if not mask.all()]
+
+    def _chunks(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return inputs (features, n) and labels (tasks, n) in chunks that fit the processor's cache."""
+        parts = zip(*(torch.split(each, self._samples_at_once) for each in (x.flatten(1), _by_task(y))), strict=True)
+        return [(inputs.t(), labels.t()) for inputs, labels in parts]
+
+    def _evaluate(self, chunks: Sequence[tuple[Tensor, Tensor]]) -> list[LossAndAccuracy]:
+        """Return every trial's loss and accuracies."""
+        loss = self._values.new_zeros(len(self._models))
+        right = self._losses.new_zeros(self._losses.shape[:2])  # (trials, tasks)
+        for x, y in chunks:
+            outputs = x
+            for place, layer in enumerate(self._layers):
+                outputs = layer.forward(outputs, shared=place == 0)
+                if layer.layer.activation is not None:
+                    outputs = layer.layer.activation.forward(outputs)
+            likelihood, answered = self._heads.evaluate(outputs.view(len(loss), -1, y.shape[1]), y)
+            loss -= likelihood
+            right += answered
+        samples = sum(y.shape[1] for _, y in chunks)
+        rows = torch.cat([loss[:, None], right], dim=1).div_(samples).tolist()
+        return [LossAndAccuracy.of(of_loss, task_acc) for of_loss, *task_acc in rows]
+
+
+def _by_task(labels: Tensor) -> Tensor:
+    """Return labels (n,) or (n, tasks) as (n, tasks)."""
+    return labels.view(len(labels), -1)

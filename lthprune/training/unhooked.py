@@ -36,10 +36,11 @@ class Unhooked:
     ) -> None:
         self._trials = [_Trial(model, data, plan, captured=captured) for model in models]
 
-    def step(self, batch: Tensor, lr: float) -> None:
-        """Make one optimiser step on these samples, (trials, batch)."""
-        for trial, samples in zip(self._trials, batch, strict=True):
-            trial.step(samples, lr)
+    def train(self, batches: Tensor, rates: Sequence[float]) -> None:
+        """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
+        for batch, rate in zip(batches, rates, strict=True):
+            for trial, samples in zip(self._trials, batch, strict=True):
+                trial.step(samples, rate)
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""

@@ -1,0 +1,177 @@
+"""The two sums that all products here are made of, over 64 lanes (samples or features) at once.
+
+They are written as LLVM's vector instructions, since loops over rows of 64 numbers keep their sums in memory rather
+than in registers. LLVM divides 64 lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
+compute is said in their docstrings in numpy's words; the tests compare both.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+LANES = 64
+_GROUP = 16  # how many dot products are made together, and the width of their partial sums
+_FAST = ("contract", "reassoc", "nsz")  # fused multiply-add, sums in any one order; NaN and infinity keep their meaning
+_INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+
+
+@intrinsic  # type: ignore[misc]
+def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: Any, start: Any, stop: Any) -> Any:
+    """Add a weighted sum of rows: ``out[row] += values[start:stop] @ panel[columns[start:stop]]``.
+
+    ``out`` and ``panel`` have rows of 64 numbers, contiguous in memory.
+    """
+    signature = types.void(out, row, values, columns, panel, start, stop)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, number = signature.args, _number(context, out)
+        target, factors, places, rows = (
+            _data(context, builder, kinds[place], arguments[place]) for place in (0, 2, 3, 4)
+        )
+        first, last = _index(context, builder, kinds[5], arguments[5]), _index(context, builder, kinds[6], arguments[6])
+        own = _row(builder, target, _index(context, builder, kinds[1], arguments[1]), LANES, number)
+        before = builder.load(own, align=4)
+        loop = _Loop(builder, first, last, 1)
+        total = loop.carry(before)
+        factor = builder.load(builder.gep(factors, [loop.at]))
+        place = builder.sext(builder.load(builder.gep(places, [loop.at])), _INDEX)
+        product = builder.fmul(
+            _spread(builder, factor, LANES),
+            builder.load(_row(builder, rows, place, LANES, number), align=4),
+            flags=_FAST,
+        )
+        loop.close(builder.fadd(total, product, flags=_FAST))
+        builder.store(total, own, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[misc]
+def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: Any, start: Any, stop: Any) -> Any:
+    """Write dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from start to stop.
+
+    ``left`` and ``right`` have rows of 64 numbers; ``stop - start`` must be a multiple of 16.
+    """
+    signature = types.void(out, left, lefts, right, rights, start, stop)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, number = signature.args, _number(context, out)
+        target, first, firsts, second, seconds = (
+            _data(context, builder, kinds[place], arguments[place]) for place in range(5)
+        )
+        bounds = [_index(context, builder, kinds[place], arguments[place]) for place in (5, 6)]
+        loop = _Loop(builder, *bounds, _GROUP)
+
+        def partial(pair: int) -> Any:
+            """Return 16 partial sums of one dot product."""
+            at = builder.add(loop.at, _INDEX(pair))
+            rows = [
+                _row(builder, rows, builder.sext(builder.load(builder.gep(places, [at])), _INDEX), LANES, number)
+                for rows, places in ((first, firsts), (second, seconds))
+            ]
+            total = None
+            for part in range(LANES // _GROUP):
+                left, right = (
+                    builder.load(_row(builder, _scalars(builder, row, number), _INDEX(part), _GROUP, number), align=4)
+                    for row in rows
+                )
+                product = builder.fmul(left, right, flags=_FAST)
+                total = product if total is None else builder.fadd(total, product, flags=_FAST)
+            return total
+
+        def summed(pairs: Sequence[int]) -> Any:
+            """Return the sums of pairs in turn, in lanes: each step adds halves, and brings two pairs together."""
+            if len(pairs) == 1:
+                return partial(pairs[0])
+            half, run = len(pairs) // 2, len(pairs) // 2
+            low, high = summed(pairs[:half]), summed(pairs[half:])
+            lanes = [lane for lane in range(_GROUP) if lane // run % 2 == 0]
+            even = [lane + side for block in _runs(lanes, run) for side in (0, _GROUP) for lane in block]
+            odd = [lane + run for lane in even]
+            return builder.fadd(
+                builder.shuffle_vector(low, high, _lanes(even)),
+                builder.shuffle_vector(low, high, _lanes(odd)),
+                flags=_FAST,
+            )
+
+        sums = summed(range(_GROUP))
+        builder.store(sums, _row(builder, builder.gep(target, [loop.at]), _INDEX(0), _GROUP, number), align=4)
+        loop.close()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Loop:
+    """A loop in LLVM's terms: ``at`` runs from one index to another; at most one value is carried round."""
+
+    def __init__(self, builder: Any, first: Any, last: Any, step: int) -> None:
+        self._builder, self._step = builder, step
+        before, function = builder.block, builder.function
+        self._head, body, self._after = (function.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(self._head)
+        builder.position_at_end(self._head)
+        self.at = builder.phi(_INDEX)
+        self.at.add_incoming(first, before)
+        self._before, self._carried = before, None
+        builder.cbranch(builder.icmp_signed("<", self.at, last), body, self._after)
+        builder.position_at_end(body)
+
+    def carry(self, before: Any) -> Any:
+        """Return the carried value, which is ``before`` at first."""
+        body = self._builder.block
+        self._builder.position_after(self.at)
+        self._carried = self._builder.phi(before.type)
+        self._carried.add_incoming(before, self._before)
+        self._builder.position_at_end(body)
+        return self._carried
+
+    def close(self, carried: Any = None) -> None:
+        """Go round with this value to carry; what follows is after the loop."""
+        builder = self._builder
+        if self._carried is not None:
+            self._carried.add_incoming(carried, builder.block)
+        self.at.add_incoming(builder.add(self.at, _INDEX(self._step)), builder.block)
+        builder.branch(self._head)
+        builder.position_at_end(self._after)
+
+
+def _number(context: Any, array: Any) -> Any:
+    return context.get_value_type(array.dtype)
+
+
+def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """Return the pointer to an array's first element."""
+    return context.make_array(kind)(context, builder, array).data
+
+
+def _index(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    return context.cast(builder, value, kind, types.int64)
+
+
+def _scalars(builder: Any, pointer: Any, number: Any) -> Any:
+    return builder.bitcast(pointer, number.as_pointer())
+
+
+def _row(builder: Any, rows: Any, row: Any, width: int, number: Any) -> Any:
+    """Return the pointer to a row of so many numbers, as one vector."""
+    place = builder.gep(rows, [builder.mul(row, _INDEX(width))])
+    return builder.bitcast(place, ir.VectorType(number, width).as_pointer())
+
+
+def _spread(builder: Any, value: Any, width: int) -> Any:
+    """Return a vector with this value in every lane."""
+    empty = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+    return builder.shuffle_vector(builder.insert_element(empty, value, _LANE(0)), empty, _lanes([0] * width))
+
+
+def _lanes(numbers: Sequence[int]) -> Any:
+    return ir.Constant(ir.VectorType(_LANE, len(numbers)), list(numbers))
+
+
+def _runs(numbers: Sequence[int], length: int) -> list[Sequence[int]]:
+    return [numbers[at : at + length] for at in range(0, len(numbers), length)]

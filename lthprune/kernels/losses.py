@@ -1,0 +1,75 @@
+"""Cross-entropies of a panel of 64 samples, summed over tasks, with their gradients and the correct answers."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from lthprune.kernels.activations import exponential
+from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.lanes import LANES
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def cross_entropy(outputs: Any, labels: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
+    """Return the sum of the losses in nats; write gradients and add to the numbers of correct samples.
+
+    Args:
+        outputs: logits, (outputs, 64); only as many samples count as there are labels.
+        labels: classes, (samples, tasks).
+        heads: the first output of every task and the one after its last, (tasks, 2). A single output is the logit of
+            class 1 against class 0.
+        share: what a sample's gradient is multiplied by.
+        deltas: receives the gradient by the outputs, (outputs, 64), zero for the other samples.
+        right: receives the number of correct samples of every task, (tasks,).
+    """
+    number = outputs.dtype.type
+    samples, loss = len(labels), 0.0
+    for task in range(len(heads)):
+        first, last = heads[task, 0], heads[task, 1]
+        if last - first == 1:
+            loss += _binary(outputs[first], labels[:, task], share, deltas[first], right, task)
+            continue
+        highest, best, total = outputs[first].copy(), np.zeros(LANES, np.int64), np.zeros(LANES, outputs.dtype)
+        for output in range(first + 1, last):
+            for lane in range(LANES):
+                if outputs[output, lane] > highest[lane]:
+                    highest[lane], best[lane] = outputs[output, lane], output - first
+        for output in range(first, last):
+            for lane in range(LANES):
+                deltas[output, lane] = exponential(outputs[output, lane] - highest[lane])
+                total[lane] += deltas[output, lane]
+        for sample in range(samples):
+            wanted = labels[sample, task]
+            loss += math.log(total[sample]) + highest[sample] - outputs[first + wanted, sample]
+            right[task] += best[sample] == wanted
+        for lane in range(LANES):
+            total[lane] = number(share) / total[lane] if lane < samples else number(0)
+        for output in range(first, last):
+            for lane in range(LANES):
+                deltas[output, lane] *= total[lane]
+        for sample in range(samples):
+            deltas[first + labels[sample, task], sample] -= number(share)
+    return loss
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _binary(outputs: Any, labels: Any, share: float, deltas: Any, right: Any, task: int) -> float:
+    """The same for a task with one output, (64,)."""
+    number = outputs.dtype.type
+    loss = 0.0
+    for lane in range(LANES):
+        deltas[lane] = exponential(-abs(outputs[lane]))
+    for sample in range(len(labels)):
+        positive, wanted = outputs[sample] > 0, labels[sample]
+        loss += math.log1p(deltas[sample]) + (abs(outputs[sample]) if positive != (wanted == 1) else number(0))
+        right[task] += positive == (wanted == 1)
+    for lane in range(LANES):
+        likely = number(1) / (number(1) + deltas[lane])  # the probability of the class that the sign says
+        deltas[lane] = likely if outputs[lane] > 0 else number(1) - likely
+    for sample in range(len(labels)):
+        deltas[sample] = number(share) * (deltas[sample] - number(labels[sample]))
+    for lane in range(len(labels), LANES):
+        deltas[lane] = number(0)
+    return loss

@@ -1,0 +1,74 @@
+"""Data sets laid out for the compiled engine, once for all levels of a run."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lthprune.data import Dataset
+from lthprune.kernels import LANES, Inputs, count_differences, find_differences
+
+_SPARSE_BELOW = 0.3  # the share of inputs other than the background; at more, matrix products are as fast
+_SAMPLED = 1000  # samples that the background is read from
+
+_laid_out: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # what was laid out, by a split's tensor
+
+
+class Split(NamedTuple):
+    """A split of a data set: its inputs, and its labels (samples, tasks)."""
+
+    inputs: Inputs
+    labels: np.ndarray
+
+
+class Laid(NamedTuple):
+    """The splits of a data set, and the first and last output of each task, (tasks, 2)."""
+
+    train: Split
+    val: Split
+    test: Split
+    heads: np.ndarray
+
+
+def lay_out(data: Dataset) -> Laid:
+    """Return a data set in main memory as the kernels read it; what that needs is kept as long as the data set."""
+    sampled = data.x_train[:_SAMPLED].flatten(1)
+    common = sampled.mode(dim=0).values
+    sparse = bool((sampled != common).double().mean() < _SPARSE_BELOW)
+    background = (common if sparse else torch.zeros_like(common)).numpy()
+    return Laid(
+        Split(_inputs(data.x_train, background, sparse, in_turn=False), _labels(data.y_train)),
+        Split(_inputs(data.x_val, background, sparse, in_turn=True), _labels(data.y_val)),
+        Split(_inputs(data.x_test, background, sparse, in_turn=True), _labels(data.y_test)),
+        np.array([(task.outputs.start, task.outputs.stop) for task in data.tasks]),
+    )
+
+
+def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -> Inputs:
+    """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
+    dense = x.detach().flatten(1).contiguous().numpy()
+    if x not in _laid_out:
+        _laid_out[x] = _differences(dense, background, sparse) + (_panels(dense, in_turn and not sparse),)
+    return Inputs(dense, sparse, background, *_laid_out[x])
+
+
+def _differences(dense: np.ndarray, background: np.ndarray, sparse: bool) -> tuple[np.ndarray, ...]:
+    if not sparse:
+        return np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, dense.dtype)
+    starts = count_differences(dense, background)
+    return starts, *find_differences(dense, background, starts)
+
+
+def _panels(dense: np.ndarray, wanted: bool) -> np.ndarray:
+    """Return panels (panels, features, 64) of all samples, or none; the last is filled up with zeros."""
+    panels = np.zeros((-(-len(dense) // LANES) if wanted else 0, dense.shape[1], LANES), dense.dtype)
+    for place, panel in enumerate(panels):
+        rows = dense[place * LANES : (place + 1) * LANES]
+        panel[:, : len(rows)] = rows.T
+    return panels
+
+
+def _labels(labels: Tensor) -> np.ndarray:
+    return labels.view(len(labels), -1).numpy()
