@@ -59,11 +59,18 @@ ROOMS = """
     models.build
     models.blueprint
     models
+    kernels.compiling
+    kernels.lanes kernels.activations
+    kernels.losses kernels.optimisers kernels.teams
+    kernels.inputs
+    kernels.products
+    kernels.perceptrons
+    kernels
     training.plan training.stopping training.losses training.noise
     training.record training.batches training.engine training.optimizer training.cuda_graph
     training.histories training.loop training.lowering
-    training.stacked training.sparse
-    training.perceptrons training.unhooked
+    training.stacked_layer training.layout training.formed
+    training.stacked training.unhooked training.compiled
     training.dispatch
     training.population
     training
@@ -238,7 +245,7 @@ def python(code: str) -> str:
 
 STATE = """
 import random, sys, warnings, os
-import matplotlib.figure, numpy, pydantic, rich.progress, socket, torch, typer
+import matplotlib.figure, numba, numpy, pydantic, rich.progress, socket, torch, typer
 def state():
     return repr((torch.get_rng_state().sum(), numpy.random.get_state()[1].sum(), hash(random.getstate()),
         torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_device(),
@@ -255,5 +262,15 @@ def test_importing_all_of_lthprune_seeds_nothing_and_changes_no_flag() -> None:
 
 
 def test_importing_lthprune_loads_no_plots_no_torchvision_and_no_command_line() -> None:
-    heavy = "('matplotlib', 'torchvision', 'timm', 'sklearn', 'typer', 'lthprune_cli', 'lightning', 'transformers')"
+    heavy = (
+        "numba",
+        "matplotlib",
+        "torchvision",
+        "timm",
+        "sklearn",
+        "typer",
+        "lthprune_cli",
+        "lightning",
+        "transformers",
+    )
     assert python(f"import sys, lthprune\nprint([name for name in {heavy} if name in sys.modules])").strip() == "[]"
