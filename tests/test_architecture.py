@@ -59,7 +59,7 @@ ROOMS = """
     models.build
     models.blueprint
     models
-    training.plan training.stopping training.losses training.noise
+    training.plan training.precision training.stopping training.losses training.noise
     training.record training.batches training.engine training.optimizer training.cuda_graph
     training.histories training.loop training.lowering
     training.stacked training.sparse
@@ -84,6 +84,7 @@ ROOMS = """
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
+    experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.figures experiments.run_folder

@@ -41,8 +41,9 @@ class TrainingPlan(Section):
     """what trains the trials: ``reference`` (the plain loop), ``stacked`` (multilayer perceptrons, all trials in
     batched products), ``sparse`` (the same in sparse matrices, on a CPU), ``unhooked`` (any network that draws nothing
     at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""
+    precision: Literal["fp32", "bf16", "bf16-anywhere"] = "fp32"
+    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on processors and GPUs with
+    bf16 arithmetic and is refused on others; ``bf16-anywhere`` only warns there: emulation is slow"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingPlan":
@@ -68,7 +69,7 @@ class TrainingPlan(Section):
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context manager for forward passes in the plan's precision."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision != "fp32")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step; the first step is 1.

@@ -18,7 +18,7 @@ from lthprune.data.dataset import Dataset
 from lthprune.errors import PruningError, RecipeError
 from lthprune.pruning.methods import write_mask
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.training import dispatch, perceptrons
+from lthprune.training import dispatch, perceptrons, precision
 from lthprune.training.dispatch import check_engine, choose_engine
 from lthprune.training.loop import train
 from lthprune.training.perceptrons import Perceptrons
@@ -47,6 +47,13 @@ def small_networks_are_treated_like_large_ones() -> Iterator[None]:
         patch.setattr(dispatch, "_SPARSE_FROM", 0)
         patch.setattr(dispatch, "_SPARSE_BELOW", 0.5)
         patch.setattr(perceptrons, "_CACHED", 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bf16_is_allowed_on_every_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_in_bf16", lambda device: True)
         yield
 
 
