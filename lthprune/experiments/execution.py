@@ -23,7 +23,15 @@ from lthprune.experiments.threads import torch_threads
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Level, Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
-from lthprune.training import Evaluation, Training, check_batches, check_engine, stored_plan, train_population
+from lthprune.training import (
+    Evaluation,
+    Training,
+    check_batches,
+    check_engine,
+    stored_plan,
+    train_population,
+    warn_of_emulation,
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ def prepare(
         for trial in range(recipe.run.trials)
     ]
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
+    warn_of_emulation(recipe.train.precision, place)
     return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
 

@@ -1,4 +1,4 @@
-"""Whether a device has bf16 arithmetic, and the refusal of bf16 where PyTorch would only emulate it."""
+"""Whether a device has bf16 arithmetic; if PyTorch would emulate it, bf16 is refused and bf16-anywhere warns."""
 
 import platform
 
@@ -8,29 +8,24 @@ from lthprune.errors import RecipeError, warn_caller
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse or warn of a training in bf16 on a device that would emulate it.
+    """Raise a RecipeError if the precision is ``bf16`` and the device has no bf16 arithmetic.
 
-    Args:
-        precision: ``fp32``, ``bf16`` or ``bf16-anywhere``, as in ``TrainingPlan.precision``.
-        device: the device to train on.
-
-    Raises:
-        RecipeError: the precision is ``bf16`` and the device has no bf16 arithmetic. With ``bf16-anywhere`` this is a
-            warning.
+    ``bf16-anywhere`` is accepted on every device, as ``fp32`` is.
 
     Examples:
         >>> check_precision("fp32", torch.device("cpu"))
     """
-    if precision == "fp32" or multiplies_in_bf16(device):
-        return
-    where = "this processor" if device.type == "cpu" else f"{torch.cuda.get_device_name(device)}"
-    slow = f"{where} has no bf16 arithmetic, so PyTorch emulates it, which is usually much slower than fp32"
-    if precision == "bf16":
+    if precision == "bf16" and not multiplies_in_bf16(device):
         raise RecipeError(
-            f'train.precision = "bf16": {slow}. Use "fp32", or "bf16-anywhere" to train in bf16 all the same. A run '
-            'that began with "bf16" is resumed on a device that has bf16 arithmetic.'
+            f'train.precision = "bf16": {_emulated(device)}. Use "fp32", or "bf16-anywhere" to train in bf16 all the '
+            'same. A run that began with "bf16" is resumed on a device that has bf16 arithmetic.'
         )
-    warn_caller(f'train.precision = "{precision}": {slow}.', UserWarning)
+
+
+def warn_of_emulation(precision: str, device: torch.device) -> None:
+    """Warn the caller if the precision is ``bf16-anywhere`` and the device has no bf16 arithmetic."""
+    if precision == "bf16-anywhere" and not multiplies_in_bf16(device):
+        warn_caller(f'train.precision = "bf16-anywhere": {_emulated(device)}.', UserWarning)
 
 
 def multiplies_in_bf16(device: torch.device) -> bool:
@@ -42,6 +37,11 @@ def multiplies_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type != "cpu" or _cpu_multiplies_in_bf16()
+
+
+def _emulated(device: torch.device) -> str:
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "this processor"
+    return f"{where} has no bf16 arithmetic, so PyTorch emulates it, which is usually much slower than fp32"
 
 
 def _cpu_multiplies_in_bf16() -> bool:

@@ -1,7 +1,7 @@
 """bf16 is refused where PyTorch would emulate it, before anything is changed, unless the plan insists on it."""
 
 import platform
-import warnings
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from lthprune.training import precision
 from lthprune.training.loop import train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
-from lthprune.training.precision import check_precision, multiplies_in_bf16
+from lthprune.training.precision import check_precision, multiplies_in_bf16, warn_of_emulation
 from tests.nets import Architecture, all_bits
-from tests.tiny import SETTINGS, contents, noise, tiny
+from tests.tiny import SETTINGS, contents, lthprune, noise, tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 REFUSED = 'train.precision = "bf16": this processor has no bf16 arithmetic.*"bf16-anywhere"'
@@ -66,25 +66,31 @@ def test_bf16_is_refused_without_bf16_arithmetic_and_the_model_is_unchanged(
 
 
 @pytest.mark.parametrize("go", [by_loop, by_engine])
-def test_bf16_anywhere_warns_without_bf16_arithmetic_and_computes_what_bf16_does(
+def test_bf16_anywhere_computes_what_bf16_does_with_and_without_bf16_arithmetic(
     go: Callable[[nn.Module, Dataset, TrainingPlan], None], hardware: Callable[[bool], None]
 ) -> None:
-    models = {name: Architecture("convolutional").build() for name in ("bf16", "bf16-anywhere", "fp32")}
+    bits = {}
+    for has, name in ((False, "bf16-anywhere"), (True, "bf16-anywhere"), (True, "bf16"), (True, "fp32")):
+        hardware(has)
+        model = Architecture("convolutional").build()
+        go(model, noise(), plan(name))
+        bits[has, name] = all_bits(snapshot(model))
+    assert bits[False, "bf16-anywhere"] == bits[True, "bf16-anywhere"] == bits[True, "bf16"] != bits[True, "fp32"]
+
+
+def test_a_run_in_bf16_anywhere_warns_once_without_bf16_arithmetic_and_not_with_it(
+    tmp_path: Path, hardware: Callable[[bool], None]
+) -> None:
+    recipe = tiny("train.precision=bf16-anywhere")
+    hardware(True)
+    run_recipe(recipe, "tiny", out=tmp_path)  # a warning would be an error here
     hardware(False)
+    with pytest.warns(UserWarning, match=WARNED) as caught:
+        run = run_recipe(recipe, "tiny", out=tmp_path)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match=WARNED):
-        go(models["bf16-anywhere"], noise(), plan("bf16-anywhere"))
-    hardware(True)
-    for name in ("bf16", "fp32"):
-        go(models[name], noise(), plan(name))
-    bits = {name: all_bits(snapshot(model)) for name, model in models.items()}
-    assert bits["bf16-anywhere"] == bits["bf16"] != bits["fp32"]
-
-
-def test_bf16_arithmetic_makes_bf16_anywhere_silent(hardware: Callable[[bool], None]) -> None:
-    hardware(True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        by_engine(Architecture().build(), noise(), plan("bf16-anywhere"))
+        resume_run(run)
 
 
 def test_a_plan_is_in_fp32_unless_it_says_otherwise() -> None:
@@ -151,6 +157,15 @@ def test_this_cpu_is_known_by_the_instructions_that_the_system_lists() -> None:
     assert multiplies_in_bf16(CPU) == ("avx512_bf16" in cpuinfo.read_text("utf-8").split())
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN can be limited to older instructions on x86")
+def test_a_processor_that_onednn_uses_like_an_older_one_is_refused(tmp_path: Path) -> None:
+    words = [word for setting in (*SETTINGS, "train.precision=bf16") for word in ("--set", setting)]
+    done = lthprune("run", "lenet-digits", *words, "--out", tmp_path / "runs", ONEDNN_MAX_CPU_ISA="AVX2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(REFUSED, " ".join(done.stderr.split()))
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("capability", "hip", "expected"),
     [((7, 5), None, False), ((8, 0), None, True), ((9, 0), None, True), ((9, 0), "6.2", True)],
@@ -169,4 +184,4 @@ def test_a_refused_gpu_is_named(monkeypatch: pytest.MonkeyPatch, hardware: Calla
     with pytest.raises(RecipeError, match='"bf16": Tesla T4 has no bf16 arithmetic'):
         check_precision("bf16", GPU)
     with pytest.warns(UserWarning, match="Tesla T4"):
-        check_precision("bf16-anywhere", GPU)
+        warn_of_emulation("bf16-anywhere", GPU)
