@@ -66,7 +66,7 @@ ROOMS = """
     kernels.products
     kernels.perceptrons
     kernels
-    training.plan training.stopping training.losses training.noise
+    training.plan training.precision training.stopping training.losses training.noise
     training.record training.batches training.engine training.optimizer training.cuda_graph
     training.histories training.loop training.lowering
     training.stacked_layer training.layout training.formed
@@ -91,6 +91,7 @@ ROOMS = """
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
+    experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.figures experiments.run_folder

@@ -41,8 +41,9 @@ class TrainingPlan(Section):
     """what trains the trials: ``reference`` (the plain loop), ``compiled`` (multilayer perceptrons, in compiled
     kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that
     draws nothing at random, without pruning hooks), or ``auto``, which chooses by the network and the device"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""
+    precision: Literal["fp32", "bf16", "bf16-anywhere"] = "fp32"
+    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on processors and GPUs with
+    bf16 arithmetic and is refused on others; ``bf16-anywhere`` only warns there: emulation is slow"""
 
     @field_validator("engine", mode="before")
     @classmethod
@@ -74,7 +75,7 @@ class TrainingPlan(Section):
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context manager for forward passes in the plan's precision."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision != "fp32")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step; the first step is 1.

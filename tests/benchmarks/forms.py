@@ -7,8 +7,8 @@ A step is a forward pass, a backward pass and a step of SGD with momentum, in on
 step, and the figures are ratios to the preceding step without pruning: the median over the repeats, the lowest and the
 highest. "torch" is ``torch.nn.utils.prune.custom_from_mask`` on every weight. Half of the weights are pruned, the same
 ones in all four: those that ``imp`` prunes by default, except the output projections of attention, which torch's hooks
-do not reach. Inputs are noise. No speed is asserted. It takes about three minutes on two cores, and means nothing on a
-machine that is busy with other work.
+do not reach. Inputs are noise. No speed is asserted. It takes about three minutes on two cores. On a machine that other
+programs use it prints no figures, unless with ``--busy``.
 """
 
 import argparse
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune import Selection, convert, prune
 from lthprune.pruning.state import masks_of
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 WAYS = ("none", "torch", "lthprune, torch's form", "lthprune, plain")
 
@@ -115,10 +115,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
+    add_busy(parser)
     words = parser.parse_args()
     device = torch.device(words.device)
     console = Console()
-    console.print(describe_machine(device))
+    machine = Machine(busy=words.busy)
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("model", "ms per step", *WAYS[1:]):
         table.add_column(column)
@@ -130,6 +131,7 @@ def main() -> None:
             ratios = [one / other for one, other in zip(seconds[way], seconds["none"], strict=True)]
             cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
         table.add_row(MODELS[name][0], f"{1000 * statistics.median(seconds['none']):.2f}", *cells)
+    console.print(machine.describe(device))
     console.print(table)
     if words.json is not None:
         words.json.write_text(json.dumps(kept, indent=1), "utf-8")

@@ -5,7 +5,8 @@
 The constants of ``lthprune.training.dispatch`` come from this table. Each figure is how many times as long a forward
 and a backward pass of one layer take as sparse matrices as in a batched product: below 1, sparse is faster. Batches
 have 60 samples. The two take turns in one process, and medians over the repeats are printed. No speed is asserted. It
-takes less than a minute on two cores, and means nothing on a machine that is busy with other work.
+takes less than a minute on two cores. On a machine that other programs use it prints no figures, unless with
+``--busy``.
 """
 
 import argparse
@@ -21,10 +22,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lthprune.training.lowering import DenseLayer
 from lthprune.training.sparse import SparseLayer
+
+from lthprune.training.lowering import DenseLayer
 from lthprune.training.stacked import StackedLayer
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 SHAPES = ((5, 300, 784), (5, 100, 300), (5, 10, 100), (50, 64, 64), (200, 64, 64), (200, 16, 16))  # (trials, out, in)
 DENSITIES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
@@ -66,16 +68,18 @@ def ratio(shape: tuple[int, int, int], density: float, repeats: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=51, help="pairs for each median (51)")
+    add_busy(parser)
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
-    table = Table(title=f"time of sparse / stacked by density; {describe_machine()}", box=box.SIMPLE)
+    machine, table = Machine(busy=options.busy), Table(box=box.SIMPLE)
     for column in ("trials", "out x in", "weights", *(f"{density:g}" for density in DENSITIES)):
         table.add_column(column, justify="right")
     for shape in SHAPES:
         trials, out, features = shape
         cells = [f"{ratio(shape, density, options.repeats):.2f}" for density in DENSITIES]
         table.add_row(str(trials), f"{out} x {features}", f"{trials * out * features:,}", *cells)
+    table.title = f"time of sparse / stacked by density; {machine.describe()}"
     Console().print(table)
 
 

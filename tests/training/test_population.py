@@ -20,7 +20,7 @@ from lthprune.data.dataset import Dataset
 from lthprune.errors import PruningError, RecipeError
 from lthprune.pruning.methods import write_mask
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.training import stacked
+from lthprune.training import precision, stacked
 from lthprune.training.compiled import Compiled
 from lthprune.training.dispatch import check_engine
 from lthprune.training.loop import train
@@ -46,6 +46,13 @@ PERCEPTRON_ENGINES = ("stacked", "compiled", "auto")
 def few_samples_are_evaluated_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacked, "_CACHED", 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bf16_is_allowed_on_every_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_in_bf16", lambda device: True)
         yield
 
 
