@@ -59,11 +59,18 @@ ROOMS = """
     models.build
     models.blueprint
     models
+    kernels.compiling
+    kernels.lanes kernels.activations
+    kernels.losses kernels.optimisers kernels.teams
+    kernels.inputs
+    kernels.products
+    kernels.perceptrons
+    kernels
     training.plan training.stopping training.losses training.noise
     training.record training.batches training.engine training.optimizer training.cuda_graph
     training.histories training.loop training.lowering
-    training.stacked training.sparse
-    training.perceptrons training.unhooked
+    training.stacked_layer training.layout training.formed
+    training.stacked training.unhooked training.compiled
     training.dispatch
     training.population
     training

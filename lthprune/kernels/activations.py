@@ -42,7 +42,7 @@ def _clipped(x: Any, low: Any, high: Any) -> Any:
 @overload(exponential, jit_options=INNER)  # type: ignore[untyped-decorator]
 def _exponential(x: Any) -> Any:
     if x != types.float32:
-        
+
         def double(x: Any) -> Any:
             return math.exp(x)
 
@@ -66,7 +66,7 @@ def _exponential(x: Any) -> Any:
 @overload(hyperbolic_tangent, jit_options=INNER)  # type: ignore[untyped-decorator]
 def _hyperbolic_tangent(x: Any) -> Any:
     if x != types.float32:
-        
+
         def double(x: Any) -> Any:
             return math.tanh(x)
 
@@ -93,7 +93,7 @@ def _hyperbolic_tangent(x: Any) -> Any:
 @overload(error_function, jit_options=INNER)  # type: ignore[untyped-decorator]
 def _error_function(x: Any) -> Any:
     if x != types.float32:
-        
+
         def double(x: Any) -> Any:
             return math.erf(x)
 

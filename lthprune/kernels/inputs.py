@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from lthprune.kernels.compiling import COMPILED
-from lthprune.kernels.lanes import LANES
+from lthprune.kernels.teams import share
 
 
 class Inputs(NamedTuple):
@@ -63,18 +63,20 @@ def find_differences(dense: Any, background: Any, starts: Any) -> Any:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any) -> None:
-    """Write some features of up to 64 samples into x, (features of the data, 64).
+def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any, team: Any) -> None:
+    """Write a member's share of some features of up to 64 samples into x, (features of the data, 64).
 
     Sparse inputs expect the background in all of x; ``clear_panel`` brings it back.
     """
     if inputs.sparse:
-        for place in range(len(samples)):
+        begin, end = share(team, len(samples), 1)
+        for place in range(begin, end):
             for at in range(inputs.starts[samples[place]], inputs.starts[samples[place] + 1]):
                 x[inputs.columns[at], place] += inputs.numbers[at]
         return
-    for first in range(0, len(features), 16):
-        last = min(first + 16, len(features))
+    begin, end = share(team, len(features), 16)
+    for first in range(begin, end, 16):
+        last = min(first + 16, end)
         for place in range(len(samples)):
             sample = inputs.dense[samples[place]]
             for at in range(first, last):
@@ -82,12 +84,23 @@ def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def clear_panel(inputs: Inputs, samples: Any, x: Any) -> None:
+def clear_panel(inputs: Inputs, samples: Any, x: Any, team: Any) -> None:
     """Write the background where ``read_panel`` wrote these samples."""
     if inputs.sparse:
-        for place in range(len(samples)):
+        begin, end = share(team, len(samples), 1)
+        for place in range(begin, end):
             for at in range(inputs.starts[samples[place]], inputs.starts[samples[place] + 1]):
                 x[inputs.columns[at], place] = inputs.background[inputs.columns[at]]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def read_rows(inputs: Inputs, samples: Any, rows: Any, team: Any) -> None:
+    """Write a member's share of up to 64 samples into rows, (64, features); the other rows stay."""
+    begin, end = share(team, len(samples), 1)
+    for place in range(begin, end):
+        sample = inputs.dense[samples[place]]
+        for feature in range(len(sample)):
+            rows[place, feature] = sample[feature]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -106,12 +119,3 @@ def by_column(inputs: Inputs, samples: Any) -> Columns:
             found[free[feature]], numbers[free[feature]] = place, inputs.numbers[at]
             free[feature] += 1
     return Columns(starts, found, numbers)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def blank_panel(inputs: Inputs) -> Any:
-    """Return a panel, (features, 64), that holds the background."""
-    x = np.empty((len(inputs.background), LANES), inputs.dense.dtype)
-    for feature in range(len(x)):
-        x[feature] = inputs.background[feature]
-    return x

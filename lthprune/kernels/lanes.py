@@ -1,7 +1,7 @@
-"""The two sums that all products here are made of, over 64 lanes (samples or features) at once.
+"""The three sums that all products here are made of, over many lanes (samples or features) at once.
 
-They are written as LLVM's vector instructions, since loops over rows of 64 numbers keep their sums in memory rather
-than in registers. LLVM divides 64 lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
+They are written as LLVM's vector instructions, since compiled loops over rows keep their sums in memory rather than in
+registers. LLVM divides the lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
 compute is said in their docstrings in numpy's words; the tests compare both.
 """
 
@@ -106,35 +106,97 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
     return signature, generate
 
 
+def _block(height: int) -> Any:
+    """Return the function below for so many rows of the result."""
+
+    @intrinsic  # type: ignore[misc]
+    def multiply(
+        typing: Any,
+        out: Any,
+        out_at: Any,
+        out_next: Any,
+        left: Any,
+        left_at: Any,
+        left_next: Any,
+        left_step: Any,
+        right: Any,
+        right_at: Any,
+        right_next: Any,
+        depth: Any,
+    ) -> Any:
+        """Write a block of a matrix product, ``height`` x 16, with a sum of ``depth`` terms in each place.
+
+        In terms of flat arrays: ``out[out_at + i * out_next + j]`` is the sum over k of
+        ``left[left_at + i * left_next + k * left_step] * right[right_at + k * right_next + j]``.
+        """
+        signature = types.void(
+            out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kinds, number = signature.args, _number(context, out)
+            target, first, second = (_data(context, builder, kinds[place], arguments[place]) for place in (0, 3, 7))
+            index = {
+                place: _index(context, builder, kinds[place], arguments[place]) for place in (1, 2, 4, 5, 6, 8, 9, 10)
+            }
+            rows = [
+                builder.gep(first, [builder.add(index[4], builder.mul(index[5], _INDEX(row)))]) for row in range(height)
+            ]
+            columns = builder.gep(second, [index[8]])
+            loop = _Loop(builder, _INDEX(0), index[10], 1)
+            zero = ir.Constant(ir.VectorType(number, _GROUP), [0.0] * _GROUP)
+            totals = [loop.carry(zero) for _ in rows]
+            step = builder.mul(loop.at, index[6])
+            factors = builder.load(_vector(builder, columns, builder.mul(loop.at, index[9]), _GROUP, number), align=4)
+            after = []
+            for row, total in zip(rows, totals, strict=True):
+                own = _spread(builder, builder.load(builder.gep(row, [step])), _GROUP)
+                after.append(builder.fadd(total, builder.fmul(own, factors, flags=_FAST), flags=_FAST))
+            loop.close(*after)
+            for row, total in enumerate(totals):
+                place = builder.add(index[1], builder.mul(index[2], _INDEX(row)))
+                builder.store(total, _vector(builder, target, place, _GROUP, number), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+WIDTH, HEIGHT = _GROUP, 6  # of a block: its sums fit the registers of AVX2, of AVX-512 and of NEON
+multiply_block, multiply_row = _block(HEIGHT), _block(1)
+
+
 class _Loop:
-    """A loop in LLVM's terms: ``at`` runs from one index to another; at most one value is carried round."""
+    """A loop in LLVM's terms: ``at`` runs from one index to another, and some values are carried round."""
 
     def __init__(self, builder: Any, first: Any, last: Any, step: int) -> None:
         self._builder, self._step = builder, step
-        before, function = builder.block, builder.function
+        self._before, function = builder.block, builder.function
         self._head, body, self._after = (function.append_basic_block(name) for name in ("head", "body", "after"))
         builder.branch(self._head)
         builder.position_at_end(self._head)
         self.at = builder.phi(_INDEX)
-        self.at.add_incoming(first, before)
-        self._before, self._carried = before, None
+        self.at.add_incoming(first, self._before)
+        self._carried: list[Any] = []
         builder.cbranch(builder.icmp_signed("<", self.at, last), body, self._after)
         builder.position_at_end(body)
 
     def carry(self, before: Any) -> Any:
-        """Return the carried value, which is ``before`` at first."""
+        """Return a carried value, which is ``before`` at first."""
         body = self._builder.block
         self._builder.position_after(self.at)
-        self._carried = self._builder.phi(before.type)
-        self._carried.add_incoming(before, self._before)
+        carried = self._builder.phi(before.type)
+        carried.add_incoming(before, self._before)
+        self._carried.append(carried)
         self._builder.position_at_end(body)
-        return self._carried
+        return carried
 
-    def close(self, carried: Any = None) -> None:
-        """Go round with this value to carry; what follows is after the loop."""
+    def close(self, *carried: Any) -> None:
+        """Go round with these values to carry; what follows is after the loop."""
         builder = self._builder
-        if self._carried is not None:
-            self._carried.add_incoming(carried, builder.block)
+        for value, after in zip(self._carried, carried, strict=True):
+            value.add_incoming(after, builder.block)
         self.at.add_incoming(builder.add(self.at, _INDEX(self._step)), builder.block)
         builder.branch(self._head)
         builder.position_at_end(self._after)
@@ -159,8 +221,12 @@ def _scalars(builder: Any, pointer: Any, number: Any) -> Any:
 
 def _row(builder: Any, rows: Any, row: Any, width: int, number: Any) -> Any:
     """Return the pointer to a row of so many numbers, as one vector."""
-    place = builder.gep(rows, [builder.mul(row, _INDEX(width))])
-    return builder.bitcast(place, ir.VectorType(number, width).as_pointer())
+    return _vector(builder, rows, builder.mul(row, _INDEX(width)), width, number)
+
+
+def _vector(builder: Any, numbers: Any, place: Any, width: int, number: Any) -> Any:
+    """Return the pointer to so many numbers from a place on, as one vector."""
+    return builder.bitcast(builder.gep(numbers, [place]), ir.VectorType(number, width).as_pointer())
 
 
 def _spread(builder: Any, value: Any, width: int) -> Any:

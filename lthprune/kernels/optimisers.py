@@ -13,7 +13,15 @@ _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def optimise(
-    rule: int, values: Any, gradients: Any, first: Any, second: Any, rate: float, momentum: float, decay: float, step: int
+    rule: int,
+    values: Any,
+    gradients: Any,
+    first: Any,
+    second: Any,
+    rate: float,
+    momentum: float,
+    decay: float,
+    step: int,
 ) -> None:
     """Make an optimiser step in place.
 

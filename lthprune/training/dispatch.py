@@ -10,8 +10,8 @@ from lthprune.errors import RecipeError
 from lthprune.training.engine import Engine
 from lthprune.training.lowering import is_perceptron, lower
 from lthprune.training.noise import draws_at_random
-from lthprune.training.stacked import Stacked
 from lthprune.training.plan import TrainingPlan
+from lthprune.training.stacked import Stacked
 from lthprune.training.unhooked import Unhooked
 
 
@@ -94,4 +94,3 @@ def stored_plan(plan: TrainingPlan, model: nn.Module) -> TrainingPlan:
     """
     meant_unhooked = plan.engine == "stacked" and (plan.precision != "fp32" or not is_perceptron(model))
     return plan.model_copy(update={"engine": "unhooked"}) if meant_unhooked else plan
-

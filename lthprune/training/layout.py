@@ -50,7 +50,7 @@ def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -
     """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
     dense = x.detach().flatten(1).contiguous().numpy()
     if x not in _laid_out:
-        _laid_out[x] = _differences(dense, background, sparse) + (_panels(dense, in_turn and not sparse),)
+        _laid_out[x] = (*_differences(dense, background, sparse), _panels(dense, in_turn and not sparse))
     return Inputs(dense, sparse, background, *_laid_out[x])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from lthprune.section import Section
@@ -39,10 +39,16 @@ class TrainingPlan(Section):
     """stop once the validation loss is below this value"""
     engine: Literal["auto", "reference", "compiled", "stacked", "unhooked"] = "auto"
     """what trains the trials: ``reference`` (the plain loop), ``compiled`` (multilayer perceptrons, in compiled
-    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that draws nothing
-    at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
+    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that
+    draws nothing at random, without pruning hooks), or ``auto``, which chooses by the network and the device"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _renamed(cls, engine: Any) -> Any:
+        """Read the recipes of runs that named the engine before this one."""
+        return "compiled" if engine == "sparse" else engine
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingPlan":
