@@ -4,14 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lthprune.kernels.activations import exponential
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import LANES
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
     """Return the sum of the losses in nats; write gradients and add to the numbers of correct samples.
 
@@ -58,7 +57,7 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
     return loss
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _binary(outputs: Any, labels: Any, samples: Any, share: float, deltas: Any, right: Any, task: int) -> float:
     """The same for a task with one output, (64,)."""
     number = outputs.dtype.type
