@@ -94,12 +94,16 @@ def clear_panel(inputs: Inputs, samples: Any, x: Any, team: Any) -> None:
 
 @compiled
 def read_rows(inputs: Inputs, samples: Any, rows: Any, team: Any) -> None:
-    """Write a member's share of up to 64 samples into rows, (64, features); the other rows stay."""
+    """Write a member's share of up to 64 samples into rows, (64, features); the other rows become 0."""
     begin, end = share(team, len(samples), 1)
     for place in range(begin, end):
         sample = inputs.dense[samples[place]]
         for feature in range(len(sample)):
             rows[place, feature] = sample[feature]
+    if end == len(samples):
+        for place in range(end, len(rows)):  # they may hold another trial's NaN
+            for feature in range(rows.shape[1]):
+                rows[place, feature] = 0
 
 
 @compiled

@@ -47,11 +47,13 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
             wanted = labels[samples[lane], task]
             loss += math.log(total[lane]) + highest[lane] - outputs[first + wanted, lane]
             right[task] += best[lane] == wanted
-        for lane in range(LANES):
-            total[lane] = number(share) / total[lane] if lane < count else number(0)
+        for lane in range(count):
+            total[lane] = number(share) / total[lane]
         for output in range(first, last):
-            for lane in range(LANES):
+            for lane in range(count):
                 deltas[output, lane] *= total[lane]
+            for lane in range(count, LANES):  # whatever these lanes hold, NaN as well
+                deltas[output, lane] = number(0)
         for lane in range(count):
             deltas[first + labels[samples[lane], task], lane] -= number(share)
     return loss

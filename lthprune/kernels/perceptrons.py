@@ -128,6 +128,7 @@ def train(
             if first:
                 for place in range(begin, end):
                     state.gradients[place] += gradients[place]
+            if size > LANES:  # the next panel's shares are others
                 meet(team)
         if len(state.mask):
             for place in range(begin, end):

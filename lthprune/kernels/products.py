@@ -95,7 +95,7 @@ def wide_forward(weights: Any, base: Any, inputs: Any, samples: Any, sums: Any, 
         base: the sums of an input that is all background, (blocks, 64).
         inputs: an ``Inputs`` that is sparse.
         samples: the indices of up to 64 samples.
-        sums: receives the sums.
+        sums: receives the sums, 0 in lanes without samples.
         team: who shares the work.
     """
     rows = np.empty((1, LANES), weights.dtype)
@@ -109,6 +109,10 @@ def wide_forward(weights: Any, base: Any, inputs: Any, samples: Any, sums: Any, 
             add_rows(rows, 0, inputs.numbers, inputs.columns, weights[block], start, stop)
             for lane in range(len(units)):
                 units[lane, place] = rows[0, lane]
+        if last == len(samples):  # lanes without samples may hold another trial's NaN
+            for unit in range(len(units)):
+                for lane in range(last, LANES):
+                    units[unit, lane] = 0
 
 
 @compiled
