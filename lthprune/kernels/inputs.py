@@ -7,9 +7,8 @@ then a sample is its differences from the background.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import LANES
 from lthprune.kernels.teams import share
 
@@ -38,7 +37,7 @@ class Columns(NamedTuple):
     numbers: np.ndarray
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def count_differences(dense: Any, background: Any) -> Any:
     """Return where each sample's differences from the background start, and their number at the end, (samples + 1,)."""
     starts = np.zeros(len(dense) + 1, np.int64)
@@ -50,7 +49,7 @@ def count_differences(dense: Any, background: Any) -> Any:
     return starts
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def find_differences(dense: Any, background: Any, starts: Any) -> Any:
     """Return the features of all differences from the background, and the differences."""
     columns, numbers = np.empty(starts[-1], np.int32), np.empty(starts[-1], dense.dtype)
@@ -63,7 +62,7 @@ def find_differences(dense: Any, background: Any, starts: Any) -> Any:
     return columns, numbers
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any, team: Any) -> None:
     """Write a member's share of some features of up to 64 samples into x, (features of the data, 64).
 
@@ -84,7 +83,7 @@ def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any, team: Any) -
                 x[features[at], place] = sample[features[at]]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def clear_panel(inputs: Inputs, samples: Any, x: Any, team: Any) -> None:
     """Write the background where ``read_panel`` wrote these samples."""
     if inputs.sparse:
@@ -94,17 +93,21 @@ def clear_panel(inputs: Inputs, samples: Any, x: Any, team: Any) -> None:
                 x[inputs.columns[at], place] = inputs.background[inputs.columns[at]]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def read_rows(inputs: Inputs, samples: Any, rows: Any, team: Any) -> None:
-    """Write a member's share of up to 64 samples into rows, (64, features); the other rows stay."""
+    """Write a member's share of up to 64 samples into rows, (64, features); the other rows become 0."""
     begin, end = share(team, len(samples), 1)
     for place in range(begin, end):
         sample = inputs.dense[samples[place]]
         for feature in range(len(sample)):
             rows[place, feature] = sample[feature]
+    if end == len(samples):
+        for place in range(end, len(rows)):  # they may hold another trial's NaN
+            for feature in range(rows.shape[1]):
+                rows[place, feature] = 0
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def by_column(inputs: Inputs, samples: Any) -> Columns:
     """Return the differences of up to 64 samples by feature."""
     starts = np.zeros(len(inputs.background) + 1, np.int64)

@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 LANES = 64
@@ -22,8 +23,9 @@ _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: Any, start: Any, stop: Any) -> Any:
     """Add a weighted sum of rows: ``out[row] += values[start:stop] @ panel[columns[start:stop]]``.
 
-    ``out`` and ``panel`` have rows of 64 numbers, contiguous in memory.
+    ``out`` and ``panel`` have rows of 64 numbers. All arrays are contiguous; nothing checks their bounds.
     """
+    _check_contiguous(out, values, columns, panel)
     signature = types.void(out, row, values, columns, panel, start, stop)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -54,8 +56,10 @@ def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: 
 def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: Any, start: Any, stop: Any) -> Any:
     """Write dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from start to stop.
 
-    ``left`` and ``right`` have rows of 64 numbers; ``stop - start`` must be a multiple of 16.
+    ``left`` and ``right`` have rows of 64 numbers; ``stop - start`` must be a multiple of 16. All arrays are
+    contiguous; nothing checks their bounds.
     """
+    _check_contiguous(out, left, lefts, right, rights)
     signature = types.void(out, left, lefts, right, rights, start, stop)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -129,6 +133,7 @@ def _block(height: int) -> Any:
         In terms of flat arrays: ``out[out_at + i * out_next + j]`` is the sum over k of
         ``left[left_at + i * left_next + k * left_step] * right[right_at + k * right_next + j]``.
         """
+        _check_contiguous(out, left, right)
         signature = types.void(
             out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth
         )
@@ -200,6 +205,13 @@ class _Loop:
         self.at.add_incoming(builder.add(self.at, _INDEX(self._step)), builder.block)
         builder.branch(self._head)
         builder.position_at_end(self._after)
+
+
+def _check_contiguous(*arrays: Any) -> None:
+    """Refuse to compile for arrays with gaps, which would be read as if they had none."""
+    for array in arrays:
+        if array.layout != "C":
+            raise TypingError(f"sums over lanes need contiguous arrays, and one is {array}")
 
 
 def _number(context: Any, array: Any) -> Any:

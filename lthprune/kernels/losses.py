@@ -4,14 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lthprune.kernels.activations import exponential
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import LANES
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
     """Return the sum of the losses in nats; write gradients and add to the numbers of correct samples.
 
@@ -48,17 +47,19 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
             wanted = labels[samples[lane], task]
             loss += math.log(total[lane]) + highest[lane] - outputs[first + wanted, lane]
             right[task] += best[lane] == wanted
-        for lane in range(LANES):
-            total[lane] = number(share) / total[lane] if lane < count else number(0)
+        for lane in range(count):
+            total[lane] = number(share) / total[lane]
         for output in range(first, last):
-            for lane in range(LANES):
+            for lane in range(count):
                 deltas[output, lane] *= total[lane]
+            for lane in range(count, LANES):  # whatever these lanes hold, NaN as well
+                deltas[output, lane] = number(0)
         for lane in range(count):
             deltas[first + labels[samples[lane], task], lane] -= number(share)
     return loss
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _binary(outputs: Any, labels: Any, samples: Any, share: float, deltas: Any, right: Any, task: int) -> float:
     """The same for a task with one output, (64,)."""
     number = outputs.dtype.type

@@ -3,15 +3,14 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 
 SGD, ADAM, ADAMW = range(3)
 _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def optimise(
     rule: int,
     values: Any,

@@ -3,10 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from lthprune.kernels.activations import activate, differentiate
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.inputs import Inputs, by_column, clear_panel, read_panel, read_rows
 from lthprune.kernels.lanes import LANES, add_rows
 from lthprune.kernels.losses import cross_entropy
@@ -76,7 +75,7 @@ class Rule(NamedTuple):
     decay: float
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def train(
     network: Network,
     state: State,
@@ -147,7 +146,7 @@ def train(
         meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def evaluate(
     network: Network,
     values: Any,
@@ -182,7 +181,7 @@ def evaluate(
     return loss
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _forward(network: Network, values: Any, x: Any, panels: Panels, inputs: Inputs, samples: Any, team: Team) -> None:
     """Write the sums and outputs of all layers for up to 64 samples, whose inputs are x; wide layers read others."""
     for place in range(len(network.layers)):
@@ -207,7 +206,7 @@ def _forward(network: Network, values: Any, x: Any, panels: Panels, inputs: Inpu
         meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _backward(
     network: Network, values: Any, gradients: Any, panels: Panels, inputs: Inputs, samples: Any, team: Team
 ) -> None:
@@ -253,7 +252,7 @@ def _backward(
             meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _rows_backward(network: Network, values: Any, layer: Any, deltas: Any, below: Any, team: Team) -> None:
     """Write the gradient of a layer's inputs, (in, 64), from deltas (out, 64): a product by column."""
     starts = network.back_starts[layer[BACK_STARTS] : layer[BACK_STARTS] + len(below) + 1]
@@ -268,7 +267,7 @@ def _rows_backward(network: Network, values: Any, layer: Any, deltas: Any, below
     rows_forward(turned, starts, network.back_rows[entry:], deltas, below, team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _add_biases(values: Any, layer: Any, sums: Any, first: int, last: int, anew: bool) -> None:
     """Add a layer's biases to the sums of some units, or to zero."""
     for row in range(first, last):
@@ -277,7 +276,7 @@ def _add_biases(values: Any, layer: Any, sums: Any, first: int, last: int, anew:
             sums[row, lane] = bias if anew else sums[row, lane] + bias
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _blocks(values: Any, layer: Any) -> Any:
     """Return the wide weights of a layer, or their gradients, as (blocks, in, 64)."""
     blocks = (layer[OUTPUTS] + LANES - 1) // LANES
@@ -285,7 +284,7 @@ def _blocks(values: Any, layer: Any) -> Any:
     return values[layer[WEIGHTS] : layer[WEIGHTS] + size].reshape(blocks, layer[INPUTS], LANES)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _base(values: Any, weights: Any, layer: Any, inputs: Inputs) -> Any:
     """Return a layer's sums for an input that is all background, (blocks, 64)."""
     base = np.zeros((len(weights), LANES), values.dtype)

@@ -8,14 +8,13 @@ where an input differs from its background. Every function makes a member's shar
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import HEIGHT, LANES, WIDTH, add_rows, dot_rows, multiply_block, multiply_row
 from lthprune.kernels.teams import TOGETHER, share
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def rows_forward(weights: Any, starts: Any, columns: Any, x: Any, sums: Any, team: Any) -> None:
     """Add the products with x, (in, 64), to the sums, (out, 64)."""
     first, last = share(team, len(sums), TOGETHER // LANES)  # as activations are shared out
@@ -23,7 +22,7 @@ def rows_forward(weights: Any, starts: Any, columns: Any, x: Any, sums: Any, tea
         add_rows(sums, row, weights, columns, x, starts[row], starts[row + 1])
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def rows_gradient(gradient: Any, rows: Any, columns: Any, x: Any, deltas: Any, team: Any) -> None:
     """Write the gradients of the remaining weights, from deltas (out, 64) and inputs x (in, 64)."""
     first, last = share(team, len(gradient), 16)
@@ -36,14 +35,14 @@ def rows_gradient(gradient: Any, rows: Any, columns: Any, x: Any, deltas: Any, t
         gradient[place] = total
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def dense_forward(weights: Any, x: Any, sums: Any, team: Any) -> None:
     """Write the products of weights, (out, in), with x, (in, 64), as sums, (out, 64)."""
     first, last = share(team, len(sums), HEIGHT)
     _multiply(sums, LANES, weights, len(x), 1, x, LANES, first, last, LANES, len(x))
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def dense_gradient(gradient: Any, turned: Any, deltas: Any, team: Any) -> None:
     """Write the gradients of weights, (out, in), from deltas (out, 64) and the inputs by sample, (64, in)."""
     first, last = share(team, len(deltas), HEIGHT)
@@ -51,14 +50,14 @@ def dense_gradient(gradient: Any, turned: Any, deltas: Any, team: Any) -> None:
     _multiply(gradient, into, deltas, LANES, 1, turned, into, first, last, into, LANES)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def dense_backward(weights: Any, deltas: Any, below: Any, team: Any) -> None:
     """Write the gradient of the inputs, (in, 64), from deltas (out, 64)."""
     first, last = share(team, len(below), HEIGHT)
     _multiply(below, LANES, weights, 1, len(below), deltas, LANES, first, last, LANES, len(deltas))
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _multiply(
     out: Any,
     out_next: int,
@@ -87,7 +86,7 @@ def _multiply(
         row += height
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def wide_forward(weights: Any, base: Any, inputs: Any, samples: Any, sums: Any, team: Any) -> None:
     """Write sums, (out, 64), of inputs that are mostly background.
 
@@ -96,7 +95,7 @@ def wide_forward(weights: Any, base: Any, inputs: Any, samples: Any, sums: Any, 
         base: the sums of an input that is all background, (blocks, 64).
         inputs: an ``Inputs`` that is sparse.
         samples: the indices of up to 64 samples.
-        sums: receives the sums.
+        sums: receives the sums, 0 in lanes without samples.
         team: who shares the work.
     """
     rows = np.empty((1, LANES), weights.dtype)
@@ -110,9 +109,13 @@ def wide_forward(weights: Any, base: Any, inputs: Any, samples: Any, sums: Any, 
             add_rows(rows, 0, inputs.numbers, inputs.columns, weights[block], start, stop)
             for lane in range(len(units)):
                 units[lane, place] = rows[0, lane]
+        if last == len(samples):  # lanes without samples may hold another trial's NaN
+            for unit in range(len(units)):
+                for lane in range(last, LANES):
+                    units[unit, lane] = 0
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, team: Any) -> None:
     """Write the gradients of weights, (blocks, in, 64), from deltas (out, 64).
 
@@ -138,7 +141,7 @@ def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, tea
             add_rows(gradient[block], feature, columns.numbers, columns.samples, turned, start, stop)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def turn(panel: Any, out: Any, first: int, last: int) -> None:
     """Write ``out[lane, feature] = panel[feature, lane]`` for some of the features."""
     for begin in range(0, LANES, 8):

@@ -8,10 +8,10 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 
 _SPINS = 2000  # looks before a waiting thread lets others go first: longer than a wait takes on an idle machine
 _give_way = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
@@ -43,7 +43,7 @@ def _add(typing: Any, gate: Any, place: Any, number: Any) -> Any:
     return types.int64(gate, place, number), generate
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def meet(team: Team) -> None:
     """Wait until all members are here."""
     if team.members == 1:
@@ -60,7 +60,7 @@ def meet(team: Team) -> None:
             _give_way()
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def share(team: Team, count: int, unit: int) -> Any:
     """Return the first of a member's share of things, and the one after its last; shares are multiples of a unit."""
     units = (count + unit - 1) // unit
