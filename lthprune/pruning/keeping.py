@@ -100,14 +100,14 @@ class KeptMask:
         self.overwritten = before or self.regrown(parameter)
         self.version = version_of(parameter)
 
-    def _masked(self, parameter: "weakref.ref[Tensor]", gradient: Tensor) -> Tensor:
+    def _masked(self, parameter: "weakref.ref[Tensor]", gradient: Tensor) -> Tensor | None:
         if self.pending and not torch.compiler.is_compiling():
             self._refuse_regrown(parameter())
         self.received = self.pending = True
         self.uncalled |= not self.called
         self.overwritten = False
         if not self.prunes:
-            return gradient
+            return None
         mask = self.for_tensor(gradient)
         if gradient.is_sparse:  # some rows of an embedding's gradient
             rows = gradient._indices()
@@ -156,16 +156,16 @@ def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
     the model twice before the backward pass, although zeros only overwrite zeros.
     """
     values, masks = [], []
+    compiling = torch.compiler.is_compiling()
     for parameter, kept in masked:
         if kept.prunes:
             values.append(parameter.data)
             masks.append(kept.follow(parameter))
         kept.pending = False
-        if not torch.compiler.is_compiling():
+        if not compiling:
             kept.version = version_of(parameter)
     if values:
-        with torch.no_grad():
-            torch._foreach_mul_(values, masks)
+        torch._foreach_mul_(values, masks)  # autograd records nothing: neither requires gradients
 
 
 def watch_optimizers() -> None:
