@@ -4,6 +4,7 @@ Every trial trains by itself: its sums are made in one order, so its bits depend
 on the other trials.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +124,8 @@ class Compiled:
         )
         measured = []
         for trial, (val, test) in zip(self._trials, results, strict=True):
-            measured.append(Measured(trial.loss / trial.since, val.means(), test.means()))
+            train_loss = trial.loss / trial.since if trial.since else math.nan
+            measured.append(Measured(train_loss, val.means(), test.means()))
             trial.loss, trial.since = 0.0, 0
         return measured
 
