@@ -97,6 +97,8 @@ SCORES: dict[str, Score] = {
     "movement": movement,
     "random": random,
 }
+ELEMENTWISE: tuple[Score, ...] = (magnitude, magnitude_increase, movement)
+"""The criteria by which a weight's score depends on that weight alone, and on no random number."""
 
 
 def score_named(score: str | Score) -> Score:
