@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -103,57 +103,85 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> str
     return write_atomically(path, _blocks(path, tensors, header))
 
 
-def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> tuple[dict[str, Tensor], str]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read a file that ``write_tensors`` wrote, and return its tensors and its string.
-
-    Args:
-        path: the file.
-        wanted: whether to read the tensor of a name; by default all are read.
 
     Raises:
         StorageError: the file is missing, damaged or not written by lthprune.
     """
-    entries, header = _read_header(path)
-    tensors = {}
-    with path.open("rb") as file:
-        for name, (dtype, shape, start, _) in entries.items():
-            if wanted(name):
-                tensors[name] = torch.empty(shape, dtype=dtype)
-                file.seek(start)
-                file.readinto(_bytes_of(tensors[name]))  # type: ignore[attr-defined]
-    return tensors, header
+    file = TensorFile(path)
+    return file.read(), file.header
 
 
-def read_shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], str]:
-    """Read the shapes of the tensors in a file that ``write_tensors`` wrote, and its string; raises as ``read_tensors``."""
-    entries, header = _read_header(path)
-    return {name: shape for name, (_, shape, _, _) in entries.items()}, header
+class TensorFile:
+    """A file that ``write_tensors`` wrote; its tensors are read when asked for.
 
+    Attributes:
+        path: the file's.
+        header: the file's string.
+        shapes: the shape of every tensor, by name.
 
-def holds(path: Path, name: str, tensor: Tensor, mask: Tensor | None = None) -> bool:
-    """Return whether a file that ``write_tensors`` wrote holds a tensor, to the bit; reads up to a difference.
-
-    Args:
-        path: the file.
-        name: the tensor's name in it.
-        tensor: the tensor.
-        mask: a boolean mask; entries of the file's tensor that it prunes are compared as zeros.
+    Raises:
+        StorageError: the file is missing, damaged or not written by lthprune.
     """
-    dtype, shape, start, stop = _read_header(path)[0].get(name, (None, None, 0, 0))
-    if (dtype, shape) != (tensor.dtype, tuple(tensor.shape)):
-        return False
-    mine, kept = _bytes_of(tensor), None if mask is None else mask.cpu().reshape(-1)
-    with path.open("rb") as file:
-        file.seek(start)
-        for first in range(0, stop - start, _BLOCK):
-            last = min(first + _BLOCK, stop - start)
-            theirs = bytearray(file.read(last - first))
-            if kept is not None:
-                some = torch.frombuffer(theirs, dtype=dtype)
-                some.masked_fill_(~kept[first // tensor.itemsize : last // tensor.itemsize], 0)
-            if theirs != bytes(mine[first:last]):
-                return False
-    return True
+
+    def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder. Give the path of a file in it.")
+        if not path.is_file():
+            raise StorageError(f"there is no file {path}. Check the path.")
+        try:
+            with safe_open(path, framework="pt") as checked:  # refuses a header that does not fit the file
+                names, metadata = list(checked.keys()), checked.metadata() or {}
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                entries = json.loads(file.read(size))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise StorageError(
+                f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or create it again."
+            ) from error
+        if "lthprune" not in metadata:
+            raise StorageError(
+                f"{path} is a safetensors file, but lthprune did not write it. Give the path of a ticket."
+            )
+        self.path, self.header = path, metadata["lthprune"]
+        self.shapes: dict[str, tuple[int, ...]] = {name: tuple(entries[name]["shape"]) for name in names}
+        self._types = {name: _FROM_CODE[entries[name]["dtype"]] for name in names}
+        self._places = {name: [8 + size + offset for offset in entries[name]["data_offsets"]] for name in names}
+
+    def read(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Read the tensors of these names, by default all."""
+        tensors = {}
+        with self.path.open("rb") as file:
+            for name in self.shapes if names is None else names:
+                tensors[name] = torch.empty(self.shapes[name], dtype=self._types[name])
+                file.seek(self._places[name][0])
+                file.readinto(_bytes_of(tensors[name]))  # type: ignore[attr-defined]
+        return tensors
+
+    def holds(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> bool:
+        """Return whether the file has a tensor, to the bit. Reads up to the first block that differs.
+
+        Args:
+            name: its name in the file.
+            tensor: the tensor.
+            mask: a boolean mask; the entries of the file's tensor that it prunes count as zeros.
+        """
+        if name not in self.shapes or (self._types[name], self.shapes[name]) != (tensor.dtype, tuple(tensor.shape)):
+            return False
+        start, stop = self._places[name]
+        raw, kept = _bytes_of(tensor), None if mask is None else mask.cpu().reshape(-1)
+        with self.path.open("rb") as file:
+            file.seek(start)
+            for first in range(0, stop - start, _BLOCK):
+                last = min(first + _BLOCK, stop - start)
+                block = bytearray(file.read(last - first))
+                if kept is not None:
+                    entries = torch.frombuffer(block, dtype=tensor.dtype)
+                    entries.masked_fill_(~kept[first // tensor.itemsize : last // tensor.itemsize], 0)
+                if block != raw[first:last].tobytes():
+                    return False
+        return True
 
 
 def _blocks(path: Path, tensors: Mapping[str, Tensor], header: str) -> Iterator[bytes | memoryview]:
@@ -181,35 +209,6 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor, row-major: its own memory if it is contiguous and on the CPU."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return memoryview(flat.view(torch.uint8).numpy())
-
-
-def _read_header(path: Path) -> tuple[dict[str, tuple[torch.dtype, tuple[int, ...], int, int]], str]:
-    """Return type, shape, first byte and end of every tensor in a file, and the file's string."""
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder. Give the path of a file in it.")
-    if not path.is_file():
-        raise StorageError(f"there is no file {path}. Check the path.")
-    try:
-        with safe_open(path, framework="pt") as checked:  # refuses a header that does not fit the file
-            names, metadata = list(checked.keys()), checked.metadata() or {}
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            entries = json.loads(file.read(size))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise StorageError(
-            f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or create it again."
-        ) from error
-    if "lthprune" not in metadata:
-        raise StorageError(f"{path} is a safetensors file, but lthprune did not write it. Give the path of a ticket.")
-    first = 8 + size
-    return {
-        name: (
-            _FROM_CODE[entries[name]["dtype"]],
-            tuple(entries[name]["shape"]),
-            *(first + offset for offset in entries[name]["data_offsets"]),
-        )
-        for name in names
-    }, metadata["lthprune"]
 
 
 def _umask() -> int:
