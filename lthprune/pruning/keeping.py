@@ -91,8 +91,10 @@ class KeptMask:
 
     def spoiled(self, parameter: Tensor) -> bool:
         """Return whether some pruned entries are NaN or infinite while all unpruned entries are finite."""
+        if all_finite(parameter.data):
+            return False
         invalid = parameter.data.isfinite().logical_not_()
-        return bool(invalid.any()) and bool((self.follow(parameter)[invalid] == 0).all())
+        return bool((self.follow(parameter)[invalid] == 0).all())
 
     def look_at(self, parameter: Tensor) -> None:
         """Record whether something other than a training step has written to pruned entries."""
@@ -141,6 +143,14 @@ class _Mark:
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return OrderedDict, ()
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Return whether no entry is NaN or infinite: neither the smallest nor the largest; takes no memory."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return not tensor.is_complex() or bool(tensor.isfinite().all())
+    smallest, largest = torch.aminmax(tensor.detach())
+    return bool(smallest.isfinite() & largest.isfinite())
 
 
 def kept_mask(parameter: Tensor) -> KeptMask | None:

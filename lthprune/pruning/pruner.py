@@ -11,6 +11,7 @@ from lthprune.arguments import check_word, whole_number
 from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, warn_caller
 from lthprune.pruning.coverage import warn_of_gaps
 from lthprune.pruning.forms import FORMS, Form, write_masks
+from lthprune.pruning.keeping import all_finite
 from lthprune.pruning.kinds import is_bias_name
 from lthprune.pruning.masks import Count, LazyScores, Masks, count, keep_highest
 from lthprune.pruning.naming import join
@@ -173,21 +174,13 @@ def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
     diverged = [
         name
         for name, mask in masks.items()
-        if not _all_finite(weights[name]) and not bool(weights[name].isfinite()[mask].all())
+        if not all_finite(weights[name]) and not bool(weights[name].isfinite()[mask].all())
     ]
     if diverged:
         raise PruningError(
             f"{', '.join(map(repr, diverged))}: some weights are NaN or infinite and cannot be ranked: the training "
             "before this pruning diverged. A lower learning rate usually helps."
         )
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    """Return whether no entry is NaN or infinite: neither the smallest nor the largest, without a copy of the tensor."""
-    if not tensor.numel() or not tensor.is_floating_point():
-        return True
-    smallest, largest = torch.aminmax(tensor.detach())
-    return bool(smallest.isfinite() & largest.isfinite())
 
 
 def weight_of(name: str) -> str:

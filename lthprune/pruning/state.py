@@ -45,12 +45,17 @@ def masks_of(model: nn.Module) -> State:
         >>> {name: int(mask.sum()) for name, mask in masks_of(model).items()}
         {'weight': 1}
     """
-    masks = {name: kept.values.bool() for name, kept in kept_masks(model).items()}
+    return {name: mask.bool() for name, mask in live_masks(model).items()}
+
+
+def live_masks(model: nn.Module) -> State:
+    """Return the masks of ``masks_of`` as the model has them, not copies: true or 1 where a weight is unpruned."""
+    masks = {name: kept.values for name, kept in kept_masks(model).items()}
     for prefix, module in named_modules(model):
         for name in masked_by_torch(module):
             mask = module._buffers[f"{name}_mask"]
             assert mask is not None
-            masks[join(prefix, name)] = mask.bool()
+            masks[join(prefix, name)] = mask
     return masks
 
 
@@ -79,9 +84,9 @@ def snapshot(model: nn.Module) -> State:
         >>> int((snapshot(model)["weight"] == 0).sum())
         3
     """
-    masks = masks_of(model)
+    masks = live_masks(model)
     return {
-        name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor.detach().clone()
+        name: tensor.detach().masked_fill(masks[name] == 0, 0) if name in masks else tensor.detach().clone()
         for name, tensor in live_state(model).items()
     }
 
