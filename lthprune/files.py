@@ -156,7 +156,7 @@ class TensorFile:
             for name in self.shapes if names is None else names:
                 tensors[name] = torch.empty(self.shapes[name], dtype=self._types[name])
                 file.seek(self._places[name][0])
-                file.readinto(_bytes_of(tensors[name]))  # type: ignore[attr-defined]
+                file.readinto(_bytes_of(tensors[name]))
         return tensors
 
     def holds(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> bool:
@@ -208,7 +208,8 @@ def _blocks(path: Path, tensors: Mapping[str, Tensor], header: str) -> Iterator[
 def _bytes_of(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor, row-major: its own memory if it is contiguous and on the CPU."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    raw: Any = flat.view(torch.uint8).numpy()
+    return memoryview(raw)
 
 
 def _umask() -> int:

@@ -16,7 +16,7 @@ from lthprune.errors import PruningError
 
 Masks = dict[str, Tensor]
 
-_CHUNK = 1 << 18  # scores compared at a time: few enough to stay in the processor's cache
+_CHUNK = 1 << 15  # scores compared at a time: they stay in the cache, and torch starts no threads for so few
 _SAMPLE = 1 << 20  # scores sorted to find the neighbourhood of a threshold; fewer are partitioned as they are
 _MARGIN = 5.0  # of this neighbourhood on each side, in standard deviations of the sample's ranks
 
@@ -92,8 +92,9 @@ def keep_highest(
     for name in masks:
         flat = kept[name].view(-1)
         for start, some, held in competition.chunks(name):
-            flat[start : start + len(some)] = (some > threshold).logical_and_(held)
-        ties -= int(flat.count_nonzero())
+            above = torch.from_numpy(np.greater(some.numpy(), threshold) & held.numpy())
+            flat[start : start + len(some)] = above
+            ties -= int(np.count_nonzero(above.numpy()))
     for name in masks:
         for start, some, held in competition.chunks(name) if ties else ():
             tied = (some == threshold).logical_and_(held).nonzero().flatten()[:ties]
@@ -211,36 +212,29 @@ class _Competition:
         """Return the highest of the ``number`` lowest scores of the survivors; there are at least so many.
 
         Most scores are only compared with two bounds, which a sorted sample places closely around the result; those
-        between the bounds are partitioned. Bounds that miss the result cost a second pass, and change nothing else.
+        between them are partitioned. Bounds that miss the result cost a second pass, and change nothing else.
         """
         low, high = self._bounds(number)
         while True:
-            below, at_low, between, at_high = self._split(low, high)
+            below, between = self._split(low, high)
             if number <= below:
                 low, high = None, low
-            elif number <= below + at_low:
-                return low
-            elif number <= below + at_low + between.size:
-                rank = number - below - at_low - 1
-                between.partition(rank)  # in place: numpy's introselect is several times faster than torch.kthvalue
-                return between[rank].item()
-            elif number <= below + at_low + between.size + at_high:
-                return high
-            else:
+            elif number > below + between.size:
                 low, high = high, None
+            else:
+                between.partition(number - below - 1)  # in place: numpy's introselect is faster than torch.kthvalue
+                return between[number - below - 1].item()
 
     def _bounds(self, number: int) -> tuple[Any, Any]:
         """Return two scores that the result very probably lies between; None for no bound."""
-        total = sum(mask.numel() for mask in self._masks.values())
-        if total <= _SAMPLE:
-            return None, None
         survivors = sum(int(mask.count_nonzero()) for mask in self._masks.values())
-        sample = np.sort(np.concatenate([self._sampled(name, _SAMPLE / total) for name in self._masks]))
-        if not sample.size:
+        if survivors <= _SAMPLE:
             return None, None
-        share, margin = number / survivors, _MARGIN * sample.size**0.5 / 2
-        first, last = int(share * sample.size - margin), int(share * sample.size + margin)
-        low = sample[first].item() if first >= 0 else None
+        total = sum(mask.numel() for mask in self._masks.values())
+        sample = np.sort(np.concatenate([self._sampled(name, _SAMPLE / total) for name in self._masks]))
+        rank, margin = number / survivors * sample.size, _MARGIN * sample.size**0.5 / 2
+        first, last = int(rank - margin), int(rank + margin)
+        low = sample[first].item() if 0 <= first < sample.size else None
         return low, sample[last].item() if last < sample.size else None
 
     def _sampled(self, name: str, share: float) -> Any:
@@ -252,28 +246,24 @@ class _Competition:
             kept.append(some[places][held[places]].numpy())
         return np.concatenate(kept) if kept else torch.empty(0, dtype=self.dtype).numpy()
 
-    def _split(self, low: Any, high: Any) -> tuple[int, int, Any, int]:
-        """Count the survivors below and at a bound, gather those between the bounds, and count those at the higher."""
-        below = at_low = at_high = 0
-        between = [torch.empty(0, dtype=self.dtype).numpy()]
+    def _split(self, low: Any, high: Any) -> tuple[int, Any]:
+        """Return how many survivors score below a bound, and the scores of those from it to the other bound."""
+        below, between = 0, [torch.empty(0, dtype=self.dtype).numpy()]
         for name in self._masks:
             for _, some, held in self.chunks(name):
-                inside = held
+                scores = some.numpy()
+                inside = everything = held.numpy()
                 if low is not None:
-                    inside = (some > low).logical_and_(held)
-                    at = int(((some == low).logical_and_(held)).count_nonzero())
-                    below += int(held.count_nonzero()) - int(inside.count_nonzero()) - at
-                    at_low += at
-                if high is not None and high != low:
-                    at_high += int(((some == high).logical_and_(held)).count_nonzero())
+                    inside = np.greater_equal(scores, low) & inside
+                    below += int(np.count_nonzero(everything)) - int(np.count_nonzero(inside))
                 if high is not None:
-                    inside = (some < high).logical_and_(inside)
-                between.append(np.compress(inside.numpy(), some.numpy()))
-        return below, at_low, np.concatenate(between), at_high
+                    inside = np.less_equal(scores, high) & inside
+                between.append(np.compress(inside, scores))
+        return below, np.concatenate(between)
 
 
 def _keep_highest_above_minimum(
-    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, minimum: int
+    scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor], left: int, minimum: int
 ) -> Masks:
     protected = {
         name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.count_nonzero())))[name]

@@ -217,10 +217,9 @@ def _scores(
             return score(Candidate(name, flat[start:stop].cpu(), before, generator))
 
         return LazyScores(final, compute)
-    own = score not in SCORES.values()
-    on_cpu = [None if each is None else each.detach().cpu() for each in (final, initial)]
-    copied = [each.clone() if each is not None and own else each for each in on_cpu]
-    return score(Candidate(name, copied[0], copied[1], generator))
+    on_cpu = [each.detach().cpu() for each in (final, initial) if each is not None]
+    copies = on_cpu if score in SCORES.values() else [each.clone() for each in on_cpu]
+    return score(Candidate(name, copies[0], copies[1] if initial is not None else None, generator))
 
 
 def prune(

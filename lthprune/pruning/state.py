@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
+from lthprune.pruning.keeping import set_zeros
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.plain_form import kept_masks, project_model
 from lthprune.pruning.torch_form import masked_by_torch, plain_name, recompute
@@ -85,10 +86,10 @@ def snapshot(model: nn.Module) -> State:
         3
     """
     masks = live_masks(model)
-    return {
-        name: tensor.detach().masked_fill(masks[name] == 0, 0) if name in masks else tensor.detach().clone()
-        for name, tensor in live_state(model).items()
-    }
+    state = {name: tensor.detach().clone() for name, tensor in live_state(model).items()}
+    for name in masks.keys() & state.keys():
+        set_zeros(state[name], masks[name])
+    return state
 
 
 def registered_buffers(model: nn.Module) -> frozenset[str]:

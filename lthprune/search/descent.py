@@ -12,6 +12,7 @@ from torch import nn
 
 from lthprune.arguments import described
 from lthprune.errors import PruningError, StorageError
+from lthprune.memory import give_back_freed_memory
 from lthprune.pruning import (
     WITHOUT_INITIAL,
     Masks,
@@ -22,6 +23,7 @@ from lthprune.pruning import (
     current_masks,
     first_names,
     forget_interrupted,
+    live_state,
     masks_of,
     refresh,
     registered_buffers,
@@ -154,6 +156,7 @@ class Descent:
             self._choose()
             if rewinds:
                 self._sources = []
+                self._tidy()
             else:  # training continues from the source's weights, in a resumed search too
                 for model, source, registered in zip(self.models, self._sources, self._registered, strict=True):
                     restore(model, source.trained, registered=registered | source.trained.keys())
@@ -186,6 +189,7 @@ class Descent:
         if self._dense:
             self._compare()
         self._sources = []
+        self._tidy()
         tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
         if source_level(self._driver, self.level + 1) == self.level:
             self._sources = [
@@ -194,6 +198,7 @@ class Descent:
         self._dense, self._last = self._dense or tickets, tickets
         self._masks, self._checks, self._starts = [], [], []
         self._compare()
+        self._tidy()
         self.level += 1
         return tickets
 
@@ -201,6 +206,7 @@ class Descent:
         """Convert the models to the final form of the search, which then holds nothing else any more."""
         self._dense = self._last = ()
         self._initial, self._sources, self._rewinder = [], [], None
+        self._tidy()
         for model in self.models:
             convert(model, self._search.final_form)
 
@@ -211,6 +217,10 @@ class Descent:
             model.zero_grad(set_to_none=True)
         if self._rewinder is not None:
             self._rewinder.watch(*self.models)
+
+    def _tidy(self) -> None:
+        """Give back the memory of a state of the models, which was let go of."""
+        give_back_freed_memory(sum(tensor.nbytes for model in self.models for tensor in live_state(model).values()))
 
     def _compare(self) -> None:
         """Find out, once, what the dense training moved; most scores then need the initial weights no more."""

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from lthprune.errors import StorageError
 from lthprune.files import TensorFile, write_tensors
-from lthprune.pruning import Masks, State, pack, unpack
+from lthprune.pruning import State, unpack
 from lthprune.search.metrics import Metrics, with_arrays, without_arrays
+
+Packed = Mapping[str, tuple[Tensor, tuple[int, ...]]]
+"""Masks as bytes, eight weights each, with their shapes."""
 
 Part = Literal["masks", "weights", "trained"]
 _FORMAT, _WITH_REFERENCES = 1, 2  # of files with all of a ticket, and of those that refer to other files
@@ -38,7 +41,7 @@ def write_ticket(
     path: Path,
     about: Mapping[str, Any],
     *,
-    masks: Masks,
+    masks: Packed,
     weights: State,
     trained: State,
     metrics: Metrics,
@@ -49,7 +52,7 @@ def write_ticket(
     Args:
         path: the file.
         about: level, provenance, late_buffers and tied, as plain values.
-        masks: boolean masks by name.
+        masks: packed masks by name.
         weights: the rewound weights.
         trained: the trained weights.
         metrics: what ``train`` returned.
@@ -62,13 +65,13 @@ def write_ticket(
     ]
     shared = {}
     for name, tensor in weights.items():
-        mask = masks.get(about["tied"].get(name, name))
+        masked = about["tied"].get(name, name)
         for source, file in present:
-            key, pruning = f"{source.prefix}{name}", mask if source.pruned else None
-            if file.holds(key, tensor, pruning):
-                shared[name] = {"file": source.file, "key": key, "pruned": pruning is not None}
+            key, pruned = f"{source.prefix}{name}", source.pruned and masked in masks
+            if file.holds(key, tensor, unpack(*masks[masked]) if pruned else None):
+                shared[name] = {"file": source.file, "key": key, "pruned": pruned}
                 break
-    tensors = {f"masks/{name}": pack(mask) for name, mask in masks.items()}
+    tensors = {f"masks/{name}": bits for name, (bits, _) in masks.items()}
     tensors |= {f"weights/{name}": tensor for name, tensor in weights.items() if name not in shared}
     tensors |= {f"trained/{name}": tensor for name, tensor in trained.items()}
     tensors |= {f"metrics/{place}": array for place, array in arrays.items()}

@@ -32,7 +32,7 @@ from lthprune.pruning import (
     write_masks,
 )
 from lthprune.search.metrics import Metrics
-from lthprune.search.ticket_files import Part, Source, TicketFile, write_ticket
+from lthprune.search.ticket_files import Packed, Part, Source, TicketFile, write_ticket
 
 Read = Callable[[], State]
 
@@ -78,10 +78,6 @@ class Ticket:
 
     Attributes:
         level: the pruning round; 0 is the dense network.
-        masks: for every prunable tensor, true where a weight is unpruned.
-        weights: the rewound weights and buffers that training starts from. Shared between tickets, so do not
-            change them.
-        trained: the weights and buffers after training this ticket; pruned weights are zero.
         metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
         provenance: how the ticket was found: driver, scope, score, schedule, rewind, seed, trial.
         late_buffers: the names of the buffers that the model registered or filled in training, such as caches.
@@ -93,6 +89,11 @@ class Ticket:
     provenance: dict[str, Any]
     late_buffers: tuple[str, ...]
     tied: dict[str, str]
+    _counts: dict[str, Count] | None
+    _packed: Packed | None  # None if the masks are in a file
+    _masks: Read
+    _weights: Read
+    _trained: Read
 
     def __init__(
         self,
@@ -106,8 +107,12 @@ class Ticket:
         tied: dict[str, str] | None = None,
     ) -> None:
         self._set(level=level, metrics=metrics or {}, provenance=provenance or {})
-        self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None)
-        self._let(masks if callable(masks) else _packed(masks), weights, trained)
+        self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None)
+        if not callable(masks):
+            packed = _pack_all(masks)
+            self._set(_packed=packed)
+            masks = partial(_unpacked, packed)
+        self._let(masks, weights, trained)
 
     def _set(self, **attributes: Any) -> None:
         for name, value in attributes.items():
@@ -120,19 +125,22 @@ class Ticket:
 
     def release(self, read: Callable[[Part], State]) -> None:
         """Let go of the tensors, which ``read`` reads from now on when they are asked for."""
-        self.counts  # noqa: B018
+        self._set(_counts=self.counts, _packed=None)
         self._let(partial(read, "masks"), partial(read, "weights"), partial(read, "trained"))
 
     @property
     def masks(self) -> Masks:
+        """For every prunable tensor, true where a weight is unpruned."""
         return self._masks()
 
     @property
     def weights(self) -> State:
+        """The rewound weights and buffers that training starts from. Shared between tickets, so do not change them."""
         return self._weights()
 
     @property
     def trained(self) -> State:
+        """The weights and buffers after training this ticket; pruned weights are zero."""
         return self._trained()
 
     def __repr__(self) -> str:
@@ -142,9 +150,9 @@ class Ticket:
     @property
     def counts(self) -> dict[str, Count]:
         """The numbers of remaining and of all weights of every prunable tensor."""
-        if self._counts is None:
-            self._set(_counts=count(self.masks))
-        return dict(self._counts)
+        counts = self._counts if self._counts is not None else count(self.masks)
+        self._set(_counts=counts)
+        return dict(counts)
 
     @property
     def left(self) -> int:
@@ -228,16 +236,22 @@ class Ticket:
             "late_buffers": list(self.late_buffers),
             "tied": self.tied,
         }
-        parts = {"masks": self.masks, "weights": self.weights, "trained": self.trained}
-        return write_ticket(path, about, **parts, metrics=self.metrics, sources=sources)
+        return write_ticket(
+            path,
+            about,
+            masks=self._packed if self._packed is not None else _pack_all(self.masks),
+            weights=self.weights,
+            trained=self.trained,
+            metrics=self.metrics,
+            sources=sources,
+        )
 
 
-def _packed(masks: Masks) -> Read:
-    """Return a function that returns these masks, of which it holds packed copies."""
-    return partial(_unpacked, {name: (pack(mask), tuple(mask.shape)) for name, mask in masks.items()})
+def _pack_all(masks: Masks) -> Packed:
+    return {name: (pack(mask), tuple(mask.shape)) for name, mask in masks.items()}
 
 
-def _unpacked(packed: Mapping[str, tuple[Any, tuple[int, ...]]]) -> Masks:
+def _unpacked(packed: Packed) -> Masks:
     return {name: unpack(bits, shape) for name, (bits, shape) in packed.items()}
 
 

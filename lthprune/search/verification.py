@@ -153,7 +153,7 @@ class TrainingCheck:
             for tensor in self._tensors
             if tensor.name in moved
             and tensor.parameter.requires_grad
-            and bool(self._masks[tensor.name].any())
+            and int(self._masks[tensor.name].count_nonzero()) > 0
             and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
         ]
         cut_off = [name for name in unmoved if name not in self._received]
@@ -205,4 +205,4 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
     changed = parameter.detach() != start.to(parameter.device)
-    return not bool(changed.logical_and_(mask.to(parameter.device)).any())
+    return not int(changed.logical_and_(mask.to(parameter.device)).count_nonzero())

@@ -3,9 +3,10 @@
     python tests/benchmarks/large_models.py
     python tests/benchmarks/large_models.py --weights 100_000_000 --levels 3 --masks 1_000_000_000 --json large.json
 
-Runs ``imp`` and ``osp`` with a training that only multiplies every weight by a constant, on a model of ten ``nn.Linear``
-layers or of one, with a store and without. Every case runs in a new process. Peak memory is the peak resident memory of the search minus the resident memory
-before it, when only the model is there, as multiples of the model's size. Bookkeeping is the median time from the end
+Runs ``imp`` and ``osp`` with a training that only multiplies every weight by a constant, on a model of ten
+``nn.Linear`` layers or of one, with a store and without. Every case runs in a new process. Peak memory is the peak
+resident memory of the search minus the resident memory before it, when only the model is there, as multiples of the
+model's size. Bookkeeping is the median time from the end
 of one training to the start of the next: verifying, hashing and writing the ticket, choosing masks and rewinding.
 Writing the model is the median time of safetensors' ``save_file`` to a new file, flushed to the disk, in turns with
 the searches. ``--masks`` also measures one global pruning of so many weights, on tensors, without a model. No figure is
