@@ -159,6 +159,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "errors",
         "arguments",
         "files",
+        "memory",
         "parts",
         "seeds",
         "section",
