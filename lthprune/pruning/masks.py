@@ -26,12 +26,13 @@ class LazyScores:
 
     Args:
         like: a tensor with the scores' shape.
-        compute: returns the scores of a range, given its first index and the one after its last, row-major.
+        compute: returns the scores of some weights, given a slice or a tensor of places, row-major; no score of a
+            remaining weight is NaN.
     """
 
-    def __init__(self, like: Tensor, compute: Callable[[int, int], Tensor]) -> None:
+    def __init__(self, like: Tensor, compute: Callable[[slice | Tensor], Tensor]) -> None:
         self.shape, self.compute = like.shape, compute
-        self.dtype = compute(0, 0).dtype
+        self.dtype = compute(slice(0, 0)).dtype
 
 
 class Count(NamedTuple):
@@ -176,10 +177,10 @@ def _check(scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "
                 "a score function returns one score for every weight."
             )
-        if scores[name].dtype.is_floating_point and any(
-            bool(some.amax().isnan()) and bool(some[held].isnan().any())  # NaN wins amax
-            for _, some, held in _Competition(scores, {name: mask}).chunks(name)
-        ):
+        scored = scores[name]
+        if isinstance(scored, LazyScores) or not scored.is_floating_point() or not mask.numel():
+            continue
+        if bool(scored.amax().isnan()) and bool(scored[mask].isnan().any()):  # NaN wins amax
             raise PruningError(
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
                 "pruning probably diverged; a lower learning rate usually helps."
@@ -201,12 +202,14 @@ class _Competition:
 
     def chunks(self, name: str) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield the first index, the scores and the mask of each chunk of one tensor, on the CPU."""
-        scores, held = self._scores[name], self._masks[name].reshape(-1)
-        flat = scores.detach().reshape(-1) if isinstance(scores, Tensor) else None
+        compute, held = self._compute(name), self._masks[name].reshape(-1)
         for start in range(0, held.numel(), _CHUNK):
-            stop = min(start + _CHUNK, held.numel())
-            some = scores.compute(start, stop) if isinstance(scores, LazyScores) else flat[start:stop]  # type: ignore[index]
-            yield start, some.to("cpu", self.dtype), held[start:stop].cpu()
+            some = slice(start, start + _CHUNK)
+            yield start, compute(some).to("cpu", self.dtype), held[some].cpu()
+
+    def _compute(self, name: str) -> Callable[[slice | Tensor], Tensor]:
+        scores = self._scores[name]
+        return scores.compute if isinstance(scores, LazyScores) else scores.detach().reshape(-1).__getitem__
 
     def lowest(self, number: int) -> Any:
         """Return the highest of the ``number`` lowest scores of the survivors; there are at least so many.
@@ -239,12 +242,11 @@ class _Competition:
 
     def _sampled(self, name: str, share: float) -> Any:
         """Return the scores of some survivors of a tensor, drawn from a fixed stream, in numpy's type."""
-        drawn = np.random.default_rng(0)
-        kept = []
-        for _, some, held in self.chunks(name):
-            places = torch.from_numpy(drawn.integers(0, len(some), size=int(np.ceil(share * len(some)))))
-            kept.append(some[places][held[places]].numpy())
-        return np.concatenate(kept) if kept else torch.empty(0, dtype=self.dtype).numpy()
+        held = self._masks[name].reshape(-1)
+        size = int(np.ceil(share * held.numel()))
+        drawn = torch.from_numpy(np.random.default_rng(0).integers(0, max(1, held.numel()), size))
+        places = drawn[held[drawn.to(held.device)].cpu()]
+        return self._compute(name)(places).to("cpu", self.dtype).numpy()
 
     def _split(self, low: Any, high: Any) -> tuple[int, Any]:
         """Return how many survivors score below a bound, and the scores of those from it to the other bound."""

@@ -157,7 +157,7 @@ def choose_masks(
     collapsed = [
         repr(name)
         for name, mask in chosen.items()
-        if bool(masks[name].any()) and not bool(mask.any()) and weight_of(name) == name
+        if not int(mask.count_nonzero()) and bool(masks[name].any()) and weight_of(name) == name
     ]
     if collapsed:
         when = "" if level is None else f" at level {level}"
@@ -208,13 +208,12 @@ def _scores(
     Scores are computed on the CPU, so that a resumed search computes the same ones. User-defined functions get copies,
     because they may work in place.
     """
-    fits = initial is None or initial.shape == final.shape
+    fits = initial is None or (initial.shape == final.shape and all_finite(initial))
     if score in ELEMENTWISE and fits and not whole:
         flat, first = final.detach().reshape(-1), None if initial is None else initial.detach().reshape(-1)
 
-        def compute(start: int, stop: int) -> Tensor:
-            before = None if first is None else first[start:stop].cpu()
-            return score(Candidate(name, flat[start:stop].cpu(), before, generator))
+        def compute(some: slice | Tensor) -> Tensor:
+            return score(Candidate(name, flat[some].cpu(), None if first is None else first[some].cpu(), generator))
 
         return LazyScores(final, compute)
     on_cpu = [each.detach().cpu() for each in (final, initial) if each is not None]

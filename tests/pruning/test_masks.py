@@ -36,10 +36,7 @@ def test_the_selection_by_a_sample_keeps_what_a_sort_keeps_however_bad_the_sampl
     read = scores
     if lazy:
         flat = {name: score.flatten() for name, score in scores.items()}
-        read = {
-            name: LazyScores(score, lambda start, stop, name=name: flat[name][start:stop])
-            for name, score in scores.items()
-        }
+        read = {name: LazyScores(score, lambda some, name=name: flat[name][some]) for name, score in scores.items()}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"_CHUNK": chunk, "_SAMPLE": sample, "_MARGIN": margin}.items():
             patch.setattr(f"lthprune.pruning.masks.{name}", value)
