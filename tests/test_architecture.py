@@ -17,7 +17,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 # A file imports only from lines above its own; of another wing, only that wing's face (its ``__init__``).
 ROOMS = """
     errors
-    arguments files
+    arguments files memory
     seeds section parts
     recipes
     pruning.naming pruning.steps
@@ -37,6 +37,7 @@ ROOMS = """
     pruning.pruner
     pruning
     search.rewinding search.metrics search.progress
+    search.ticket_files
     search.tickets
     search.store
     search.settings search.own
@@ -166,6 +167,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "errors",
         "arguments",
         "files",
+        "memory",
         "parts",
         "seeds",
         "section",

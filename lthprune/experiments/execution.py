@@ -209,14 +209,16 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
     stored = run.tickets.load()
     if not _ended(experiment, run, stored.last):
+        found = levels(
+            experiment.models,
+            lambda models, level: _train_level(experiment, models, level, watcher),
+            experiment.search,
+            stored,
+        )
+        del stored  # its initial weights, which the models have now
         with _deterministic_convolutions():
             started = time.perf_counter()
-            for tickets in levels(
-                experiment.models,
-                lambda models, level: _train_level(experiment, models, level, watcher),
-                experiment.search,
-                stored,
-            ):
+            for tickets in found:
                 histories.record(tickets)
                 run.append(tickets, histories)
                 _account_for_level(run, tickets[0].level, experiment.data.x_train.device, time.perf_counter() - started)
