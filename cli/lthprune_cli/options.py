@@ -60,7 +60,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The engine: auto, reference, stacked, sparse or unhooked. Short for --set train.engine=NAME",
+        help="The engine: auto, reference, compiled, stacked or unhooked. Short for --set train.engine=NAME",
     ),
 ]
 Settings = Annotated[
