@@ -40,7 +40,7 @@ def lay_out(data: Dataset) -> Laid:
         DataError: labels and inputs do not fit one another or the tasks; the kernels themselves check nothing.
     """
     for split in ("train", "val", "test"):
-        _check(split, *(getattr(data, f"{kind}_{split}") for kind in "xy"), data)
+        _check(split, getattr(data, f"x_{split}"), getattr(data, f"y_{split}"), data)
     sampled = data.x_train[:_SAMPLED].flatten(1)
     common = sampled.mode(dim=0).values
     sparse = bool((sampled != common).double().mean() < _SPARSE_BELOW)
@@ -55,7 +55,10 @@ def lay_out(data: Dataset) -> Laid:
 
 def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -> Inputs:
     """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
-    dense, known = x.detach().flatten(1).contiguous().numpy(), _laid_out.setdefault(x, {})
+    dense = x.detach().flatten(1).contiguous().numpy()
+    if x not in _laid_out:
+        _laid_out[x] = {}
+    known = _laid_out[x]
     use = sparse, in_turn, background.tobytes()  # a tensor may serve as two splits, or in two data sets
     if use not in known:
         known[use] = (*_differences(dense, background, sparse), _panels(dense, in_turn and not sparse))
