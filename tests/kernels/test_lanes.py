@@ -42,8 +42,10 @@ def multiplied(
     right_next: int,
     depth: int,
 ) -> None:
-    block = multiply_row if height == 1 else multiply_block
-    block(out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth)
+    if height == 1:
+        multiply_row(out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth)
+    else:
+        multiply_block(out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth)
 
 
 def unaligned(array: np.ndarray, offset: int) -> np.ndarray:
