@@ -13,18 +13,16 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 INNER = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 IN_ORDER = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}  # where another order loses digits
 
 
-def compiled(function: Kernel) -> Kernel:
+def compiled(function: Callable[..., Any]) -> Any:
     """Return a function as a kernel, which numba compiles, and keeps on disk where it can write."""
     kernel = njit(nogil=True, no_cfunc_wrapper=True, **INNER)(function)
     try:
@@ -36,7 +34,7 @@ def compiled(function: Kernel) -> Kernel:
             "to a folder of your own that can.",
             stacklevel=1,  # this line, so that the warning appears once
         )
-    return kernel  # type: ignore[no-any-return]
+    return kernel
 
 
 def digest_sources(folder: Path) -> str:

@@ -19,7 +19,7 @@ _FAST = ("contract", "reassoc", "nsz")  # fused multiply-add, sums in any one or
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: Any, start: Any, stop: Any) -> Any:
     """Add a weighted sum of rows: ``out[row] += values[start:stop] @ panel[columns[start:stop]]``.
 
@@ -52,7 +52,7 @@ def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: 
     return signature, generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: Any, start: Any, stop: Any) -> Any:
     """Write dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from start to stop.
 
@@ -67,8 +67,8 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
         target, first, firsts, second, seconds = (
             _data(context, builder, kinds[place], arguments[place]) for place in range(5)
         )
-        first_pair, last_pair = (_index(context, builder, kinds[place], arguments[place]) for place in (5, 6))
-        loop = _Loop(builder, first_pair, last_pair, _GROUP)
+        bounds = [_index(context, builder, kinds[place], arguments[place]) for place in (5, 6)]
+        loop = _Loop(builder, bounds[0], bounds[1], _GROUP)
 
         def partial(pair: int) -> Any:
             """Return 16 partial sums of one dot product."""
@@ -113,7 +113,7 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
 def _block(height: int) -> Any:
     """Return the function below for so many rows of the result."""
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def multiply(
         typing: Any,
         out: Any,

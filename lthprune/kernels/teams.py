@@ -28,7 +28,7 @@ class Team(NamedTuple):
     gate: np.ndarray  # int64, (2,): how many have arrived, and how often all have met
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _add(typing: Any, gate: Any, place: Any, number: Any) -> Any:
     """Add to a number that threads share, all at once; return what it was."""
 

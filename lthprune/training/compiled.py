@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lthprune import kernels
 from lthprune.data import Dataset
+from lthprune.errors import PruningError
 from lthprune.kernels import LANES, PANELS
 from lthprune.training.engine import Measured
 from lthprune.training.formed import FormedLayer, build_network, unpack
@@ -42,6 +43,11 @@ class Compiled:
         lowered: their layers.
         data: the data, in main memory.
         plan: the optimiser and the batch size.
+
+    Raises:
+        DataError: splits, labels and tasks do not fit one another.
+        PruningError: a network has more or fewer outputs than the tasks of the data.
+        RuntimeError: by torch, where layers and inputs do not fit one another.
     """
 
     name = "compiled"
@@ -49,6 +55,8 @@ class Compiled:
     def __init__(
         self, models: Sequence[nn.Module], lowered: Sequence[Lowered], data: Dataset, plan: TrainingPlan
     ) -> None:
+        for model in models:
+            _check_fit(model, data)
         self._data = lay_out(data)
         self._rule = kernels.Rule(_RULES[plan.optimizer], plan.momentum, plan.weight_decay)
         several = plan.batch_size > LANES
@@ -212,6 +220,17 @@ class _Sums:
         """Return the mean loss and accuracies."""
         samples = len(self.split.labels)
         return LossAndAccuracy.of(float(self.losses.sum()) / samples, (self.right.sum(axis=0) / samples).tolist())
+
+
+def _check_fit(model: nn.Module, data: Dataset) -> None:
+    """Raise an error if the kernels, which check nothing, would read or write beyond what there is."""
+    with torch.no_grad():
+        outputs = model(data.x_train[:2]).shape[1]  # torch refuses other shapes and types of numbers
+    if outputs != data.outputs:
+        raise PruningError(
+            f"the network has {outputs} outputs, and the tasks of its data {data.outputs}. Give it one output for each "
+            'class, or a single one for two classes. engine = "reference" also trains networks with more outputs.'
+        )
 
 
 def _side_by_side(queues: Sequence[Sequence[Callable[[], None]]]) -> None:

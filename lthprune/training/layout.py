@@ -39,9 +39,8 @@ def lay_out(data: Dataset) -> Laid:
     Raises:
         DataError: labels and inputs do not fit one another or the tasks; the kernels themselves check nothing.
     """
-    _check("train", data.x_train, data.y_train, data)
-    _check("val", data.x_val, data.y_val, data)
-    _check("test", data.x_test, data.y_test, data)
+    for split in ("train", "val", "test"):
+        _check(split, getattr(data, f"x_{split}"), getattr(data, f"y_{split}"), data)
     sampled = data.x_train[:_SAMPLED].flatten(1)
     common = sampled.mode(dim=0).values
     sparse = bool((sampled != common).double().mean() < _SPARSE_BELOW)
