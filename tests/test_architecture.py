@@ -59,11 +59,15 @@ ROOMS = """
     models.build
     models.blueprint
     models
-    training.plan training.stopping training.losses training.noise
-    training.record training.batches training.engine training.optimizer training.cuda_graph
-    training.histories training.loop training.lowering
-    training.stacked training.sparse
-    training.perceptrons training.unhooked
+    kernels.compiling
+    kernels.lanes kernels.activations
+    kernels.losses kernels.optimisers kernels.products kernels.inputs
+    kernels.perceptrons kernels.sparse_layers
+    kernels
+    training.plan training.stopping training.losses training.noise training.layout training.sparse_product
+    training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
+    training.histories training.loop training.lowering training.stacked_layer
+    training.stacked training.compiled training.unhooked
     training.dispatch
     training.population
     training
@@ -255,5 +259,5 @@ def test_importing_all_of_lthprune_seeds_nothing_and_changes_no_flag() -> None:
 
 
 def test_importing_lthprune_loads_no_plots_no_torchvision_and_no_command_line() -> None:
-    heavy = "('matplotlib', 'torchvision', 'timm', 'sklearn', 'typer', 'lthprune_cli', 'lightning', 'transformers')"
+    heavy = "('matplotlib', 'torchvision', 'timm', 'sklearn', 'numba', 'typer', 'lthprune_cli', 'lightning', 'transformers')"
     assert python(f"import sys, lthprune\nprint([name for name in {heavy} if name in sys.modules])").strip() == "[]"

@@ -1,4 +1,4 @@
-"""The two sums that all products here are made of, over 64 lanes (samples or features) at once.
+"""The two sums that all products here are made of, over 64 lanes (samples or features) at once, and a transposition.
 
 They are written as LLVM's vector instructions, since loops over rows of 64 numbers keep their sums in memory rather
 than in registers. LLVM divides 64 lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 LANES = 64
+_BLOCK = 8  # the height and width of a block that is transposed in registers
 _GROUP = 16  # how many dot products are made together, and the width of their partial sums
 _FAST = ("contract", "reassoc", "nsz")  # fused multiply-add, sums in any one order; NaN and infinity keep their meaning
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
@@ -101,6 +102,38 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
         sums = summed(range(_GROUP))
         builder.store(sums, _row(builder, builder.gep(target, [loop.at]), _INDEX(0), _GROUP, number), align=4)
         loop.close()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[misc]
+def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
+    """Transpose a block of 8 x 8: ``out[place + j * step + i] = values[start + i * stride + j]`` for i and j below 8.
+
+    ``out`` and ``values`` are vectors, contiguous in memory.
+    """
+    signature = types.void(out, place, step, values, start, stride)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, number = signature.args, _number(context, out)
+        target, source = (_data(context, builder, kinds[at], arguments[at]) for at in (0, 3))
+        to, apart, first, between = (_index(context, builder, kinds[at], arguments[at]) for at in (1, 2, 4, 5))
+
+        def row(pointer: Any, begin: Any, distance: Any, number_of: int) -> Any:
+            at = builder.add(begin, builder.mul(distance, _INDEX(number_of)))
+            return _row(builder, builder.gep(pointer, [at]), _INDEX(0), _BLOCK, number)
+
+        rows = [builder.load(row(source, first, between, each), align=4) for each in range(_BLOCK)]
+        for run in (1, 2, 4):  # exchange the blocks of so many beside the diagonal
+            low = [lane if not lane & run else _BLOCK + lane - run for lane in range(_BLOCK)]
+            high = [lane + run if not lane & run else _BLOCK + lane for lane in range(_BLOCK)]
+            for each in range(_BLOCK):
+                if not each & run:
+                    pair = rows[each], rows[each + run]
+                    rows[each], rows[each + run] = (builder.shuffle_vector(*pair, _lanes(at)) for at in (low, high))
+        for each, turned in enumerate(rows):
+            builder.store(turned, row(target, to, apart, each), align=4)
         return context.get_dummy_value()
 
     return signature, generate

@@ -1,0 +1,158 @@
+"""A sparse layer on samples as torch has them, (samples, features), forward and backward.
+
+Samples are read into panels (features, 64) and results are written back while they are in the processor's cache.
+Deltas are read in tiles of 64 outputs. Within a tile, the remaining weights are in the order of their columns, so that
+inputs and their gradients are read and written one after the other.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.lanes import LANES, add_rows, turn
+from lthprune.kernels.products import rows_gradient
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def gather(weights: Any, places: Any, out: Any) -> None:
+    """Write the remaining weights: ``out = weights[places]``."""
+    for place in range(len(places)):
+        out[place] = weights[places[place]]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def scatter_sums(parts: Any, places: Any, out: Any) -> None:
+    """Write the sums of some parts, (parts, remaining): ``out[places] = parts.sum(axis=0)``."""
+    for place in range(len(places)):
+        total = parts[0, place]
+        for part in range(1, len(parts)):
+            total += parts[part, place]
+        out[places[place]] = total
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def sparse_forward_singly(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
+    """Write ``out = bias + x @ weights.T`` sample by sample, which is faster than panels for a few samples.
+
+    Args:
+        values: the remaining weights, by row.
+        starts: where each row's entries start, and their number at the end, (out + 1,).
+        columns: the input of each entry.
+        bias: (out,), or empty.
+        x: (samples, in).
+        out: (samples, out).
+    """
+    for sample in range(len(x)):
+        own = x[sample]
+        for row in range(out.shape[1]):
+            total = values.dtype.type(0)
+            for entry in range(starts[row], starts[row + 1]):
+                total += values[entry] * own[columns[entry]]
+            out[sample, row] = total + bias[row] if len(bias) else total
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def sparse_forward(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any, first: int, last: int) -> None:
+    """Do what ``sparse_forward_singly`` does for the samples of some panels: from the first up to before the last."""
+    panel, tile = np.empty((x.shape[1], LANES), x.dtype), np.empty((LANES, LANES), x.dtype)
+    for number in range(first, last):
+        sample = number * LANES
+        for feature in range(0, len(panel), LANES):
+            read_tile(x, sample, feature, panel[feature : feature + LANES])
+        for top in range(0, out.shape[1], LANES):
+            height = min(LANES, out.shape[1] - top)
+            for row in range(height):
+                tile[row] = bias[top + row] if len(bias) else x.dtype.type(0)
+                add_rows(tile, row, values, columns, panel, starts[top + row], starts[top + row + 1])
+            write_tile(tile[:height], out, sample, top)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def sparse_backward(
+    values: Any,
+    starts: Any,
+    rows: Any,
+    columns: Any,
+    x: Any,
+    deltas: Any,
+    gradient: Any,
+    bias: Any,
+    under: Any,
+    first: int,
+    last: int,
+) -> None:
+    """Add up gradients over the samples of some panels: from the first up to before the last.
+
+    Args:
+        values: the remaining weights, by tile of 64 rows and in it by column.
+        starts: where the entries of each column of each tile start, (tiles, in + 1).
+        rows: the row of each entry, in its tile.
+        columns: the column of each entry.
+        x: inputs, (samples, in).
+        deltas: gradients of the outputs, (samples, out).
+        gradient: the gradients of the remaining weights are added to it, in the order of the values; empty if they are
+            not needed.
+        bias: the gradients of the biases are added to it, (out,); empty if they are not needed.
+        under: receives the gradients of the inputs, (samples, in); without samples if they are not needed.
+    """
+    tile, panel = np.empty((LANES, LANES), x.dtype), np.empty((x.shape[1], LANES), x.dtype)
+    below = np.empty((x.shape[1] if len(under) else 0, LANES), x.dtype)
+    part = np.empty(np.max(starts[:, -1] - starts[:, 0]) if len(gradient) else 0, x.dtype)
+    for number in range(first, last):
+        sample = number * LANES
+        if len(gradient):
+            for feature in range(0, len(panel), LANES):
+                read_tile(x, sample, feature, panel[feature : feature + LANES])
+        below[:] = 0
+        for place in range(len(starts)):
+            top = place * LANES
+            own = tile[: min(LANES, deltas.shape[1] - top)]
+            read_tile(deltas, sample, top, own)
+            if len(bias):
+                for row in range(len(own)):
+                    total = x.dtype.type(0)
+                    for lane in range(LANES):
+                        total += own[row, lane]
+                    bias[top + row] += total
+            begin, end = starts[place, 0], starts[place, -1]
+            if len(gradient):
+                found, sums = part[: end - begin], gradient[begin:end]
+                rows_gradient(found, rows[begin:end], columns[begin:end], panel, own)
+                for entry in range(len(found)):
+                    sums[entry] += found[entry]
+            for column in range(len(below)):
+                add_rows(below, column, values, rows, tile, starts[place, column], starts[place, column + 1])
+        for feature in range(0, len(below), LANES):
+            write_tile(below[feature : feature + LANES], under, sample, feature)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
+    """Write ``tile[i, j] = values[sample + j, feature + i]`` for a tile (up to 64, 64), and 0 where no sample is."""
+    samples, features = min(LANES, len(values) - sample), len(tile)
+    flat, out, stride = values.ravel(), tile.ravel(), values.shape[1]
+    even, whole = samples // 8 * 8, features // 8 * 8
+    for lane in range(0, even, 8):
+        for row in range(0, whole, 8):
+            turn(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
+    for row in range(features):
+        for lane in range(even if row < whole else 0, samples):
+            tile[row, lane] = values[sample + lane, feature + row]
+        for lane in range(samples, LANES):
+            tile[row, lane] = 0
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def write_tile(tile: Any, out: Any, sample: int, feature: int) -> None:
+    """Write ``out[sample + j, feature + i] = tile[i, j]`` for a tile (up to 64, 64), as far as there are samples."""
+    samples, features = min(LANES, len(out) - sample), len(tile)
+    flat, values, stride = out.ravel(), tile.ravel(), out.shape[1]
+    even, whole = samples // 8 * 8, features // 8 * 8
+    for lane in range(0, even, 8):
+        for row in range(0, whole, 8):
+            turn(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
+    for row in range(features):
+        for lane in range(even if row < whole else 0, samples):
+            out[sample + lane, feature + row] = tile[row, lane]
