@@ -24,7 +24,7 @@ from lthprune.kernels.sparse_layers import (
     scatter_sums,
     sparse_backward,
     sparse_forward,
-    sparse_forward_singly,
+    sparse_forward_few,
 )
 
 __all__ = [
@@ -48,6 +48,6 @@ __all__ = [
     "scatter_sums",
     "sparse_backward",
     "sparse_forward",
-    "sparse_forward_singly",
+    "sparse_forward_few",
     "train",
 ]

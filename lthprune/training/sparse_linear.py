@@ -13,7 +13,8 @@ from lthprune.training.sparse_product import Pattern, is_compressed, sparse_prod
 # From tests/benchmarks/sparse_layers.py: where a step with 64 samples, the worst case, is faster on AVX2 and AVX-512.
 _DENSITY, _WEIGHTS = 0.1, 50_000
 _TYPES = (torch.float32, torch.float64)
-_KNOWN = "_lthprune_known"  # the attribute of a layer for the mask that it read last, its version and its pattern
+_PLAIN = (Tensor, nn.Parameter)
+_KNOWN = "_lthprune_known"  # a layer's attribute: the mask or compressed weights it read last, their version, pattern
 
 
 class SparseLinear(nn.Linear):
@@ -51,17 +52,13 @@ class SparseLinear(nn.Linear):
         return f"{super().extra_repr()}, left={left}"
 
     def _pattern(self, weight: Tensor) -> Pattern | None:
-        """Return where the remaining weights are, None without a mask; it is kept until the mask is changed."""
-        if is_compressed(weight):
-            return Pattern(
-                (self.out_features, self.in_features), weight.crow_indices().numpy(), weight.col_indices().numpy()
-            )
-        mask = _mask(self, weight)
-        if mask is None or mask.is_inference():  # whether an inference tensor was written to cannot be found out
+        """Return where the remaining weights are, None without a mask; it is kept until that changes."""
+        source = weight if is_compressed(weight) else _mask(self, weight)
+        if source is None or source.is_inference():  # whether an inference tensor was written to cannot be found out
             return None
         known: tuple[Tensor, int, Pattern] | None = self.__dict__.get(_KNOWN)
-        if known is None or known[0] is not mask or known[1] != mask._version:
-            known = self.__dict__[_KNOWN] = mask, mask._version, Pattern.of(mask)
+        if known is None or known[0] is not source or known[1] != source._version:
+            known = self.__dict__[_KNOWN] = source, source._version, Pattern.of(source)
         return known[2]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,9 +70,9 @@ def use_sparse_layers(model: nn.Module) -> list[str]:
 
     These are the ``nn.Linear`` layers in float32 or float64 on a CPU that have at least 50,000 weights and at most 10 %
     of them left. They are found by size and density, not by the clock; on large batches, smaller and denser layers
-    would gain, too. Each becomes a ``SparseLinear`` in place: it stays the same object, with the same parameters, names,
-    masks and hooks, so optimisers, checkpoints and tickets remain valid. Layers that are read without being called
-    (the output projection of ``nn.MultiheadAttention``) stay as they are.
+    would gain, too. Each becomes a ``SparseLinear`` in place: it stays the same object, with the same parameters,
+    names, masks and hooks, so optimisers, checkpoints and tickets remain valid. Layers that are read without being
+    called (the output projection of ``nn.MultiheadAttention``) stay as they are.
 
     Args:
         model: pruned in either form.
@@ -138,16 +135,20 @@ def _mask(linear: nn.Linear, weight: Tensor) -> Tensor | None:
 
 def _is_supported(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Return whether compiled kernels can multiply these tensors, and nothing but their values is asked for."""
-    tensors = (x, weight) if bias is None else (x, weight, bias)
+    dtype = x.dtype
     return (
-        not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and not torch.is_autocast_enabled("cpu")
-        and all(type(each) in (Tensor, nn.Parameter) for each in tensors)
-        and not any(torch._C._functorch.is_functorch_wrapped_tensor(each) for each in tensors)
-        and all(each.device.type == "cpu" and each.dtype is x.dtype for each in tensors)
-        and x.dtype in _TYPES
-        and x.layout is torch.strided
+        type(x) in _PLAIN
+        and type(weight) in _PLAIN
+        and dtype in _TYPES
+        and dtype is weight.dtype
+        and x.is_cpu
+        and weight.is_cpu
+        and (bias is None or (type(bias) in _PLAIN and bias.dtype is dtype and bias.is_cpu))
         and x.ndim > 0
         and x.shape[-1] == weight.shape[1]
+        and x.layout is torch.strided
+        and not torch.is_autocast_enabled("cpu")
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._get_tracing_state() is None
+        and not torch.compiler.is_compiling()
     )

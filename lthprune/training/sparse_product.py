@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_FEW = 4  # up to so many samples, products are made one sample at a time; on AVX-512, panels of 64 are faster from 5 on
+_FEW = 16  # more samples are faster in panels
 _PANELS, _PIECES = 2, 16  # a thread takes at least so many panels at a time; a batch has at most so many pieces
 
 
@@ -36,14 +36,21 @@ class Pattern:
         shape: (out, in) of the layer.
         starts: where the entries of each row start, and their number at the end, (out + 1,).
         columns: the column of each entry.
+        values: the remaining weights, if they are stored as compressed sparse rows: the same memory.
     """
 
-    def __init__(self, shape: tuple[int, int], starts: np.ndarray, columns: np.ndarray) -> None:
-        self.shape, self.starts, self.columns = shape, starts, columns
+    def __init__(
+        self, shape: tuple[int, int], starts: np.ndarray, columns: np.ndarray, values: np.ndarray | None = None
+    ) -> None:
+        self.shape, self.starts, self.columns, self.values = shape, starts, columns, values
 
     @classmethod
     def of(cls, mask: Tensor) -> "Pattern":
-        """Return the pattern of a mask, (out, in), of any type."""
+        """Return the pattern of a mask, (out, in), of any type, or of compressed sparse rows."""
+        if is_compressed(mask):
+            stored = mask.detach()
+            parts = (stored.crow_indices(), stored.col_indices(), stored.values())
+            return cls((len(mask), mask.shape[1]), *map(_array, parts))
         remaining = mask.detach().cpu().numpy() != 0
         ends = np.count_nonzero(remaining, axis=1).cumsum()
         starts = np.concatenate([[0], ends]).astype(np.int32)
@@ -85,8 +92,10 @@ def sparse_product(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patt
         bias: (out,), of the same type.
         pattern: where the remaining weights are.
     """
-    out: Tensor = _Product.apply(x, weight, bias, pattern)
-    return out
+    if torch.is_grad_enabled():
+        product: Tensor = _Product.apply(x, weight, bias, pattern)
+        return product
+    return _multiplied(x, weight, bias, pattern)
 
 
 def is_compressed(weight: Tensor) -> bool:
@@ -97,20 +106,9 @@ def is_compressed(weight: Tensor) -> bool:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Pattern) -> Tensor:
-        from lthprune import kernels
-
         ctx.save_for_backward(x, weight)
         ctx.pattern = pattern
-        out = x.new_empty(len(x), pattern.shape[0])
-        samples, results = _array(x), _array(out)
-        biases = _array(bias) if bias is not None else np.empty(0, samples.dtype)
-        values = _array(weight.values()) if is_compressed(weight) else _gathered(weight, pattern.places)
-        layer = values, pattern.starts, pattern.columns, biases, samples, results
-        if len(x) <= _FEW:
-            kernels.sparse_forward_singly(*layer)
-        else:
-            _share_out(len(x), lambda _, first, last: kernels.sparse_forward(*layer, first, last))
-        return out
+        return _multiplied(x, weight, bias, pattern)
 
     @staticmethod
     def backward(ctx: Any, deltas: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
@@ -146,6 +144,21 @@ class _Product(torch.autograd.Function):
         return under if to_inputs else None, gradient, bias, None
 
 
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Pattern) -> Tensor:
+    from lthprune import kernels
+
+    samples = _array(x)
+    results = np.empty((len(samples), pattern.shape[0]), samples.dtype)
+    biases = _array(bias) if bias is not None else np.empty(0, samples.dtype)
+    values = pattern.values if pattern.values is not None else _gathered(weight, pattern.places)
+    layer = values, pattern.starts, pattern.columns, biases, samples, results
+    if len(samples) <= _FEW:
+        kernels.sparse_forward_few(*layer)
+    else:
+        _share_out(len(samples), lambda _, first, last: kernels.sparse_forward(*layer, first, last))
+    return torch.from_numpy(results)
+
+
 def _gathered(weight: Tensor, places: np.ndarray) -> np.ndarray:
     """Return the weights at some places."""
     from lthprune import kernels
@@ -157,7 +170,7 @@ def _gathered(weight: Tensor, places: np.ndarray) -> np.ndarray:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+    return np.ascontiguousarray((tensor.detach() if tensor.requires_grad else tensor).numpy())
 
 
 def _pieces(samples: int) -> list[tuple[int, int]]:
