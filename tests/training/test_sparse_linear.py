@@ -154,6 +154,15 @@ def test_a_layer_notices_that_its_mask_was_changed(form):
     check()
 
 
+def test_a_layer_notices_that_its_mask_was_replaced():
+    (model, twin), x = (pruned(form="torch") for _ in range(2)), torch.randn(20, 256)
+    use_sparse_layers(model)
+    for shift in (0, 1):
+        for each in (model, twin):
+            each[0].weight_mask = each[0].weight_mask.roll(shift, dims=0)
+        torch.testing.assert_close(model(x), twin(x))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_comes_back_as_it_was(form):
     model = pruned(form=form).eval()
@@ -198,6 +207,7 @@ def test_copies_and_pickles_of_a_model_with_sparse_layers_work_alone():
     file.seek(0)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
         assert isinstance(other[0], SparseLinear)
+        assert vars(other[0]).keys() == vars(pruned()[0]).keys()
         assert torch.equal(other(x), expected)
         prune(other, 0.5, scope="layerwise", form="plain")
         assert not torch.equal(other(x), expected)
