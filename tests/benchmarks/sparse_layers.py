@@ -7,9 +7,9 @@ The constants of ``lthprune.training.sparse_linear`` come from this table. The f
 al. 2023): 768 inputs, 3,072 outputs, batches of 2,048. Three layers with the same values take turns in one process: an
 ``nn.Linear`` without pruning, and the same pruned in the plain form, as ``nn.Linear`` and as ``SparseLinear``. A
 forward and a backward pass of the module count everything: hooks, masks, copies between layouts, memory for results.
-``kernels`` are the compiled products alone, in one thread, on samples as torch has them. Prints the medians of the times without
-pruning, and how many times as long these are as those of the others. No speed is asserted. It takes minutes, and means
-nothing on a machine that is busy with other work.
+``kernels`` are the compiled products alone, in one thread, on samples as torch has them. Prints the medians of the
+times without pruning, and how many times as long these are as those of the others. No speed is asserted. It takes
+minutes, and means nothing on a machine that is busy with other work.
 """
 
 import argparse
