@@ -65,10 +65,10 @@ ROOMS = """
     kernels.losses kernels.optimisers kernels.teams
     kernels.inputs
     kernels.products
-    kernels.perceptrons
+    kernels.perceptrons kernels.sparse_layers
     kernels
-    training.plan training.precision training.stopping training.losses training.noise
-    training.record training.batches training.engine training.optimizer training.cuda_graph
+    training.plan training.precision training.stopping training.losses training.noise training.sparse_product
+    training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
     training.histories training.loop training.lowering
     training.stacked_layer training.layout training.formed
     training.stacked training.unhooked training.compiled

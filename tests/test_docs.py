@@ -157,7 +157,8 @@ def test_the_examples_for_a_model_of_your_own_run_one_after_the_other(tmp_path, 
     complete = [block for block in others if "..." not in block.replace("left=..., total=...", "")]
     for block in complete:
         exec(block, names)
-    assert len(complete) == len(others) == 9
+    assert len(complete) == len(others) == 10
+    assert [ticket.metrics["sparse"] for ticket in names["tickets"]] == [0, 0, 0, 0, 1]
 
 
 def test_the_example_of_a_population_runs():

@@ -12,6 +12,7 @@ from lthprune.analysis.interpreter import NeuronInterpreter
 from lthprune.arguments import check_module, described
 from lthprune.errors import PruningError, suggestion
 from lthprune.pruning import first_names, masks_of, model_parameters, without_pruning
+from lthprune.training import use_dense_layers
 
 
 def trace_graph(
@@ -64,6 +65,7 @@ def traced_network(
             )
     live = {name: mask.detach().cpu().bool() for name, mask in masks_of(model).items()}
     copy = without_pruning(model).cpu().eval()
+    use_dense_layers(copy)
     live |= _masked(copy, masks or {})
     examples = example_inputs(copy, inputs)
     return _symbolic(copy) if layers is None else _sequence(copy, layers), live, examples

@@ -18,6 +18,7 @@ from lthprune.compaction.report import CompactionReport, LayerChange, sizes_of
 from lthprune.compaction.survivors import surviving_neurons
 from lthprune.errors import PruningError
 from lthprune.pruning import without_pruning
+from lthprune.training import use_dense_layers
 
 Inputs = tuple[Tensor, ...]
 KeptInputs = tuple[Tensor | None, ...]
@@ -101,6 +102,7 @@ def compact(
     check_module(model)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dense = without_pruning(model).cpu().eval()
+    use_dense_layers(dense)
     for name, tensor in dense.state_dict().items():
         if not tensor.isfinite().all():
             raise PruningError(f"{name!r} has values that are NaN or infinite. Did the training diverge?")

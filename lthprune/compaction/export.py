@@ -18,6 +18,7 @@ from lthprune.files import read_tensors, write_atomically, write_tensors
 from lthprune.models import ModelSpec, build_from, build_model, describe
 from lthprune.pruning import without_pruning
 from lthprune.search import Ticket
+from lthprune.training import use_dense_layers
 
 _FORMAT = 1
 _WEIGHTS, _ARCHITECTURE, _ONNX = "model.safetensors", "architecture.json", "model.onnx"
@@ -104,6 +105,7 @@ def export_ticket(
 
     example = torch.zeros(2, *input_shape)
     dense = without_pruning(ticket.apply(model, weights)).eval()
+    use_dense_layers(dense)
     compacted = compact_network(dense, example, drop_inputs=drop_inputs) if compact else None
     exported = dense if compacted is None else compacted.model
     (kept,) = (None,) if compacted is None else compacted.kept_inputs

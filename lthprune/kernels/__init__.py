@@ -1,4 +1,4 @@
-"""Kernels: the compiled loops that train and evaluate perceptrons, on arrays of numpy alone.
+"""Kernels: the compiled loops that train and evaluate perceptrons and multiply sparse layers, on arrays of numpy alone.
 
 They are compiled by numba when they are first called, and kept on disk. Importing this package imports numba, which
 takes a moment: import it where it is used.
@@ -19,6 +19,13 @@ from lthprune.kernels.perceptrons import (
     State,
     evaluate,
     train,
+)
+from lthprune.kernels.sparse_layers import (
+    gather,
+    scatter_sums,
+    sparse_backward,
+    sparse_forward,
+    sparse_forward_few,
 )
 from lthprune.kernels.teams import Team
 
@@ -47,5 +54,10 @@ __all__ = [
     "count_differences",
     "evaluate",
     "find_differences",
+    "gather",
+    "scatter_sums",
+    "sparse_backward",
+    "sparse_forward",
+    "sparse_forward_few",
     "train",
 ]

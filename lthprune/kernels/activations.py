@@ -33,14 +33,14 @@ def error_function(x: Any) -> Any:
     """Return erf(x)."""
 
 
-@njit(**IN_ORDER)
+@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
 def _clipped(x: Any, low: Any, high: Any) -> Any:
     """Return x between two bounds; NaN stays NaN, as a diverged training must show."""
     x = low if x < low else x
     return high if x > high else x
 
 
-@njit(**IN_ORDER)
+@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
 def _divided(x: Any) -> Any:
     """Return 2**(n - 1) and e**r - 1, for x = n ln 2 + r between -87.3 and 89, as Cephes' expf makes them.
 
@@ -56,7 +56,7 @@ def _divided(x: Any) -> Any:
     return _i(_i(_i(n) + _i(126)) << _i(23)).view(np.float32), p * (r * r) + r
 
 
-@overload(exponential, jit_options=IN_ORDER)
+@overload(exponential, jit_options=IN_ORDER)  # type: ignore[untyped-decorator]
 def _exponential(x: Any) -> Any:
     if x != types.float32:
 
@@ -73,7 +73,7 @@ def _exponential(x: Any) -> Any:
     return single
 
 
-@overload(exponential_less_one, jit_options=IN_ORDER)
+@overload(exponential_less_one, jit_options=IN_ORDER)  # type: ignore[untyped-decorator]
 def _exponential_less_one(x: Any) -> Any:
     if x != types.float32:
 
@@ -90,7 +90,7 @@ def _exponential_less_one(x: Any) -> Any:
     return single
 
 
-@overload(error_function, jit_options=IN_ORDER)
+@overload(error_function, jit_options=IN_ORDER)  # type: ignore[untyped-decorator]
 def _error_function(x: Any) -> Any:
     if x != types.float32:
 

@@ -24,7 +24,16 @@ IN_ORDER = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}  # where an
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Return a function as a kernel, which numba compiles, and keeps on disk where it can write."""
-    kernel = njit(nogil=True, no_cfunc_wrapper=True, **INNER)(function)
+    return _kept(function, INNER)
+
+
+def compiled_in_order(function: Callable[..., Any]) -> Any:
+    """Return a function as a kernel that makes its sums in the order in which they are written."""
+    return _kept(function, IN_ORDER)
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    kernel = njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
     try:
         kernel._cache = _Cache(function)  # what njit(cache=True) does, with numba's own cache
     except RuntimeError:  # numba found no folder that it can write to

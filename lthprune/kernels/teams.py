@@ -44,6 +44,12 @@ def _add(typing: Any, gate: Any, place: Any, number: Any) -> Any:
 
 
 @compiled
+def alone() -> Team:
+    """Return a team of one."""
+    return Team(0, 1, np.zeros(2, np.int64))
+
+
+@compiled
 def meet(team: Team) -> None:
     """Wait until all members are here."""
     if team.members == 1:

@@ -23,7 +23,7 @@ from lthprune.pruning.methods import (
     RandomPruning,
     write_mask,
 )
-from lthprune.pruning.naming import join
+from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
 from lthprune.pruning.schedules import (
@@ -121,6 +121,7 @@ __all__ = [
     "model_parameters",
     "movement",
     "name_of",
+    "named_modules",
     "overlap",
     "pack",
     "project",

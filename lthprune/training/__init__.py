@@ -8,6 +8,7 @@ from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
 from lthprune.training.precision import warn_of_emulation
 from lthprune.training.record import HISTORIES, TASK_HISTORIES, Evaluation, Training
+from lthprune.training.sparse_linear import SparseLinear, use_dense_layers, use_sparse_layers
 from lthprune.training.stopping import early_stopping_index, should_stop
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TASK_HISTORIES",
     "Evaluation",
     "Histories",
+    "SparseLinear",
     "Training",
     "TrainingPlan",
     "check_batches",
@@ -25,5 +27,7 @@ __all__ = [
     "stored_plan",
     "train",
     "train_population",
+    "use_dense_layers",
+    "use_sparse_layers",
     "warn_of_emulation",
 ]

@@ -1,86 +1,142 @@
-"""Dense layers of a population as batched and as sparse matrices: at which sizes and densities the latter are faster.
+"""A pruned dense layer with ``SparseLinear`` and with ``nn.Linear``: at which sizes and densities the former is faster.
 
     python tests/benchmarks/sparse_layers.py
+    python tests/benchmarks/sparse_layers.py --shapes 784x300 256x256 --densities 0.1 0.2 --batches 64 --threads 1
 
-The constants of ``lthprune.training.dispatch`` come from this table. Each figure is how many times as long a forward
-and a backward pass of one layer take as sparse matrices as in a batched product: below 1, sparse is faster. Batches
-have 60 samples. The two take turns in one process, and medians over the repeats are printed. No speed is asserted. It
-takes less than a minute on two cores. On a machine that other programs use it prints no figures, unless with
-``--busy``.
+The constants of ``lthprune.training.sparse_linear`` come from this table. The first shape is SparseProp's (Nikdan et
+al. 2023): 768 inputs, 3,072 outputs, batches of 2,048. Three layers with the same values take turns in one process: an
+``nn.Linear`` without pruning, and the same pruned in the plain form, as ``nn.Linear`` and as ``SparseLinear``. A
+forward and a backward pass of the module count everything: hooks, masks, copies between layouts, memory for results.
+``kernels`` are the compiled products alone, in one thread, on samples as torch has them. Prints the medians of the
+times without pruning, and how many times as long these are as those of the others. No speed is asserted. It takes
+minutes. On a machine that other programs use it prints no figures, unless with ``--busy``.
 """
 
 import argparse
+import copy
+import itertools
+import json
 import statistics
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lthprune.training.sparse import SparseLayer
-
-from lthprune.training.lowering import DenseLayer
-from lthprune.training.stacked import StackedLayer
+from lthprune import kernels, prune
+from lthprune.training import SparseLinear
+from lthprune.training.sparse_product import Pattern
 from tests.benchmarks.machine import Machine, add_busy
 
-SHAPES = ((5, 300, 784), (5, 100, 300), (5, 10, 100), (50, 64, 64), (200, 64, 64), (200, 16, 16))  # (trials, out, in)
-DENSITIES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
-BATCH = 60
-KINDS = (StackedLayer, SparseLayer)
+Passes = Mapping[str, tuple[Callable[[], object], Callable[[], object]]]
 
 
-def bound(kind: type[StackedLayer | SparseLayer], layer: DenseLayer) -> StackedLayer | SparseLayer:
-    """Return a layer with random values of its own."""
-    made, generator = kind(layer), torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(layer.weight_mask.shape, generator=generator), torch.zeros(layer.bias_mask.shape)
-    values = made.pack(weight * layer.weight_mask, bias)
-    made.bind(values, torch.zeros_like(values))
-    return made
+def module_passes(layer: nn.Module, x: Tensor, deltas: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A forward pass, and a backward pass of the last one."""
+    outputs: list[Tensor] = []
+
+    def forward() -> None:
+        x.grad = None
+        layer.zero_grad()
+        outputs[:] = [layer(x)]
+
+    def backward() -> None:
+        outputs.pop().backward(deltas)
+
+    return forward, backward
 
 
-def ratio(shape: tuple[int, int, int], density: float, repeats: int) -> float:
-    """Return how many times as long the sparse layer takes as the stacked one."""
-    trials, out, features = shape
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.rand(shape, generator=generator) < density
-    mask[:, 0, 0] = True
-    layer = DenseLayer("layer", mask, torch.ones(trials, out, dtype=torch.bool), None)
-    layers = [bound(kind, layer) for kind in KINDS]
-    x = torch.randn(trials * features, BATCH, generator=generator)
-    gradient = torch.randn(trials * out, BATCH, generator=generator)
-    times: list[list[float]] = [[] for _ in layers]
+def kernel_passes(layer: nn.Linear, x: Tensor, deltas: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The same in the compiled products alone, into arrays that are there already; in one thread."""
+    weight = layer.weight.detach()
+    pattern = Pattern.of(weight)
+    flat, panels = weight.numpy().ravel(), -(-len(x) // kernels.LANES)
+    samples, own = x.detach().numpy(), deltas.numpy()
+    out, under = np.empty_like(own), np.empty_like(samples)
+    values, gradient, biases = (
+        flat[pattern.places],
+        np.zeros(len(pattern.places), flat.dtype),
+        np.zeros(len(weight), flat.dtype),
+    )
+    layer_of, tiles = (values, pattern.starts, pattern.columns, biases, samples), pattern.tiles
+    back = (flat[tiles.places], *tiles[1:], samples, own, gradient, biases, under)
+    return (
+        lambda: kernels.sparse_forward(*layer_of, out, 0, panels),
+        lambda: kernels.sparse_backward(*back, 0, panels),
+    )
+
+
+def medians(passes: Passes, repeats: int) -> dict[str, tuple[float, float]]:
+    """The median seconds of both passes of each, taking turns; the first two rounds set up libraries."""
+    times: dict[str, list[list[float]]] = {name: [[], []] for name in passes}
     for repeat in range(repeats + 2):
-        for each, found in zip(layers, times, strict=True):
-            start = time.perf_counter()
-            each.forward(x)
-            each.backward(x, gradient, to_inputs=True)
-            if repeat >= 2:  # the first two set up libraries
-                found.append(time.perf_counter() - start)
-    stacked, sparse = (statistics.median(found) for found in times)
-    return sparse / stacked
+        for name, both in passes.items():
+            for work, found in zip(both, times[name], strict=True):
+                start = time.perf_counter()
+                work()
+                if repeat >= 2:
+                    found.append(time.perf_counter() - start)
+    return {name: tuple(map(statistics.median, found)) for name, found in times.items()}  # type: ignore[misc]
+
+
+def measure(into: int, out: int, density: float, batch: int, repeats: int) -> dict[str, tuple[float, float]]:
+    torch.manual_seed(0)
+    dense, x, deltas = (
+        nn.Sequential(nn.Linear(into, out)),
+        torch.randn(batch, into, requires_grad=True),
+        torch.randn(batch, out),
+    )
+    masked = copy.deepcopy(dense)
+    prune(masked, 1 - density, scope="layerwise", form="plain")
+    sparse = copy.deepcopy(masked)
+    sparse[0].__class__ = SparseLinear
+    torch.testing.assert_close(sparse(x), masked(x), rtol=1e-4, atol=1e-4)
+    layers = {"dense": dense, "masked": masked, "sparse": sparse}
+    passes = {name: module_passes(layer, x, deltas) for name, layer in layers.items()}
+    return medians(passes | {"kernels": kernel_passes(masked[0], x, deltas)}, repeats)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=51, help="pairs for each median (51)")
+    parser.add_argument("--shapes", nargs="+", default=["768x3072"], help="inputs x outputs (768x3072)")
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.5, 0.2, 0.1, 0.05, 0.02, 0.01])
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 2048])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=9, help="rounds for each median (9)")
+    parser.add_argument("--json", type=Path, help="write the medians to this file as well, in seconds")
     add_busy(parser)
     options = parser.parse_args()
-    if options.repeats < 1:
-        parser.error("--repeats must be at least 1")
-    machine, table = Machine(busy=options.busy), Table(box=box.SIMPLE)
-    for column in ("trials", "out x in", "weights", *(f"{density:g}" for density in DENSITIES)):
+    machine = Machine(busy=options.busy)
+    report: list[dict[str, Any]] = []
+    cases = itertools.product(options.threads, options.shapes, options.batches, options.densities)
+    for threads, shape, batch, density in cases:
+        torch.set_num_threads(threads)
+        into, out = map(int, shape.split("x"))
+        found = measure(into, out, density, batch, options.repeats)
+        report.append({"threads": threads, "shape": shape, "batch": batch, "density": density, **found})
+    described = machine.describe()
+    table = Table(title=f"times as fast as without pruning, forward / backward; {described}", box=box.SIMPLE)
+    for column in ("threads", "in x out", "batch", "density", "dense, ms", "masked", "sparse", "kernels"):
         table.add_column(column, justify="right")
-    for shape in SHAPES:
-        trials, out, features = shape
-        cells = [f"{ratio(shape, density, options.repeats):.2f}" for density in DENSITIES]
-        table.add_row(str(trials), f"{out} x {features}", f"{trials * out * features:,}", *cells)
-    table.title = f"time of sparse / stacked by density; {machine.describe()}"
+    for case in report:
+        ratios = [
+            " / ".join(f"{a / b:.1f}" for a, b in zip(case["dense"], case[way], strict=True))
+            for way in ("masked", "sparse", "kernels")
+        ]
+        dense = " / ".join(f"{1e3 * each:.2f}" for each in case["dense"])
+        table.add_row(str(case["threads"]), case["shape"], f"{case['batch']:,}", f"{case['density']:g}", dense, *ratios)
     Console().print(table)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": described, "medians": report}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

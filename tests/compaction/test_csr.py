@@ -1,5 +1,7 @@
 """Sparse inference: the same outputs from only the remaining weights."""
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,8 @@ from torch import nn
 
 from lthprune import compact, prune
 from lthprune.compaction import to_csr
-from lthprune.compaction.csr import SparseLinear
+from lthprune.pruning import without_pruning
+from lthprune.training import SparseLinear, use_dense_layers, use_sparse_layers
 from tests.nets import anatomy, refused
 from tests.wired import recipes
 
@@ -32,6 +35,34 @@ def test_only_remaining_weights_are_stored():
     layers = [layer for layer in sparse if isinstance(layer, SparseLinear)]
     assert sum(layer.weight.values().numel() for layer in layers) == 180
     assert "left=" in repr(sparse)
+
+
+def test_a_sparse_network_can_be_pickled_converted_and_loaded_and_reads_inputs_of_any_shape():
+    model = nn.Sequential(nn.Linear(20, 30, bias=False), nn.ReLU(), nn.Linear(30, 4))
+    prune(model, 0.75, scope="global")
+    sparse, x = to_csr(model), torch.randn(2, 3, 20, requires_grad=True)
+    expected = model(x)
+    torch.testing.assert_close(sparse(x), expected)
+    copied = pickle.loads(pickle.dumps(sparse))
+    torch.testing.assert_close(copied(x), expected)
+    copied[0].weight.values().mul_(2)
+    torch.testing.assert_close(copied(x), model[2](2 * model[1](model[0](x))))
+    copied.load_state_dict(sparse.state_dict())
+    torch.testing.assert_close(copied(x), expected)
+    torch.testing.assert_close(copied.double()(x.double()), expected.double())
+    assert torch.equal(copied.bfloat16()(x.bfloat16()), without_pruning(model).bfloat16()(x.bfloat16()))
+    gradients = [torch.autograd.grad(network(x).sum(), x)[0] for network in (sparse, model)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_model_with_sparse_layers_is_stored_by_its_remaining_weights():
+    model, x = nn.Sequential(nn.Linear(256, 200), nn.ReLU(), nn.Linear(200, 4)), torch.randn(5, 256)
+    prune(model, 0.95, scope="layerwise")
+    assert use_sparse_layers(model) == ["0"]
+    sparse = to_csr(model)
+    torch.testing.assert_close(sparse(x), model(x))
+    assert [layer.weight.values().numel() for layer in sparse if isinstance(layer, SparseLinear)] == [2560, 40]
+    assert use_dense_layers(sparse) == []
 
 
 @pytest.mark.parametrize(
