@@ -6,13 +6,13 @@
 Runs ``imp`` and ``osp`` with a training that only multiplies every weight by a constant, on a model of ten
 ``nn.Linear`` layers or of one, with a store and without. Every case runs in a new process. Peak memory is the peak
 resident memory of the search minus the resident memory before it, when only the model is there, as multiples of the
-model's size. Bookkeeping is the median time from the end
-of one training to the start of the next: verifying, hashing and writing the ticket, choosing masks and rewinding.
-Writing the model is the median time of safetensors' ``save_file`` to a new file, flushed to the disk, in turns with
+model's size. Bookkeeping is the median time from the end of one training to the start of the next: verifying, hashing
+and writing the ticket, choosing masks and rewinding. Writing the model is the median time of safetensors' ``save_file`` to a new file, flushed to the disk, in turns with
 the searches. ``--masks`` also measures one global pruning of so many weights, on tensors, without a model. No figure is
 asserted.
 
-A billion weights take about 8 GB of memory. Run it on an idle machine.
+A billion weights take about 8 GB of memory. On a machine that other programs use it prints no figures, unless with
+``--busy``.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from lthprune.pruning.pruner import Pruning, choose_masks
 from lthprune.pruning.schedules import Pool
 from lthprune.search.drivers import imp, osp
 from tests.benchmarks.global_pruning import in_fresh_process, peak, reset_peak
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "imp": {"driver": imp},
@@ -103,7 +103,7 @@ def choose(weights: int) -> dict[str, float]:
 
 def run(weights: int, levels: int, masks: int, repeats: int) -> dict[str, Any]:
     """Measure everything and return it as plain data: medians."""
-    report: dict[str, Any] = {"weights": weights, "levels": levels, "machine": describe_machine(), "searches": {}}
+    report: dict[str, Any] = {"weights": weights, "levels": levels, "searches": {}}
     writing = []
     for name in SEARCHES:
         for stored in (False, True):
@@ -143,10 +143,13 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=0, help="weights of one more pruning, without a model (none)")
     parser.add_argument("--repeats", type=int, default=1, help="processes for each median (1)")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    add_busy(parser)
     options = parser.parse_args()
     if min(options.weights, options.levels, options.repeats) < 1 or options.weights % 10_000 or options.masks % 10:
         parser.error("give positive numbers, and --weights as a multiple of 10,000")
+    machine = Machine(busy=options.busy)
     report = run(options.weights, options.levels, options.masks, options.repeats)
+    report["machine"] = machine.describe()
     Console().print(table(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

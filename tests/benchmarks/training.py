@@ -9,11 +9,14 @@ one model (ten of the toys), since each takes as long, and lthprune trains the w
 table shows the median of the ratios over the repeats, the lowest and the highest. ``auto`` chooses the engine, as it
 does in runs. No speed is asserted.
 
-LeNet is LeNet-300-100 on 55,000 training images of MNIST's size, batch 60, five trials, and times are per trial; it is
-evaluated on 15,000 images. The 21 levels are those of ``lenet-mnist`` with 200 steps each and an evaluation every 100.
-Only training is measured, not the search around it; the time to set up an engine, once per level, counts only in the
-row of the 21 levels. Toys are 200 seeds of 4-64-64-2, 200 steps each. In the bf16 row, only lthprune's step is in bf16.
-Inputs are noise, since their values do not affect the time.
+LeNet is LeNet-300-100 on MNIST's 55,000 training images, batch 60, five trials, and times are per trial; it is
+evaluated on 15,000 images. The data root is that of ``LTHPRUNE_DATA``; without MNIST there, four fifths of the inputs
+are zero and the others are noise. Rows of "noise" have no zeros among their inputs. The 21 levels are those of
+``lenet-mnist`` with 200 steps each and an evaluation every 100. Only training is measured, not the search around it;
+the time to set up an engine, once per level, counts only in the row of the 21 levels. In the rows of "busy" another
+process keeps one core busy, and the figure is the speed as a share of lthprune's own on the idle machine. Toys are 200
+seeds of 4-64-64-2, 200 steps each. In the bf16 row, only lthprune's step is in bf16. Inputs of convolutions are noise,
+since their values do not affect the time.
 
 It takes about five minutes on two cores. On a machine that other programs use it prints no figures, unless with
 ``--busy``.
@@ -23,9 +26,12 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,11 +46,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from lthprune.data import DataSpec, load_data
 from lthprune.data.dataset import Dataset, Raw, split_and_normalise
+from lthprune.errors import LthpruneError
 from lthprune.models.build import build_model
 from lthprune.models.spec import ModelSpec
 from lthprune.training.batches import Batches
 from lthprune.training.dispatch import choose_engine
+from lthprune.training.engine import Engine
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
 from tests.benchmarks.machine import Machine, add_busy
@@ -158,8 +167,24 @@ LENET_PLAN = TrainingPlan(optimizer="adam", lr=1.2e-3, batch_size=60, steps=100)
 TRIALS = 5
 
 
+@cache
 def mnist() -> Dataset:
+    """MNIST, or noise with as many zeros where it is not at hand."""
+    try:
+        return load_data(DataSpec(name="mnist", validation=5_000))
+    except LthpruneError:
+        data = mnist_of_noise()
+        for x in (data.x_train, data.x_val, data.x_test):
+            x[torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.81] = 0
+        return data
+
+
+def mnist_of_noise() -> Dataset:
     return noise((1, 28, 28), 10, train=55_000, validation=5_000, test=10_000)
+
+
+def engine_steps(engine: Engine, batches: Batches, plan: TrainingPlan, steps: int) -> Callable[[], None]:
+    return lambda: engine.train(torch.stack([next(batches) for _ in range(steps)]), [plan.lr] * steps)
 
 
 def one_step(
@@ -184,25 +209,56 @@ def one_step(
         for _ in range(steps):
             next(plain)
 
-    def by_engine() -> None:
-        for _ in range(steps):
-            engine.step(next(batches), plan.lr)
-
+    by_engine = engine_steps(engine, batches, plan, steps)
     return side_by_side(what, repeats, plainly, by_engine, units=steps, engine=engine.name)
 
 
 def steps(repeats: int, device: str) -> Iterator[Figure]:
     """A step of LeNet-300-100: of one model in the plain loop, of five at once in lthprune."""
+    for kind, data, densities in (
+        ("LeNet", mnist(), (1.0, 0.5, 0.2, 0.1, 0.035, 0.01)),
+        ("LeNet on noise", mnist_of_noise(), (1.0, 0.1)),
+    ):
+        for density in densities:
+            what, models = f"{kind} step, density {density:g}", maker(LENET, data, density, device)
+            yield per_trial(one_step(what, repeats, models, data, LENET_PLAN, trials=TRIALS, steps=200))
+
+
+def alone(repeats: int, device: str) -> Iterator[Figure]:
+    """A step of a single LeNet-300-100, whose work the threads share out."""
     data = mnist()
-    for density in (1.0, 0.5, 0.2, 0.1, 0.035):
-        what, models = f"LeNet step, density {density:g}", maker(LENET, data, density, device)
-        yield per_trial(one_step(what, repeats, models, data, LENET_PLAN, trials=TRIALS, steps=200))
+    for density in (1.0, 0.1):
+        what, models = f"LeNet step, one trial, density {density:g}", maker(LENET, data, density, device)
+        yield one_step(what, repeats, models, data, LENET_PLAN, trials=1, steps=200)
+
+
+def busy(repeats: int, device: str) -> Iterator[Figure]:
+    """The speed of lthprune's steps while another process keeps one core busy, beside that on the idle machine."""
+    data = mnist()
+    for trials, density in product((TRIALS, 1), (1.0, 0.1)):
+        engine = choose_engine(population(LENET, data, trials, density, device), data, LENET_PLAN)
+        assert engine is not None
+        orders = [torch.Generator().manual_seed(trial) for trial in range(trials)]
+        batches = Batches(len(data.x_train), LENET_PLAN.batch_size, orders, data.x_train.device)
+        work = engine_steps(engine, batches, LENET_PLAN, 500)
+        work()
+        pairs = []
+        for _ in range(repeats):
+            idle = seconds(work)
+            other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            time.sleep(0.2)
+            pairs.append((idle, seconds(work)))
+            other.kill()
+            other.wait()
+        idle_ms, busy_ms = (statistics.median(column) * 1e3 / 500 / trials for column in zip(*pairs, strict=True))
+        what = f"LeNet, busy, {trials} trial{'s' if trials > 1 else ''}, density {density:g}"
+        yield Figure(what, [first / second for first, second in pairs], idle_ms, busy_ms, engine.name)
 
 
 def evaluation(repeats: int, device: str) -> Iterator[Figure]:
     """15,000 images through LeNet-300-100."""
     data = mnist()
-    for density in (1.0, 0.1):
+    for density in (1.0, 0.1, 0.01):
         (model,) = population(LENET, data, 1, density, device)
         engine = choose_engine(
             population(LENET, data, TRIALS, density, device), data.to(torch.device(device)), LENET_PLAN
@@ -305,6 +361,8 @@ def convolutions(repeats: int, device: str) -> Iterator[Figure]:
 
 PARTS = {
     "steps": steps,
+    "alone": alone,
+    "busy": busy,
     "evaluation": evaluation,
     "schedule": schedule,
     "toys": toys,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from lthprune.kernels import gather, scatter_sums, sparse_backward, sparse_forward, sparse_forward_few
-from lthprune.kernels.lanes import LANES, turn
+from lthprune.kernels.lanes import LANES, turn_block
 from lthprune.kernels.sparse_layers import read_tile, write_tile
 from tests.strategies import seeds
 
@@ -44,7 +44,7 @@ def close(found: np.ndarray, expected: np.ndarray, terms: int) -> None:
 
 @njit
 def turned(out: np.ndarray, place: int, step: int, values: np.ndarray, start: int, stride: int) -> None:
-    turn(out, place, step, values, start, stride)
+    turn_block(out, place, step, values, start, stride)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
