@@ -7,9 +7,9 @@ Runs ``imp`` and ``osp`` with a training that only multiplies every weight by a 
 ``nn.Linear`` layers or of one, with a store and without. Every case runs in a new process. Peak memory is the peak
 resident memory of the search minus the resident memory before it, when only the model is there, as multiples of the
 model's size. Bookkeeping is the median time from the end of one training to the start of the next: verifying, hashing
-and writing the ticket, choosing masks and rewinding. Writing the model is the median time of safetensors' ``save_file`` to a new file, flushed to the disk, in turns with
-the searches. ``--masks`` also measures one global pruning of so many weights, on tensors, without a model. No figure is
-asserted.
+and writing the ticket, choosing masks and rewinding. Writing the model is the median time of safetensors' ``save_file``
+to a new file, flushed to the disk, in turns with the searches. ``--masks`` also measures one global pruning of so many
+weights, on tensors, without a model. No figure is asserted.
 
 A billion weights take about 8 GB of memory. On a machine that other programs use it prints no figures, unless with
 ``--busy``.
