@@ -1,32 +1,72 @@
 """Atomic writing of files, and safetensors files with a header."""
 
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lthprune.errors import StorageError
 
 _PART = ".part"  # the suffix of temporary files
+_BLOCK = 1 << 23  # bytes that are written, hashed and compared at a time
+_TYPES = {  # the types of safetensors; older versions of torch lack some
+    getattr(torch, name): code
+    for name, code in {
+        "bool": "BOOL",
+        "uint8": "U8",
+        "int8": "I8",
+        "uint16": "U16",
+        "int16": "I16",
+        "uint32": "U32",
+        "int32": "I32",
+        "uint64": "U64",
+        "int64": "I64",
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "float16": "F16",
+        "bfloat16": "BF16",
+        "float32": "F32",
+        "float64": "F64",
+        "complex64": "C64",
+    }.items()
+    if hasattr(torch, name)
+}
+_FROM_CODE = {code: dtype for dtype, code in _TYPES.items()}
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> str:
     """Write a file through a temporary one in the same folder: readers see the old bytes or the new, never a part.
+
+    Args:
+        path: the file; its folder is made if it is not there.
+        data: the bytes, or blocks of them.
+
+    Returns:
+        The SHA-256 of the bytes, which a second thread computes while they are written.
 
     Raises:
         StorageError: the folder cannot be written to; an earlier file stays.
     """
-    temporary = None
+    temporary, digest = None, hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PART, delete=False) as file:
+        with (
+            ThreadPoolExecutor(1) as hashing,
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PART, delete=False) as file,
+        ):
             temporary = Path(file.name)
-            file.write(data)
+            for block in (data,) if isinstance(data, bytes) else data:
+                hashed = hashing.submit(digest.update, block)
+                file.write(block)
+                hashed.result()
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # NamedTemporaryFile creates files that only their owner can read
@@ -40,6 +80,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -48,12 +89,18 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
-    """Write named tensors and one string atomically, as safetensors; the same content gives the same bytes."""
-    owned = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-    }
-    write_atomically(path, save(owned, metadata={"lthprune": header}))  # save() refuses tensors that share memory
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> str:
+    """Write named tensors and one string atomically, as safetensors; the same content gives the same bytes.
+
+    Writes block by block, without a copy of contiguous tensors on the CPU.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        StorageError: the folder cannot be written to, or safetensors lack the type of a tensor; an earlier file stays.
+    """
+    return write_atomically(path, _blocks(path, tensors, header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -62,23 +109,107 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
     Raises:
         StorageError: the file is missing, damaged or not written by lthprune.
     """
-    from safetensors import safe_open
+    file = TensorFile(path)
+    return file.read(), file.header
 
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder. Give the path of a file in it.")
-    if not path.is_file():
-        raise StorageError(f"there is no file {path}. Check the path.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise StorageError(
-            f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or create it again."
-        ) from error
-    if "lthprune" not in metadata:
-        raise StorageError(f"{path} is a safetensors file, but lthprune did not write it. Give the path of a ticket.")
-    return {name: torch.clone(tensor) for name, tensor in tensors.items()}, metadata["lthprune"]
+
+class TensorFile:
+    """A file that ``write_tensors`` wrote; its tensors are read when asked for.
+
+    Attributes:
+        path: the file's.
+        header: the file's string.
+        shapes: the shape of every tensor, by name.
+
+    Raises:
+        StorageError: the file is missing, damaged or not written by lthprune.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder. Give the path of a file in it.")
+        if not path.is_file():
+            raise StorageError(f"there is no file {path}. Check the path.")
+        try:
+            with safe_open(path, framework="pt") as checked:  # refuses a header that does not fit the file
+                names, metadata = list(checked.keys()), checked.metadata() or {}
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                entries = json.loads(file.read(size))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise StorageError(
+                f"{path} is damaged or not a safetensors file ({error}). Restore it from a copy, or create it again."
+            ) from error
+        if "lthprune" not in metadata:
+            raise StorageError(
+                f"{path} is a safetensors file, but lthprune did not write it. Give the path of a ticket."
+            )
+        self.path, self.header = path, metadata["lthprune"]
+        self.shapes: dict[str, tuple[int, ...]] = {name: tuple(entries[name]["shape"]) for name in names}
+        self._types = {name: _FROM_CODE[entries[name]["dtype"]] for name in names}
+        self._places = {name: [8 + size + offset for offset in entries[name]["data_offsets"]] for name in names}
+
+    def read(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Read the tensors of these names, by default all."""
+        tensors = {}
+        with self.path.open("rb") as file:
+            for name in self.shapes if names is None else names:
+                tensors[name] = torch.empty(self.shapes[name], dtype=self._types[name])
+                file.seek(self._places[name][0])
+                file.readinto(_bytes_of(tensors[name]))
+        return tensors
+
+    def holds(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> bool:
+        """Return whether the file has a tensor, to the bit. Reads up to the first block that differs.
+
+        Args:
+            name: its name in the file.
+            tensor: the tensor.
+            mask: a boolean mask; the entries of the file's tensor that it prunes count as zeros.
+        """
+        if name not in self.shapes or (self._types[name], self.shapes[name]) != (tensor.dtype, tuple(tensor.shape)):
+            return False
+        start, stop = self._places[name]
+        raw, kept = _bytes_of(tensor), None if mask is None else mask.cpu().reshape(-1)
+        with self.path.open("rb") as file:
+            file.seek(start)
+            for first in range(0, stop - start, _BLOCK):
+                last = min(first + _BLOCK, stop - start)
+                block = bytearray(file.read(last - first))
+                if kept is not None:
+                    entries = torch.frombuffer(block, dtype=tensor.dtype)
+                    entries.masked_fill_(~kept[first // tensor.itemsize : last // tensor.itemsize], 0)
+                if block != raw[first:last].tobytes():
+                    return False
+        return True
+
+
+def _blocks(path: Path, tensors: Mapping[str, Tensor], header: str) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of a safetensors file: the header's size, the header as JSON, the tensors from wide to narrow."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise StorageError(f"cannot write {path}: {name!r} has the type {tensor.dtype}, which safetensors lack.")
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
+    entries: dict[str, Any] = {"__metadata__": {"lthprune": header}}
+    stop = 0
+    for name in names:
+        start, stop = stop, stop + tensors[name].numel() * tensors[name].itemsize
+        shape = list(tensors[name].shape)
+        entries[name] = {"dtype": _TYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, stop]}
+    described = json.dumps(entries, separators=(",", ":")).encode()
+    described += b" " * (-len(described) % 8)
+    yield len(described).to_bytes(8, "little") + described
+    for name in names:
+        raw = _bytes_of(tensors[name])
+        for start in range(0, len(raw), _BLOCK):
+            yield raw[start : start + _BLOCK]
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """Return the bytes of a tensor, row-major: its own memory if it is contiguous and on the CPU."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    raw: Any = flat.view(torch.uint8).numpy()
+    return memoryview(raw)
 
 
 def _umask() -> int:

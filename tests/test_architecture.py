@@ -17,7 +17,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 # A file imports only from lines above its own; of another wing, only that wing's face (its ``__init__``).
 ROOMS = """
     errors
-    arguments files
+    arguments files memory
     seeds section parts
     recipes
     pruning.naming pruning.steps
@@ -37,6 +37,7 @@ ROOMS = """
     pruning.pruner
     pruning
     search.rewinding search.metrics search.progress
+    search.ticket_files
     search.tickets
     search.store
     search.settings search.own
@@ -61,13 +62,16 @@ ROOMS = """
     models
     kernels.compiling
     kernels.lanes kernels.activations
-    kernels.losses kernels.optimisers kernels.products kernels.inputs
+    kernels.losses kernels.optimisers kernels.teams
+    kernels.inputs
+    kernels.products
     kernels.perceptrons kernels.sparse_layers
     kernels
-    training.plan training.stopping training.losses training.noise training.layout training.sparse_product
+    training.plan training.precision training.stopping training.losses training.noise training.sparse_product
     training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
-    training.histories training.loop training.lowering training.stacked_layer
-    training.stacked training.compiled training.unhooked
+    training.histories training.loop training.lowering
+    training.stacked_layer training.layout training.formed
+    training.stacked training.unhooked training.compiled
     training.dispatch
     training.population
     training
@@ -88,6 +92,7 @@ ROOMS = """
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
+    experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.figures experiments.run_folder
@@ -162,6 +167,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "errors",
         "arguments",
         "files",
+        "memory",
         "parts",
         "seeds",
         "section",
@@ -242,7 +248,7 @@ def python(code: str) -> str:
 
 STATE = """
 import random, sys, warnings, os
-import matplotlib.figure, numpy, pydantic, rich.progress, socket, torch, typer
+import matplotlib.figure, numba, numpy, pydantic, rich.progress, socket, torch, typer
 def state():
     return repr((torch.get_rng_state().sum(), numpy.random.get_state()[1].sum(), hash(random.getstate()),
         torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_device(),
@@ -259,5 +265,15 @@ def test_importing_all_of_lthprune_seeds_nothing_and_changes_no_flag() -> None:
 
 
 def test_importing_lthprune_loads_no_plots_no_torchvision_and_no_command_line() -> None:
-    heavy = "('matplotlib', 'torchvision', 'timm', 'sklearn', 'numba', 'typer', 'lthprune_cli', 'lightning', 'transformers')"
+    heavy = (
+        "numba",
+        "matplotlib",
+        "torchvision",
+        "timm",
+        "sklearn",
+        "typer",
+        "lthprune_cli",
+        "lightning",
+        "transformers",
+    )
     assert python(f"import sys, lthprune\nprint([name for name in {heavy} if name in sys.modules])").strip() == "[]"

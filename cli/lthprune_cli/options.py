@@ -60,7 +60,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The engine: auto, reference, stacked, sparse or unhooked. Short for --set train.engine=NAME",
+        help="The engine: auto, reference, compiled, stacked or unhooked. Short for --set train.engine=NAME",
     ),
 ]
 Settings = Annotated[
@@ -79,6 +79,14 @@ TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Import your own functions that the stored recipe names.")
 ]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device to train on.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The number of threads to compute with, at most one per core. Without it PyTorch's choice. 1 is the best "
+        "choice while other programs use the cores.",
+    ),
+]
 
 
 def with_options(

@@ -19,6 +19,7 @@ from lthprune_cli.options import (
     RecipeArgument,
     Seed,
     Settings,
+    Threads,
     Trials,
     make_importable,
     with_options,
@@ -53,17 +54,18 @@ def show(
     ] = False,
     data_dir: DataDir = None,
     device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Show a recipe: its settings, layers, trajectory, and the remaining weights at every level.
 
-    Nothing is trained, except a few steps with --time; --device is used only then.
+    Nothing is trained, except a few steps with --time; --device and --threads are used only then.
     """
     from lthprune.experiments import load_recipe, preview_recipe
 
     make_importable(recipe)
     loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
     preview = preview_recipe(loaded, data_dir=data_dir)
-    estimate = _timed(preview, data_dir, device) if time else None
+    estimate = _timed(preview, data_dir, device, threads) if time else None
     console = Console()
     console.print(_settings_table(recipe, preview.recipe))
     console.print(_layer_table(preview.layers))
@@ -81,19 +83,17 @@ def show(
         _print_estimate(estimate)
 
 
-def _timed(preview: "Preview", data_dir: Path | None, device: str) -> "TimeEstimate":
+def _timed(preview: "Preview", data_dir: Path | None, device: str, threads: int | None) -> "TimeEstimate":
     """Estimate the time of a run, with a note on the terminal while it is measured."""
     from lthprune.experiments import estimate_time
 
     errors = Console(stderr=True)
     with errors.status("Timing a few steps and evaluations") if errors.is_terminal else nullcontext():
-        return estimate_time(preview, data_dir=data_dir, device=device)
+        return estimate_time(preview, data_dir=data_dir, device=device, threads=threads)
 
 
 def _print_estimate(estimate: "TimeEstimate") -> None:
     """Print how long a run takes, and the timed steps and evaluations that the estimate is based on."""
-    from torch import get_num_threads
-
     console = Console()
     table = Table(title="Time", title_justify="left")
     for column in ("level", "density", "engine", "a step", "an evaluation"):
@@ -110,7 +110,7 @@ def _print_estimate(estimate: "TimeEstimate") -> None:
     scaled = "One trial and a part of the samples were timed and scaled up. " if estimate.scaled else ""
     others = "Other levels are interpolated." if len(estimate.timed) > 1 else "Pruned levels are taken to be as slow."
     console.print(
-        f"Basis: the times of all trials in the table, measured just now with {_number_of(get_num_threads(), 'thread')}"
+        f"Basis: the times of all trials in the table, measured just now with {_number_of(estimate.threads, 'thread')}"
         f". {scaled}{others} Early stopping shortens a run; other programs on this machine lengthen it. Pruning and "
         "saving are not included.",
         highlight=False,

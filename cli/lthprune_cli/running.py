@@ -17,6 +17,7 @@ from lthprune_cli.options import (
     RunOrSweepArgument,
     Seed,
     Settings,
+    Threads,
     Trials,
     TrustCode,
     make_importable,
@@ -37,6 +38,7 @@ def run(
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the run's directory.")] = RUNS,
     device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level. Everything is saved in a run directory."""
     from lthprune.experiments import load_recipe, preview_recipe, run_recipe
@@ -48,7 +50,9 @@ def run(
     _watched(
         preview.recipe,
         0,
-        lambda watcher: run_recipe(preview, name, data_dir=data_dir, out=out, device=device, watcher=watcher),
+        lambda watcher: run_recipe(
+            preview, name, data_dir=data_dir, out=out, device=device, threads=threads, watcher=watcher
+        ),
     )
 
 
@@ -58,6 +62,12 @@ def resume(
     device: Annotated[
         str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The number of threads to compute with. Without it what the run or sweep was begun with."
+        ),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Resume an interrupted run or sweep after its last finished level."""
@@ -65,12 +75,14 @@ def resume(
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:
-        run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device)
+        run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device, threads=threads)
         return
     begun = Run(run, trust_code=trust_code)
     finished = begun.tickets.finished
     _watched(
-        begun.recipe(), finished, lambda watcher: resume_run(begun, data_dir=data_dir, device=device, watcher=watcher)
+        begun.recipe(),
+        finished,
+        lambda watcher: resume_run(begun, data_dir=data_dir, device=device, threads=threads, watcher=watcher),
     )
 
 

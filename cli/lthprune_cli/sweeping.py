@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lthprune_cli.options import SWEEPS, DataDir, Device, RecipeArgument, Settings, make_importable
+from lthprune_cli.options import SWEEPS, DataDir, Device, RecipeArgument, Settings, Threads, make_importable
 
 if TYPE_CHECKING:
     from lthprune.experiments import Cell, CellSummary, Spread, Sweep, Watcher
@@ -32,20 +32,25 @@ def sweep(
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the sweep's folder.")] = SWEEPS,
     device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Run a recipe over a grid of settings, cell by cell. Each cell has a run directory in the sweep's folder."""
     from lthprune.experiments import begin_sweep, parse_axes
 
     make_importable(recipe)
     try:
-        begun = begin_sweep(recipe, parse_axes(over), settings or [], data_dir=data_dir, out=out, device=device)
+        begun = begin_sweep(
+            recipe, parse_axes(over), settings or [], data_dir=data_dir, out=out, device=device, threads=threads
+        )
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped before anything was written.")
         raise typer.Exit(130) from None
     run_watched(begun)
 
 
-def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None) -> None:
+def run_watched(
+    sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None, threads: int | None = None
+) -> None:
     """Run the unfinished cells of a sweep with progress shown, then print its table."""
     from lthprune.experiments import run_sweep
     from lthprune_cli.progress import RunProgress
@@ -61,7 +66,7 @@ def run_watched(sweep: "Sweep", *, data_dir: Path | None = None, device: str | N
             yield progress.watcher()
 
     try:
-        run_sweep(sweep, data_dir=data_dir, device=device, watch=watch)
+        run_sweep(sweep, data_dir=data_dir, device=device, threads=threads, watch=watch)
     except KeyboardInterrupt:
         errors = Console(stderr=True)
         errors.print("Stopped. Finished levels are saved; resume with:")

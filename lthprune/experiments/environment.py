@@ -49,8 +49,10 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def describe_environment(device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
-    """Return the contents of ``environment.json`` for a run that begins now."""
+def describe_environment(
+    device: torch.device, data_dir: str | Path | None, threads: int | None = None
+) -> dict[str, Any]:
+    """Return the contents of ``environment.json`` for a run that begins now; ``threads`` is the number asked for."""
     packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
     packages += ["timm"] if find_spec("timm") is not None else []
     return {
@@ -64,6 +66,7 @@ def describe_environment(device: torch.device, data_dir: str | Path | None) -> d
         else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "threads_asked": threads,
         "data_dir": str(data_root(data_dir).resolve()),
         "git": _git_state(),
         "seconds_per_level": {},

@@ -19,10 +19,19 @@ from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
+from lthprune.experiments.threads import torch_threads
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Level, Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
-from lthprune.training import Evaluation, Training, check_batches, check_engine, stored_plan, train_population
+from lthprune.training import (
+    Evaluation,
+    Training,
+    check_batches,
+    check_engine,
+    stored_plan,
+    train_population,
+    warn_of_emulation,
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def prepare(
         for trial in range(recipe.run.trials)
     ]
     check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
+    warn_of_emulation(recipe.train.precision, place)
     return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
 
@@ -108,6 +118,7 @@ def run_recipe(
     data_dir: str | Path | None = None,
     out: str | Path = "runs",
     device: str = "cpu",
+    threads: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Run a recipe from the beginning, in a new directory in ``out``.
@@ -120,12 +131,15 @@ def run_recipe(
         data_dir: the data root; by default the environment's ``LTHPRUNE_DATA``, else ``~/.cache/lthprune``.
         out: the folder that the run's directory is made in.
         device: ``cpu`` or ``cuda``.
+        threads: the number of threads that torch computes with, from 1 to the number of cores; by default torch's
+            present number, ``torch.get_num_threads()``, which stays as it is for the caller in both cases.
         watcher: functions to call while the recipe runs.
 
     Raises:
-        LthpruneError: the recipe, the data or the folder is refused, before a directory is made.
+        LthpruneError: the recipe, the data, the threads or the folder is refused, before a directory is made.
     """
-    return run_in(new_folder(out, name), recipe, name, data_dir=data_dir, device=device, watcher=watcher)
+    folder = new_folder(out, name)
+    return run_in(folder, recipe, name, data_dir=data_dir, device=device, threads=threads, watcher=watcher)
 
 
 def run_in(
@@ -135,48 +149,57 @@ def run_in(
     *,
     data_dir: str | Path | None = None,
     device: str = "cpu",
+    threads: int | None = None,
     watcher: Watcher | None = None,
     load: LoadData | None = None,
 ) -> Run:
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
-    watcher = watcher or Watcher()
-    experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
-    run = create_run(experiment.recipe, folder)
-    run.write_environment(describe_environment(find_device(device), experiment.data_dir))
-    states = [snapshot(model) for model in experiment.models]
-    run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
-    _descend(experiment, run, watcher)
+    with torch_threads(threads):
+        experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
+        run = create_run(experiment.recipe, folder)
+        run.write_environment(describe_environment(find_device(device), experiment.data_dir, threads))
+        states = [snapshot(model) for model in experiment.models]
+        run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
+        _descend(experiment, run, watcher or Watcher())
     return run
 
 
 def resume_run(
-    run: Run, *, data_dir: str | Path | None = None, device: str | None = None, watcher: Watcher | None = None
+    run: Run,
+    *,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
 ) -> Run:
     """Resume a run after its last finished level; it ends with the same bits as an uninterrupted one.
 
-    Data and device are those of the run by default. Another device, or another number of threads, rounds differently.
+    Data, device and the number of threads that was asked for are those of the run by default. Another device, or
+    another number of threads, rounds differently.
     Functions of your own that the run's recipe names are imported only for a ``Run(folder, trust_code=True)``.
 
     Raises:
         StorageError: the folder is not a run, or a file in it is damaged or was changed.
         RecipeError: the recipe names functions of your own, and the run was opened without ``trust_code``.
+        LthpruneError: the device or the number of threads is not available here.
     """
-    watcher = watcher or Watcher()
     try:
         before = run.environment()
     except StorageError:
         before = {}  # a record of the past, which resuming does not need
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
+    threads = before.get("threads_asked") if threads is None else threads
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
-    experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
-    run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # which the recipe matches
-    now = describe_environment(find_device(device), data_dir)
-    warn_of_other_roundings(before, now)
-    run.write_environment(before or now)
-    remove_leftovers(run.folder)
-    _descend(experiment, run, watcher)
+    with torch_threads(threads):
+        experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
+        run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
+        now = describe_environment(find_device(device), data_dir, threads)
+        warn_of_other_roundings(before, now)
+        run.write_environment(before or now)
+        remove_leftovers(run.folder)
+        _descend(experiment, run, watcher or Watcher())
     return run
 
 
@@ -186,14 +209,16 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
     stored = run.tickets.load()
     if not _ended(experiment, run, stored.last):
+        found = levels(
+            experiment.models,
+            lambda models, level: _train_level(experiment, models, level, watcher),
+            experiment.search,
+            stored,
+        )
+        del stored  # its initial weights, which the models have now
         with _deterministic_convolutions():
             started = time.perf_counter()
-            for tickets in levels(
-                experiment.models,
-                lambda models, level: _train_level(experiment, models, level, watcher),
-                experiment.search,
-                stored,
-            ):
+            for tickets in found:
                 histories.record(tickets)
                 run.append(tickets, histories)
                 _account_for_level(run, tickets[0].level, experiment.data.x_train.device, time.perf_counter() - started)

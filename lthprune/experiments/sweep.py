@@ -20,6 +20,7 @@ from lthprune.experiments.overrides import override
 from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
 from lthprune.experiments.run import Run
+from lthprune.experiments.threads import torch_threads
 from lthprune.files import remove_leftovers, write_atomically
 
 _FORMAT = 1
@@ -87,7 +88,8 @@ class Sweep:
         return (self.folder / _FILE).is_file()
 
     def declaration(self) -> dict[str, Any]:
-        """Return what ``sweep.toml`` says: ``recipe``, ``settings``, ``axes``, ``tables``, ``device``, ``data_dir``.
+        """Return what ``sweep.toml`` says: ``recipe``, ``settings``, ``axes``, ``tables``, ``device``,
+        ``data_dir``, and ``threads``, which is None if no number was asked for.
 
         Raises:
             StorageError: there is none, or it is damaged.
@@ -101,7 +103,10 @@ class Sweep:
             for key, kind in types.items():
                 if not isinstance(declared[key], kind):
                     raise StorageError(f"{path} is damaged: {key} = {declared[key]!r}. Restore it from a copy.")
-            return {key: declared[key] for key in types}
+            threads = declared.get("threads")
+            if threads is not None and not isinstance(threads, int):
+                raise StorageError(f"{path} is damaged: threads = {threads!r}. Restore it from a copy.")
+            return {key: declared[key] for key in types} | {"threads": threads}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
             raise StorageError(f"{path} is missing or damaged ({error}). Restore it from a copy.") from error
 
@@ -137,6 +142,7 @@ def begin_sweep(
     data_dir: str | Path | None = None,
     out: str | Path = "sweeps",
     device: str = "cpu",
+    threads: int | None = None,
 ) -> Sweep:
     """Check every cell of a grid of recipes, and declare the sweep in a new folder in ``out``; nothing is trained yet.
 
@@ -150,6 +156,7 @@ def begin_sweep(
         data_dir: the data root, as for ``run_recipe``.
         out: the folder in which the sweep's folder is made.
         device: ``cpu`` or ``cuda``.
+        threads: the number of threads that torch computes with, as for ``run_recipe``.
 
     Raises:
         LthpruneError: a cell or the folder is refused; the message names it, and nothing is made.
@@ -172,11 +179,12 @@ def begin_sweep(
     folder = new_folder(out, name)
     cells = _grid(Sweep(folder, trust_code=True), tables, where, settings, axes)
     load = _keeping_the_last()
-    for cell in cells:
-        try:
-            prepare(cell.recipe, data_dir=data_dir, device=device, load=load)
-        except LthpruneError as error:
-            raise type(error)(f"in the cell {cell}: {error}") from error
+    with torch_threads(threads):
+        for cell in cells:
+            try:
+                prepare(cell.recipe, data_dir=data_dir, device=device, load=load)
+            except LthpruneError as error:
+                raise type(error)(f"in the cell {cell}: {error}") from error
     data = cells[0].recipe.data.name
     if any(map(is_file, split_name(data))) and "data.name" not in axes:  # to find the file from another folder later
         settings = [*settings, f"data.name={in_toml(data)}"]
@@ -186,6 +194,7 @@ def begin_sweep(
         "settings": list(settings),
         "device": device,
         "data_dir": str(data_root(data_dir).resolve()),
+        **({} if threads is None else {"threads": threads}),
         "axes": axes,
         "tables": tables,
     }
@@ -198,6 +207,7 @@ def run_sweep(
     *,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    threads: int | None = None,
     watch: Callable[[Cell], AbstractContextManager[Watcher]] = lambda cell: nullcontext(Watcher()),
 ) -> Sweep:
     """Run the cells of a sweep one after the other; skip finished ones and resume those that have begun.
@@ -209,6 +219,7 @@ def run_sweep(
         sweep: what ``begin_sweep`` returned, or ``Sweep(folder)``.
         data_dir: the data root; by default the sweep's own.
         device: ``cpu`` or ``cuda``; by default the sweep's own.
+        threads: the number of threads that torch computes with; by default the sweep's own.
         watch: called with each cell before it is run; returns a context manager that yields the watcher.
 
     Raises:
@@ -217,12 +228,13 @@ def run_sweep(
     """
     declared, load = sweep.declaration(), _keeping_the_last()
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
+    threads = declared["threads"] if threads is None else threads
     cells = sweep.cells()
     remove_leftovers(sweep.folder)
     for cell in cells:
         if cell.finished:
             continue
-        words: dict[str, Any] = {"data_dir": data_dir, "device": device}
+        words: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
         if cell.run.tickets.exists:
             with watch(cell) as watcher:
                 resume_run(cell.run, watcher=watcher, **words)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from lthprune.experiments.execution import Experiment, prepare
 from lthprune.experiments.preview import Preview
 from lthprune.experiments.recipe import Recipe
+from lthprune.experiments.threads import torch_threads
 from lthprune.search import Level, imp_levels
 from lthprune.training import TrainingPlan, train_population
 
@@ -43,6 +45,7 @@ class TimeEstimate:
         steps: steps per level, as far as ``[train]`` allows; fewer are made where a training stops early.
         evaluations: evaluations per level.
         trials: the number of trials.
+        threads: the number of threads that torch computed with.
         scaled: whether one trial and a part of the samples were timed in place of all of them.
     """
 
@@ -52,11 +55,17 @@ class TimeEstimate:
     steps: int
     evaluations: int
     trials: int
+    threads: int
     scaled: bool
 
 
 def estimate_time(
-    recipe: Recipe | Preview, *, data_dir: str | Path | None = None, device: str = "cpu", budget: float = 30.0
+    recipe: Recipe | Preview,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    budget: float = 30.0,
 ) -> TimeEstimate:
     """Time a few steps and evaluations of a recipe, and estimate how long a run of it takes here.
 
@@ -68,6 +77,7 @@ def estimate_time(
         recipe: the recipe, or the result of ``preview_recipe`` for it.
         data_dir: the data root, as for ``run_recipe``; missing data are downloaded.
         device: ``cpu`` or ``cuda``.
+        threads: the number of threads that torch computes with, as for ``run_recipe``.
         budget: about how many seconds the timing may take.
 
     Raises:
@@ -79,7 +89,11 @@ def estimate_time(
         >>> estimate.levels, estimate.steps, [level.level for level in estimate.timed]
         (3, 100, [0, 1, 2])
     """
-    experiment = prepare(recipe, data_dir=data_dir, device=device)
+    with torch_threads(threads):
+        return _estimate(prepare(recipe, data_dir=data_dir, device=device), budget)
+
+
+def _estimate(experiment: Experiment, budget: float) -> TimeEstimate:
     recipe, levels = experiment.recipe, experiment.search.levels
     plan, trials = recipe.train, recipe.run.trials
     begun = time.perf_counter()
@@ -104,7 +118,16 @@ def estimate_time(
     if len(timed) == 1 and levels:
         every[1:] = _seconds(timed[0], plan, late)
     steps, evaluations = plan.steps, len(plan.evaluation_steps)
-    return TimeEstimate(float(every.sum()), tuple(timed), levels + 1, steps, evaluations, trials, factor > 1)
+    return TimeEstimate(
+        seconds=float(every.sum()),
+        timed=tuple(timed),
+        levels=levels + 1,
+        steps=steps,
+        evaluations=evaluations,
+        trials=trials,
+        threads=torch.get_num_threads(),
+        scaled=factor > 1,
+    )
 
 
 def _seconds(level: LevelTime, plan: TrainingPlan, start: int) -> float:

@@ -4,16 +4,17 @@ They are compiled by numba when they are first called, and kept on disk. Importi
 takes a moment: import it where it is used.
 """
 
-from lthprune.kernels import activations, optimisers
-from lthprune.kernels.inputs import Inputs, count_differences, find_differences, read_panel
+from lthprune.kernels.activations import ELU, GELU, LEAKY_RELU, NONE, RELU, SIGMOID, TANH
+from lthprune.kernels.inputs import Inputs, count_differences, find_differences
 from lthprune.kernels.lanes import LANES
+from lthprune.kernels.optimisers import ADAM, ADAMW, SGD
 from lthprune.kernels.perceptrons import (
     DENSE,
-    ITEMS,
     PANELS,
     ROWS,
     WIDE,
     Network,
+    Panels,
     Rule,
     State,
     evaluate,
@@ -26,25 +27,34 @@ from lthprune.kernels.sparse_layers import (
     sparse_forward,
     sparse_forward_few,
 )
+from lthprune.kernels.teams import Team
 
 __all__ = [
+    "ADAM",
+    "ADAMW",
     "DENSE",
-    "ITEMS",
+    "ELU",
+    "GELU",
     "LANES",
+    "LEAKY_RELU",
+    "NONE",
     "PANELS",
+    "RELU",
     "ROWS",
+    "SGD",
+    "SIGMOID",
+    "TANH",
     "WIDE",
     "Inputs",
     "Network",
+    "Panels",
     "Rule",
     "State",
-    "activations",
+    "Team",
     "count_differences",
     "evaluate",
     "find_differences",
     "gather",
-    "optimisers",
-    "read_panel",
     "scatter_sums",
     "sparse_backward",
     "sparse_forward",

@@ -7,10 +7,10 @@ then a sample is its differences from the background.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import LANES
+from lthprune.kernels.teams import share
 
 
 class Inputs(NamedTuple):
@@ -37,7 +37,7 @@ class Columns(NamedTuple):
     numbers: np.ndarray
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def count_differences(dense: Any, background: Any) -> Any:
     """Return where each sample's differences from the background start, and their number at the end, (samples + 1,)."""
     starts = np.zeros(len(dense) + 1, np.int64)
@@ -49,7 +49,7 @@ def count_differences(dense: Any, background: Any) -> Any:
     return starts
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def find_differences(dense: Any, background: Any, starts: Any) -> Any:
     """Return the features of all differences from the background, and the differences."""
     columns, numbers = np.empty(starts[-1], np.int32), np.empty(starts[-1], dense.dtype)
@@ -62,35 +62,52 @@ def find_differences(dense: Any, background: Any, starts: Any) -> Any:
     return columns, numbers
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any) -> None:
-    """Write some features of up to 64 samples into x, (features of the data, 64).
+@compiled
+def read_panel(inputs: Inputs, samples: Any, features: Any, x: Any, team: Any) -> None:
+    """Write a member's share of some features of up to 64 samples into x, (features of the data, 64).
 
     Sparse inputs expect the background in all of x; ``clear_panel`` brings it back.
     """
     if inputs.sparse:
-        for place in range(len(samples)):
+        begin, end = share(team, LANES, 1)  # lanes, so that whoever wrote one clears it
+        for place in range(begin, min(end, len(samples))):
             for at in range(inputs.starts[samples[place]], inputs.starts[samples[place] + 1]):
                 x[inputs.columns[at], place] += inputs.numbers[at]
         return
-    for first in range(0, len(features), 16):
-        last = min(first + 16, len(features))
+    begin, end = share(team, len(features), 16)
+    for first in range(begin, end, 16):
+        last = min(first + 16, end)
         for place in range(len(samples)):
             sample = inputs.dense[samples[place]]
             for at in range(first, last):
                 x[features[at], place] = sample[features[at]]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def clear_panel(inputs: Inputs, samples: Any, x: Any) -> None:
+@compiled
+def clear_panel(inputs: Inputs, samples: Any, x: Any, team: Any) -> None:
     """Write the background where ``read_panel`` wrote these samples."""
     if inputs.sparse:
-        for place in range(len(samples)):
+        begin, end = share(team, LANES, 1)  # lanes, so that whoever wrote one clears it
+        for place in range(begin, min(end, len(samples))):
             for at in range(inputs.starts[samples[place]], inputs.starts[samples[place] + 1]):
                 x[inputs.columns[at], place] = inputs.background[inputs.columns[at]]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
+def read_rows(inputs: Inputs, samples: Any, rows: Any, team: Any) -> None:
+    """Write a member's share of up to 64 samples into rows, (64, features); the other rows become 0."""
+    begin, end = share(team, len(samples), 1)
+    for place in range(begin, end):
+        sample = inputs.dense[samples[place]]
+        for feature in range(len(sample)):
+            rows[place, feature] = sample[feature]
+    if end == len(samples):
+        for place in range(end, len(rows)):  # they may hold another trial's NaN
+            for feature in range(rows.shape[1]):
+                rows[place, feature] = 0
+
+
+@compiled
 def by_column(inputs: Inputs, samples: Any) -> Columns:
     """Return the differences of up to 64 samples by feature."""
     starts = np.zeros(len(inputs.background) + 1, np.int64)
@@ -106,12 +123,3 @@ def by_column(inputs: Inputs, samples: Any) -> Columns:
             found[free[feature]], numbers[free[feature]] = place, inputs.numbers[at]
             free[feature] += 1
     return Columns(starts, found, numbers)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def blank_panel(inputs: Inputs) -> Any:
-    """Return a panel, (features, 64), that holds the background."""
-    x = np.empty((len(inputs.background), LANES), inputs.dense.dtype)
-    for feature in range(len(x)):
-        x[feature] = inputs.background[feature]
-    return x

@@ -1,7 +1,7 @@
-"""The two sums that all products here are made of, over 64 lanes (samples or features) at once, and a transposition.
+"""The three sums that all products here are made of, over many lanes (samples or features) at once; a transposition.
 
-They are written as LLVM's vector instructions, since loops over rows of 64 numbers keep their sums in memory rather
-than in registers. LLVM divides 64 lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
+They are written as LLVM's vector instructions, since compiled loops over rows keep their sums in memory rather than in
+registers. LLVM divides the lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
 compute is said in their docstrings in numpy's words; the tests compare both.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 LANES = 64
@@ -19,12 +20,13 @@ _FAST = ("contract", "reassoc", "nsz")  # fused multiply-add, sums in any one or
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: Any, start: Any, stop: Any) -> Any:
     """Add a weighted sum of rows: ``out[row] += values[start:stop] @ panel[columns[start:stop]]``.
 
-    ``out`` and ``panel`` have rows of 64 numbers, contiguous in memory.
+    ``out`` and ``panel`` have rows of 64 numbers. All arrays are contiguous; nothing checks their bounds.
     """
+    _check_contiguous(out, values, columns, panel)
     signature = types.void(out, row, values, columns, panel, start, stop)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -51,12 +53,14 @@ def add_rows(typing: Any, out: Any, row: Any, values: Any, columns: Any, panel: 
     return signature, generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: Any, start: Any, stop: Any) -> Any:
     """Write dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from start to stop.
 
-    ``left`` and ``right`` have rows of 64 numbers; ``stop - start`` must be a multiple of 16.
+    ``left`` and ``right`` have rows of 64 numbers; ``stop - start`` must be a multiple of 16. All arrays are
+    contiguous; nothing checks their bounds.
     """
+    _check_contiguous(out, left, lefts, right, rights)
     signature = types.void(out, left, lefts, right, rights, start, stop)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -65,7 +69,7 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
             _data(context, builder, kinds[place], arguments[place]) for place in range(5)
         )
         bounds = [_index(context, builder, kinds[place], arguments[place]) for place in (5, 6)]
-        loop = _Loop(builder, *bounds, _GROUP)
+        loop = _Loop(builder, bounds[0], bounds[1], _GROUP)
 
         def partial(pair: int) -> Any:
             """Return 16 partial sums of one dot product."""
@@ -107,12 +111,13 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
     return signature, generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
     """Transpose a block of 8 x 8: ``out[place + j * step + i] = values[start + i * stride + j]`` for i and j below 8.
 
     ``out`` and ``values`` are vectors, contiguous in memory.
     """
+    _check_contiguous(out, values)
     signature = types.void(out, place, step, values, start, stride)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -122,7 +127,7 @@ def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, 
 
         def row(pointer: Any, begin: Any, distance: Any, number_of: int) -> Any:
             at = builder.add(begin, builder.mul(distance, _INDEX(number_of)))
-            return _row(builder, builder.gep(pointer, [at]), _INDEX(0), _BLOCK, number)
+            return _vector(builder, pointer, at, _BLOCK, number)
 
         rows = [builder.load(row(source, first, between, each), align=4) for each in range(_BLOCK)]
         for run in (1, 2, 4):  # exchange the blocks of so many beside the diagonal
@@ -139,38 +144,108 @@ def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, 
     return signature, generate
 
 
+def _block(height: int) -> Any:
+    """Return the function below for so many rows of the result."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def multiply(
+        typing: Any,
+        out: Any,
+        out_at: Any,
+        out_next: Any,
+        left: Any,
+        left_at: Any,
+        left_next: Any,
+        left_step: Any,
+        right: Any,
+        right_at: Any,
+        right_next: Any,
+        depth: Any,
+    ) -> Any:
+        """Write a block of a matrix product, ``height`` x 16, with a sum of ``depth`` terms in each place.
+
+        In terms of flat arrays: ``out[out_at + i * out_next + j]`` is the sum over k of
+        ``left[left_at + i * left_next + k * left_step] * right[right_at + k * right_next + j]``.
+        """
+        _check_contiguous(out, left, right)
+        signature = types.void(
+            out, out_at, out_next, left, left_at, left_next, left_step, right, right_at, right_next, depth
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kinds, number = signature.args, _number(context, out)
+            target, first, second = (_data(context, builder, kinds[place], arguments[place]) for place in (0, 3, 7))
+            index = {
+                place: _index(context, builder, kinds[place], arguments[place]) for place in (1, 2, 4, 5, 6, 8, 9, 10)
+            }
+            rows = [
+                builder.gep(first, [builder.add(index[4], builder.mul(index[5], _INDEX(row)))]) for row in range(height)
+            ]
+            columns = builder.gep(second, [index[8]])
+            loop = _Loop(builder, _INDEX(0), index[10], 1)
+            zero = ir.Constant(ir.VectorType(number, _GROUP), [0.0] * _GROUP)
+            totals = [loop.carry(zero) for _ in rows]
+            step = builder.mul(loop.at, index[6])
+            factors = builder.load(_vector(builder, columns, builder.mul(loop.at, index[9]), _GROUP, number), align=4)
+            after = []
+            for row, total in zip(rows, totals, strict=True):
+                own = _spread(builder, builder.load(builder.gep(row, [step])), _GROUP)
+                after.append(builder.fadd(total, builder.fmul(own, factors, flags=_FAST), flags=_FAST))
+            loop.close(*after)
+            for row, total in enumerate(totals):
+                place = builder.add(index[1], builder.mul(index[2], _INDEX(row)))
+                builder.store(total, _vector(builder, target, place, _GROUP, number), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+WIDTH, HEIGHT = _GROUP, 6  # of a block: its sums fit the registers of AVX2, of AVX-512 and of NEON
+multiply_block, multiply_row = _block(HEIGHT), _block(1)
+
+
 class _Loop:
-    """A loop in LLVM's terms: ``at`` runs from one index to another; at most one value is carried round."""
+    """A loop in LLVM's terms: ``at`` runs from one index to another, and some values are carried round."""
 
     def __init__(self, builder: Any, first: Any, last: Any, step: int) -> None:
         self._builder, self._step = builder, step
-        before, function = builder.block, builder.function
+        self._before, function = builder.block, builder.function
         self._head, body, self._after = (function.append_basic_block(name) for name in ("head", "body", "after"))
         builder.branch(self._head)
         builder.position_at_end(self._head)
         self.at = builder.phi(_INDEX)
-        self.at.add_incoming(first, before)
-        self._before, self._carried = before, None
+        self.at.add_incoming(first, self._before)
+        self._carried: list[Any] = []
         builder.cbranch(builder.icmp_signed("<", self.at, last), body, self._after)
         builder.position_at_end(body)
 
     def carry(self, before: Any) -> Any:
-        """Return the carried value, which is ``before`` at first."""
+        """Return a carried value, which is ``before`` at first."""
         body = self._builder.block
         self._builder.position_after(self.at)
-        self._carried = self._builder.phi(before.type)
-        self._carried.add_incoming(before, self._before)
+        carried = self._builder.phi(before.type)
+        carried.add_incoming(before, self._before)
+        self._carried.append(carried)
         self._builder.position_at_end(body)
-        return self._carried
+        return carried
 
-    def close(self, carried: Any = None) -> None:
-        """Go round with this value to carry; what follows is after the loop."""
+    def close(self, *carried: Any) -> None:
+        """Go round with these values to carry; what follows is after the loop."""
         builder = self._builder
-        if self._carried is not None:
-            self._carried.add_incoming(carried, builder.block)
+        for value, after in zip(self._carried, carried, strict=True):
+            value.add_incoming(after, builder.block)
         self.at.add_incoming(builder.add(self.at, _INDEX(self._step)), builder.block)
         builder.branch(self._head)
         builder.position_at_end(self._after)
+
+
+def _check_contiguous(*arrays: Any) -> None:
+    """Refuse to compile for arrays with gaps, which would be read as if they had none."""
+    for array in arrays:
+        if array.layout != "C":
+            raise TypingError(f"sums over lanes need contiguous arrays, and one is {array}")
 
 
 def _number(context: Any, array: Any) -> Any:
@@ -192,8 +267,12 @@ def _scalars(builder: Any, pointer: Any, number: Any) -> Any:
 
 def _row(builder: Any, rows: Any, row: Any, width: int, number: Any) -> Any:
     """Return the pointer to a row of so many numbers, as one vector."""
-    place = builder.gep(rows, [builder.mul(row, _INDEX(width))])
-    return builder.bitcast(place, ir.VectorType(number, width).as_pointer())
+    return _vector(builder, rows, builder.mul(row, _INDEX(width)), width, number)
+
+
+def _vector(builder: Any, numbers: Any, place: Any, width: int, number: Any) -> Any:
+    """Return the pointer to so many numbers from a place on, as one vector."""
+    return builder.bitcast(builder.gep(numbers, [place]), ir.VectorType(number, width).as_pointer())
 
 
 def _spread(builder: Any, value: Any, width: int) -> Any:

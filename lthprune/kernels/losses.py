@@ -4,20 +4,20 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lthprune.kernels.activations import exponential
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import LANES
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def cross_entropy(outputs: Any, labels: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
+@compiled
+def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
     """Return the sum of the losses in nats; write gradients and add to the numbers of correct samples.
 
     Args:
-        outputs: logits, (outputs, 64); only as many samples count as there are labels.
-        labels: classes, (samples, tasks).
+        outputs: logits, (outputs, 64); only as many lanes count as there are samples.
+        labels: classes of all samples, (n, tasks).
+        samples: which samples these are, up to 64.
         heads: the first output of every task and the one after its last, (tasks, 2). A single output is the logit of
             class 1 against class 0.
         share: what a sample's gradient is multiplied by.
@@ -25,13 +25,16 @@ def cross_entropy(outputs: Any, labels: Any, heads: Any, share: float, deltas: A
         right: receives the number of correct samples of every task, (tasks,).
     """
     number = outputs.dtype.type
-    samples, loss = len(labels), 0.0
+    count, loss = len(samples), 0.0
     for task in range(len(heads)):
         first, last = heads[task, 0], heads[task, 1]
         if last - first == 1:
-            loss += _binary(outputs[first], labels[:, task], share, deltas[first], right, task)
+            loss += _binary(outputs[first], labels, samples, share, deltas[first], right, task)
             continue
-        highest, best, total = outputs[first].copy(), np.zeros(LANES, np.int64), np.zeros(LANES, outputs.dtype)
+        highest, total = np.empty(LANES, outputs.dtype), np.zeros(LANES, outputs.dtype)
+        best = np.zeros(LANES, np.int64)
+        for lane in range(LANES):
+            highest[lane] = outputs[first, lane]
         for output in range(first + 1, last):
             for lane in range(LANES):
                 if outputs[output, lane] > highest[lane]:
@@ -40,36 +43,38 @@ def cross_entropy(outputs: Any, labels: Any, heads: Any, share: float, deltas: A
             for lane in range(LANES):
                 deltas[output, lane] = exponential(outputs[output, lane] - highest[lane])
                 total[lane] += deltas[output, lane]
-        for sample in range(samples):
-            wanted = labels[sample, task]
-            loss += math.log(total[sample]) + highest[sample] - outputs[first + wanted, sample]
-            right[task] += best[sample] == wanted
-        for lane in range(LANES):
-            total[lane] = number(share) / total[lane] if lane < samples else number(0)
+        for lane in range(count):
+            wanted = labels[samples[lane], task]
+            loss += math.log(total[lane]) + highest[lane] - outputs[first + wanted, lane]
+            right[task] += best[lane] == wanted
+        for lane in range(count):
+            total[lane] = number(share) / total[lane]
         for output in range(first, last):
-            for lane in range(LANES):
+            for lane in range(count):
                 deltas[output, lane] *= total[lane]
-        for sample in range(samples):
-            deltas[first + labels[sample, task], sample] -= number(share)
+            for lane in range(count, LANES):  # whatever these lanes hold, NaN as well
+                deltas[output, lane] = number(0)
+        for lane in range(count):
+            deltas[first + labels[samples[lane], task], lane] -= number(share)
     return loss
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _binary(outputs: Any, labels: Any, share: float, deltas: Any, right: Any, task: int) -> float:
+@compiled
+def _binary(outputs: Any, labels: Any, samples: Any, share: float, deltas: Any, right: Any, task: int) -> float:
     """The same for a task with one output, (64,)."""
     number = outputs.dtype.type
     loss = 0.0
     for lane in range(LANES):
         deltas[lane] = exponential(-abs(outputs[lane]))
-    for sample in range(len(labels)):
-        positive, wanted = outputs[sample] > 0, labels[sample]
-        loss += math.log1p(deltas[sample]) + (abs(outputs[sample]) if positive != (wanted == 1) else number(0))
+    for lane in range(len(samples)):
+        positive, wanted = outputs[lane] > 0, labels[samples[lane], task]
+        loss += math.log1p(deltas[lane]) + (abs(outputs[lane]) if positive != (wanted == 1) else number(0))
         right[task] += positive == (wanted == 1)
     for lane in range(LANES):
         likely = number(1) / (number(1) + deltas[lane])  # the probability of the class that the sign says
         deltas[lane] = likely if outputs[lane] > 0 else number(1) - likely
-    for sample in range(len(labels)):
-        deltas[sample] = number(share) * (deltas[sample] - number(labels[sample]))
-    for lane in range(len(labels), LANES):
+    for lane in range(len(samples)):
+        deltas[lane] = number(share) * (deltas[lane] - number(labels[samples[lane], task]))
+    for lane in range(len(samples), LANES):
         deltas[lane] = number(0)
     return loss

@@ -3,17 +3,24 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
+from lthprune.kernels.compiling import compiled
 
 SGD, ADAM, ADAMW = range(3)
 _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def optimise(
-    rule: int, values: Any, gradients: Any, first: Any, second: Any, rate: float, momentum: float, decay: float, step: int
+    rule: int,
+    values: Any,
+    gradients: Any,
+    first: Any,
+    second: Any,
+    rate: float,
+    momentum: float,
+    decay: float,
+    step: int,
 ) -> None:
     """Make an optimiser step in place.
 

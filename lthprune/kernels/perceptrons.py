@@ -3,26 +3,29 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from lthprune.kernels.activations import activate, differentiate
-from lthprune.kernels.compiling import COMPILED
-from lthprune.kernels.inputs import Columns, Inputs, blank_panel, by_column, clear_panel, read_panel
+from lthprune.kernels.compiling import compiled
+from lthprune.kernels.inputs import Inputs, by_column, clear_panel, read_panel, read_rows
 from lthprune.kernels.lanes import LANES, add_rows
 from lthprune.kernels.losses import cross_entropy
 from lthprune.kernels.optimisers import optimise
 from lthprune.kernels.products import (
+    dense_backward,
     dense_forward,
+    dense_gradient,
     rows_forward,
     rows_gradient,
+    turn,
     wide_forward,
     wide_gradient,
 )
+from lthprune.kernels.teams import TOGETHER, Team, meet, share
 
 PANELS = 16  # of 64 samples: an evaluation's sums are made of so many at once, whatever the number of threads
 ROWS, DENSE, WIDE = range(3)  # the forms of a layer's weights, see products.py
 # The columns of Network.layers:
-FORM, INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES, UNITS, STARTS, ENTRIES, BACK_STARTS, BACK_ENTRIES, ITEMS = range(12)
+FORM, INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES, UNITS, STARTS, ENTRIES, BACK_STARTS, BACK_ENTRIES = range(11)
 
 
 class Network(NamedTuple):
@@ -33,7 +36,7 @@ class Network(NamedTuple):
     of weights by row, ``BACK_STARTS`` and ``BACK_ENTRIES`` of the same weights by column.
     """
 
-    layers: np.ndarray  # (layers, ITEMS)
+    layers: np.ndarray  # (layers, 11)
     features: np.ndarray  # the inputs that are read at all
     starts: np.ndarray
     rows: np.ndarray
@@ -48,9 +51,20 @@ class State(NamedTuple):
 
     values: np.ndarray
     gradients: np.ndarray
+    more_gradients: np.ndarray  # of one panel, where a batch has several
     mask: np.ndarray
     first: np.ndarray
     second: np.ndarray
+
+
+class Panels(NamedTuple):
+    """Room for the numbers of 64 samples; ``x`` holds the background between two panels."""
+
+    x: np.ndarray  # (features, 64)
+    sums: np.ndarray  # (units of all layers, 64), like the next two
+    outputs: np.ndarray
+    deltas: np.ndarray  # gradients by outputs, then by sums
+    turned: np.ndarray  # a layer's inputs by sample, (64 * its inputs,)
 
 
 class Rule(NamedTuple):
@@ -61,15 +75,27 @@ class Rule(NamedTuple):
     decay: float
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def train(
-    network: Network, state: State, rule: Rule, inputs: Inputs, labels: Any, heads: Any, batches: Any, rates: Any, made: int
-) -> float:
-    """Make optimiser steps; return the sum of their losses, each a mean over its batch.
+    network: Network,
+    state: State,
+    panels: Panels,
+    rule: Rule,
+    inputs: Inputs,
+    labels: Any,
+    heads: Any,
+    batches: Any,
+    rates: Any,
+    made: int,
+    losses: Any,
+    team: Team,
+) -> None:
+    """Make a member's share of optimiser steps.
 
     Args:
         network: layers and pattern.
         state: is changed.
+        panels: room to work in, of the team.
         rule: the optimiser.
         inputs: of the training split.
         labels: its classes, (samples, tasks).
@@ -77,133 +103,180 @@ def train(
         batches: the samples of every step, (steps, batch).
         rates: the learning rate of every step, (steps,).
         made: the number of steps made before.
+        losses: zeros; receives the loss of every step, a mean over its batch, (steps,).
+        team: who shares the work.
     """
-    x = blank_panel(inputs)
-    sums, outputs, deltas = _panels(network, x)
     top, reads = network.layers[-1, UNITS], network.layers[0, FORM] != WIDE
-    loss, size, right = 0.0, batches.shape[1], np.zeros(len(heads), np.int64)
-    extra = np.empty(len(state.gradients) if size > LANES else 0, x.dtype)
+    outputs, deltas = panels.outputs[top:], panels.deltas[top:]
+    size, right = batches.shape[1], np.zeros(len(heads), np.int64)
+    begin, end = share(team, len(state.values), TOGETHER)
     for step in range(len(batches)):
         for first in range(0, size, LANES):
             samples = batches[step, first : first + LANES]
             if reads:
-                read_panel(inputs, samples, network.features, x)
-            _forward(network, state.values, inputs, samples, x, sums, outputs)
-            loss += cross_entropy(outputs[top:], labels[samples], heads, 1.0 / size, deltas[top:], right)
-            gradients = state.gradients if first == 0 else extra
-            _backward(network, state.values, gradients, inputs, samples, x, sums, outputs, deltas)
+                read_panel(inputs, samples, network.features, panels.x, team)
+                meet(team)
+            _forward(network, state.values, panels.x, panels, inputs, samples, team)
+            if team.member == 0:
+                losses[step] += cross_entropy(outputs, labels, samples, heads, 1.0 / size, deltas, right) / size
+            meet(team)
+            gradients = state.gradients if first == 0 else state.more_gradients
+            _backward(network, state.values, gradients, panels, inputs, samples, team)
+            meet(team)
             if reads:
-                clear_panel(inputs, samples, x)
+                clear_panel(inputs, samples, panels.x, team)
             if first:
-                for place in range(len(extra)):
-                    state.gradients[place] += extra[place]
-        for place in range(len(state.mask)):
-            state.gradients[place] *= state.mask[place]
+                for place in range(begin, end):
+                    state.gradients[place] += gradients[place]
+                meet(team)
+        if len(state.mask):
+            for place in range(begin, end):
+                state.gradients[place] *= state.mask[place]
         optimise(
             rule.kind,
-            state.values,
-            state.gradients,
-            state.first,
-            state.second,
+            state.values[begin:end],
+            state.gradients[begin:end],
+            state.first[begin:end],
+            state.second[begin:end],
             rates[step],
             rule.momentum,
             rule.decay,
             made + step + 1,
         )
-    return loss / size
+        meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def evaluate(network: Network, values: Any, inputs: Inputs, labels: Any, heads: Any, panel: int, right: Any) -> float:
-    """Return the sum of losses over ``PANELS`` panels of samples from this one on.
+@compiled
+def evaluate(
+    network: Network,
+    values: Any,
+    panels: Panels,
+    inputs: Inputs,
+    labels: Any,
+    heads: Any,
+    panel: int,
+    right: Any,
+    team: Team,
+) -> float:
+    """Return the sum of losses over ``PANELS`` panels of samples from this one on, with a team of one.
 
     ``right`` receives the number of correct samples of every task, (tasks,).
     """
-    x = blank_panel(inputs)
-    sums, outputs, deltas = _panels(network, x)
     top, reads = network.layers[-1, UNITS], network.layers[0, FORM] != WIDE
+    outputs, deltas = panels.outputs[top:], panels.deltas[top:]
     loss, last = 0.0, min((panel + PANELS) * LANES, len(labels))
+    samples = np.empty(LANES, np.int64)
     for first in range(panel * LANES, last, LANES):
-        samples = np.arange(first, min(first + LANES, last))
+        count = min(LANES, last - first)
+        for place in range(count):
+            samples[place] = first + place
+        own = samples[:count]
         if inputs.sparse and reads:
-            read_panel(inputs, samples, network.features, x)
-        _forward(network, values, inputs, samples, x if inputs.sparse else inputs.panels[first // LANES], sums, outputs)
+            read_panel(inputs, own, network.features, panels.x, team)
+        x = panels.x if inputs.sparse else inputs.panels[first // LANES]
+        _forward(network, values, x, panels, inputs, own, team)
         if inputs.sparse and reads:
-            clear_panel(inputs, samples, x)
-        loss += cross_entropy(outputs[top:], labels[first : first + len(samples)], heads, 1.0, deltas[top:], right)
+            clear_panel(inputs, own, panels.x, team)
+        loss += cross_entropy(outputs, labels, own, heads, 1.0, deltas, right)
     return loss
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _panels(network: Network, x: Any) -> Any:
-    """Return panels of the sums, outputs and deltas of all layers, (units, 64) each."""
-    units = network.layers[-1, UNITS] + network.layers[-1, OUTPUTS]
-    return np.zeros((units, LANES), x.dtype), np.zeros((units, LANES), x.dtype), np.zeros((units, LANES), x.dtype)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _forward(network: Network, values: Any, inputs: Inputs, samples: Any, x: Any, sums: Any, outputs: Any) -> None:
-    """Write the sums and outputs of all layers for up to 64 samples, whose inputs are in x; wide layers read others."""
-    for layer in network.layers:
-        first, out, into = layer[UNITS], layer[OUTPUTS], layer[INPUTS]
-        below = outputs[first - into : first] if first else x
-        own = sums[first : first + out]
+@compiled
+def _forward(network: Network, values: Any, x: Any, panels: Panels, inputs: Inputs, samples: Any, team: Team) -> None:
+    """Write the sums and outputs of all layers for up to 64 samples, whose inputs are x; wide layers read others."""
+    for place in range(len(network.layers)):
+        layer = network.layers[place]
+        unit, out, into = layer[UNITS], layer[OUTPUTS], layer[INPUTS]
+        below = panels.outputs[unit - into : unit] if place else x
+        sums, outputs = panels.sums[unit : unit + out], panels.outputs[unit : unit + out]
         if layer[FORM] == WIDE:
             weights = _blocks(values, layer)
-            wide_forward(weights, _base(values, weights, layer, inputs), inputs, samples, own)
-        else:
-            for row in range(out):
-                own[row] = values[layer[BIASES] + row] if layer[BIASES] >= 0 else values.dtype.type(0)
-            weights = values[layer[WEIGHTS] :]
-            if layer[FORM] == ROWS:
-                starts, columns = network.starts[layer[STARTS] :], network.columns[layer[ENTRIES] :]
-                rows_forward(weights, starts, columns, below, own)
-            else:
-                dense_forward(weights[: out * into].reshape(out, into), below, own, outputs[first : first + out])
-        activate(layer[ACTIVATION], own.ravel(), outputs[first : first + out].ravel())
+            wide_forward(weights, _base(values, weights, layer, inputs), inputs, samples, sums, team)
+            meet(team)
+        first, last = share(team, out, TOGETHER // LANES)
+        if layer[FORM] == ROWS:
+            _add_biases(values, layer, sums, first, last, True)
+            starts, columns = network.starts[layer[STARTS] :], network.columns[layer[ENTRIES] :]
+            rows_forward(values[layer[WEIGHTS] :], starts, columns, below, sums, team)
+        elif layer[FORM] == DENSE:
+            dense_forward(values[layer[WEIGHTS] :], below, sums, team)
+            meet(team)
+            _add_biases(values, layer, sums, first, last, False)
+        activate(layer[ACTIVATION], sums[first:last].ravel(), outputs[first:last].ravel())
+        meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _backward(
-    network: Network, values: Any, gradients: Any, inputs: Inputs, samples: Any, x: Any, sums: Any, outputs: Any, deltas: Any
+    network: Network, values: Any, gradients: Any, panels: Panels, inputs: Inputs, samples: Any, team: Team
 ) -> None:
     """Write the gradients of all values, from the deltas of the last layer's outputs."""
     for place in range(len(network.layers) - 1, -1, -1):
         layer = network.layers[place]
-        first, out, into = layer[UNITS], layer[OUTPUTS], layer[INPUTS]
-        below = outputs[first - into : first] if first else x
-        own = deltas[first : first + out]
-        differentiate(layer[ACTIVATION], sums[first : first + out].ravel(), outputs[first : first + out].ravel(), own.ravel())
+        unit, out, into = layer[UNITS], layer[OUTPUTS], layer[INPUTS]
+        below = panels.outputs[unit - into : unit] if place else panels.x
+        sums, outputs = panels.sums[unit : unit + out], panels.outputs[unit : unit + out]
+        deltas = panels.deltas[unit : unit + out]
+        first, last = share(team, out, TOGETHER // LANES)
+        own = deltas[first:last].ravel()
+        differentiate(layer[ACTIVATION], sums[first:last].ravel(), outputs[first:last].ravel(), own)
+        turned = panels.turned[: LANES * into].reshape(LANES, into)
+        if layer[FORM] == DENSE and place:
+            begin, end = share(team, into, 8)
+            turn(below, turned, begin, end)
+        elif layer[FORM] == DENSE:
+            read_rows(inputs, samples, turned, team)
+        meet(team)
         if layer[BIASES] >= 0:
-            for row in range(out):
+            for row in range(first, last):
                 total = values.dtype.type(0)
                 for lane in range(LANES):
-                    total += own[row, lane]
+                    total += deltas[row, lane]
                 gradients[layer[BIASES] + row] = total
         if layer[FORM] == WIDE:
-            wide_gradient(_blocks(gradients, layer), inputs, samples, own, by_column(inputs, samples))
+            columns = by_column(inputs, samples)
+            wide_gradient(_blocks(gradients, layer), inputs.background, columns, deltas, team)
         elif layer[FORM] == DENSE:
-            weights = gradients[layer[WEIGHTS] : layer[WEIGHTS] + out * into].reshape(out, into)
-            np.dot(own, below.T, weights)
+            dense_gradient(gradients[layer[WEIGHTS] :], turned, deltas, team)
         else:
             count = network.starts[layer[STARTS] + out]
             entries = slice(layer[ENTRIES], layer[ENTRIES] + count)
-            weights = gradients[layer[WEIGHTS] : layer[WEIGHTS] + count]
-            rows_gradient(weights, network.rows[entries], network.columns[entries], below, own)
+            gradient = gradients[layer[WEIGHTS] : layer[WEIGHTS] + count]
+            rows_gradient(gradient, network.rows[entries], network.columns[entries], below, deltas, team)
         if place:
-            under = deltas[first - into : first]
+            under = panels.deltas[unit - into : unit]
             if layer[FORM] == DENSE:
-                weights = values[layer[WEIGHTS] : layer[WEIGHTS] + out * into].reshape(out, into)
-                np.dot(weights.T, own, under)
+                dense_backward(values[layer[WEIGHTS] :], deltas, under, team)
             else:
-                under[:] = 0
-                order = network.back_order[layer[BACK_ENTRIES] : layer[BACK_ENTRIES] + count]
-                turned = values[layer[WEIGHTS] :][order]
-                back = network.back_rows[layer[BACK_ENTRIES] :]
-                rows_forward(turned, network.back_starts[layer[BACK_STARTS] :], back, own, under)
+                _rows_backward(network, values, layer, deltas, under, team)
+            meet(team)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
+def _rows_backward(network: Network, values: Any, layer: Any, deltas: Any, below: Any, team: Team) -> None:
+    """Write the gradient of a layer's inputs, (in, 64), from deltas (out, 64): a product by column."""
+    starts = network.back_starts[layer[BACK_STARTS] : layer[BACK_STARTS] + len(below) + 1]
+    entry, weight = layer[BACK_ENTRIES], layer[WEIGHTS]
+    first, last = share(team, len(below), TOGETHER // LANES)
+    turned = np.empty(starts[-1], values.dtype)
+    for place in range(starts[first], starts[last]):
+        turned[place] = values[weight + network.back_order[entry + place]]
+    for row in range(first, last):
+        for lane in range(LANES):
+            below[row, lane] = 0
+    rows_forward(turned, starts, network.back_rows[entry:], deltas, below, team)
+
+
+@compiled
+def _add_biases(values: Any, layer: Any, sums: Any, first: int, last: int, anew: bool) -> None:
+    """Add a layer's biases to the sums of some units, or to zero."""
+    for row in range(first, last):
+        bias = values[layer[BIASES] + row] if layer[BIASES] >= 0 else values.dtype.type(0)
+        for lane in range(LANES):
+            sums[row, lane] = bias if anew else sums[row, lane] + bias
+
+
+@compiled
 def _blocks(values: Any, layer: Any) -> Any:
     """Return the wide weights of a layer, or their gradients, as (blocks, in, 64)."""
     blocks = (layer[OUTPUTS] + LANES - 1) // LANES
@@ -211,14 +284,16 @@ def _blocks(values: Any, layer: Any) -> Any:
     return values[layer[WEIGHTS] : layer[WEIGHTS] + size].reshape(blocks, layer[INPUTS], LANES)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def _base(values: Any, weights: Any, layer: Any, inputs: Inputs) -> Any:
     """Return a layer's sums for an input that is all background, (blocks, 64)."""
     base = np.zeros((len(weights), LANES), values.dtype)
     if layer[BIASES] >= 0:
         for unit in range(layer[OUTPUTS]):
             base[unit // LANES, unit % LANES] = values[layer[BIASES] + unit]
-    features = np.arange(len(inputs.background)).astype(np.int32)
+    features = np.empty(len(inputs.background), np.int32)
+    for feature in range(len(features)):
+        features[feature] = feature
     for block in range(len(weights)):
         add_rows(base, block, inputs.background, features, weights[block], 0, len(features))
     return base

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lthprune.kernels.compiling import COMPILED
-from lthprune.kernels.lanes import LANES, add_rows, turn
-from lthprune.kernels.products import rows_gradient
+from lthprune.kernels.compiling import IN_ORDER, compiled
+from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def gather(weights: Any, places: Any, out: Any) -> None:
     """Write the remaining weights: ``out = weights[places]``."""
     for place in range(len(places)):
         out[place] = weights[np.uint64(places[place])]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def scatter_sums(parts: Any, places: Any, out: Any) -> None:
     """Write the sums of some parts, (parts, remaining): ``out[places] = parts.sum(axis=0)``."""
     for place in range(len(places)):
@@ -32,7 +31,7 @@ def scatter_sums(parts: Any, places: Any, out: Any) -> None:
         out[np.uint64(places[place])] = total
 
 
-@njit(**{**COMPILED, "fastmath": {"contract", "nsz"}})  # type: ignore[untyped-decorator]
+@compiled
 def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     """Write ``out = bias + x @ weights.T`` by four samples at a time, which is faster than panels for a few samples.
 
@@ -47,6 +46,11 @@ def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any
         x: (samples, in).
         out: (samples, out).
     """
+    _forward_few(values, starts, columns, bias, x, out)
+
+
+@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
+def _forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     together = np.zeros((x.shape[1], 4), x.dtype)
     flat, zero = together.ravel(), x.dtype.type(0)
     for first in range(0, len(x), 4):
@@ -83,7 +87,7 @@ def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any
                 out[first, row] = (a + b) + (c + d)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def sparse_forward(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any, first: int, last: int) -> None:
     """Do what ``sparse_forward_few`` does for the samples of some panels: from the first up to before the last."""
     panel, tile = np.empty((x.shape[1], LANES), x.dtype), np.empty((LANES, LANES), x.dtype)
@@ -99,7 +103,7 @@ def sparse_forward(values: Any, starts: Any, columns: Any, bias: Any, x: Any, ou
             write_tile(tile[:height], out, sample, top)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def sparse_backward(
     values: Any,
     starts: Any,
@@ -149,7 +153,7 @@ def sparse_backward(
             begin, end = starts[place, 0], starts[place, -1]
             if len(gradient):
                 found, sums = part[: end - begin], gradient[begin:end]
-                rows_gradient(found, rows[begin:end], columns[begin:end], panel, own)
+                _dots(found, own, rows[begin:end], panel, columns[begin:end])
                 for entry in range(len(found)):
                     sums[entry] += found[entry]
             for column in range(len(below)):
@@ -158,7 +162,19 @@ def sparse_backward(
             write_tile(below[feature : feature + LANES], under, sample, feature)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
+def _dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any) -> None:
+    """Write the dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]``."""
+    together = len(out) // 16 * 16
+    dot_rows(out, left, lefts, right, rights, 0, together)
+    for place in range(together, len(out)):
+        total = out.dtype.type(0)
+        for lane in range(LANES):
+            total += left[lefts[place], lane] * right[rights[place], lane]
+        out[place] = total
+
+
+@compiled
 def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
     """Write ``tile[i, j] = values[sample + j, feature + i]`` for a tile (up to 64, 64), and 0 where no sample is."""
     samples, features = min(LANES, len(values) - sample), len(tile)
@@ -174,7 +190,7 @@ def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
             tile[row, lane] = 0
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@compiled
 def write_tile(tile: Any, out: Any, sample: int, feature: int) -> None:
     """Write ``out[sample + j, feature + i] = tile[i, j]`` for a tile (up to 64, 64), as far as there are samples."""
     samples, features = min(LANES, len(out) - sample), len(tile)

@@ -39,6 +39,7 @@ from lthprune.pruning.schedules import (
 )
 from lthprune.pruning.scores import (
     SCORES,
+    WITHOUT_INITIAL,
     Candidate,
     Score,
     magnitude,
@@ -53,6 +54,7 @@ from lthprune.pruning.state import (
     State,
     check_fit,
     first_names,
+    live_masks,
     live_state,
     masks_of,
     refresh,
@@ -67,6 +69,7 @@ __all__ = [
     "DEFAULT_KINDS",
     "FORMS",
     "SCORES",
+    "WITHOUT_INITIAL",
     "BiasAware",
     "BiasPruning",
     "Candidate",
@@ -110,6 +113,7 @@ __all__ = [
     "join",
     "keep_highest",
     "kept_mask",
+    "live_masks",
     "live_state",
     "magnitude",
     "magnitude_increase",

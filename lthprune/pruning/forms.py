@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError
+from lthprune.memory import give_back_freed_memory
 from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.methods import erase_mask, is_pruning_method, write_mask
 from lthprune.pruning.naming import join, named_modules, unwrapped
@@ -64,6 +65,7 @@ def convert(model: nn.Module, form: Form) -> nn.Module:
     unreached = {first[name] for name in unreached_by_torch(model)}
     kept = {name: mask.values.bool() for name, mask in kept_masks(model).items() if first[name] not in unreached}
     release(model, kept)
+    give_back_freed_memory(4 * sum(mask.numel() for mask in kept.values()))
     _write_torch(model, kept)
     return model
 

@@ -4,8 +4,8 @@ A mask is a boolean tensor, true where a weight remains; the masks of a model ar
 """
 
 import functools
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,23 @@ from lthprune.errors import PruningError
 
 Masks = dict[str, Tensor]
 
-_CHUNK = 1 << 20  # scores gathered at a time: few enough to stay in the processor's cache
+_CHUNK = 1 << 15  # scores compared at a time: they stay in the cache, and torch starts no threads for so few
+_SAMPLE = 1 << 20  # scores sorted to find the neighbourhood of a threshold; fewer are partitioned as they are
+_MARGIN = 5.0  # of this neighbourhood on each side, in standard deviations of the sample's ranks
+
+
+class LazyScores:
+    """The scores of one tensor, computed chunk by chunk when they are read, so that they take no memory.
+
+    Args:
+        like: a tensor with the scores' shape.
+        compute: returns the scores of some weights, given a slice or a tensor of places, row-major; no score of a
+            remaining weight is NaN.
+    """
+
+    def __init__(self, like: Tensor, compute: Callable[[slice | Tensor], Tensor]) -> None:
+        self.shape, self.compute = like.shape, compute
+        self.dtype = compute(slice(0, 0)).dtype
 
 
 class Count(NamedTuple):
@@ -41,12 +57,14 @@ def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
     return {name: Count(int(mask.count_nonzero()), mask.numel()) for name, mask in masks.items()}
 
 
-def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, *, minimum: int = 0) -> Masks:
+def keep_highest(
+    scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor], left: int, *, minimum: int = 0
+) -> Masks:
     """Return masks that keep exactly ``left`` weights: the remaining weights with the highest scores.
 
     Of equal scores the first ones stay, in the order of the tensors and within a tensor in row-major order, so
-    the same inputs give the same masks on every machine. Partitions the scores once, in ``O(n)``;
-    ``keep_highest_by_sorting`` is its readable twin.
+    the same inputs give the same masks on every machine. Reads the scores chunk by chunk and selects their threshold in
+    ``O(n)``, without a copy of them; ``keep_highest_by_sorting`` is its readable twin.
 
     Args:
         scores: a score for every weight; tensors of any shapes, which all compete with one another.
@@ -68,17 +86,23 @@ def keep_highest(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left
         return _keep_highest_above_minimum(scores, masks, left, minimum)
     if left == survivors:
         return {name: mask.clone() for name, mask in masks.items()}
-    dtype = functools.reduce(torch.promote_types, (scores[name].dtype for name in masks))
-    scores = {name: scores[name].detach().to(dtype) for name in masks}  # the same tensors, unless their dtypes differ
-    threshold = _highest_pruned(scores, masks, survivors, survivors - left)
-    kept = {name: ((scores[name] > threshold) & mask).contiguous() for name, mask in masks.items()}
-    ties = left - sum(int(mask.count_nonzero()) for mask in kept.values())
-    for name, mask in masks.items():
-        if not ties:
-            break
-        tied = ((scores[name] == threshold) & mask).flatten().nonzero().flatten()[:ties]
-        kept[name].view(-1)[tied] = True
-        ties -= len(tied)
+    competition = _Competition(scores, masks)
+    threshold = competition.lowest(survivors - left)
+    kept = {name: torch.empty(mask.shape, dtype=torch.bool, device=mask.device) for name, mask in masks.items()}
+    ties = left
+    for name in masks:
+        flat = kept[name].view(-1)
+        for start, some, held in competition.chunks(name):
+            above = torch.from_numpy(np.greater(some.numpy(), threshold) & held.numpy())
+            flat[start : start + len(some)] = above
+            ties -= int(np.count_nonzero(above.numpy()))
+    for name in masks:
+        for start, some, held in competition.chunks(name) if ties else ():
+            tied = (some == threshold).logical_and_(held).nonzero().flatten()[:ties]
+            kept[name].view(-1)[start + tied] = True
+            ties -= len(tied)
+            if not ties:
+                break
     return kept
 
 
@@ -140,23 +164,23 @@ def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
         tensor([ True, False,  True])
     """
     size = int(np.prod(shape))
-    return torch.from_numpy(np.unpackbits(packed.numpy(), count=size).astype(bool)).view(shape)
+    return torch.from_numpy(np.unpackbits(packed.numpy(), count=size).view(bool)).view(shape)
 
 
-def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> int:
+def _check(scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor], left: int) -> int:
     """Raise a PruningError for scores or counts that are impossible; return the number of remaining weights."""
     for name, mask in masks.items():
-        if not isinstance(scores[name], Tensor):
+        if not isinstance(scores[name], Tensor | LazyScores):
             raise PruningError(f"the score function returned {described(scores[name])} for {name!r}, not a tensor.")
         if scores[name].shape != mask.shape:
             raise PruningError(
                 f"the scores of {name!r} have the shape {tuple(scores[name].shape)}, the tensor {tuple(mask.shape)}: "
                 "a score function returns one score for every weight."
             )
-        unranked = (
-            mask.numel() and scores[name].is_floating_point() and bool(scores[name].amax().isnan())
-        )  # NaN wins amax
-        if unranked and bool(scores[name][mask].isnan().any()):
+        scored = scores[name]
+        if isinstance(scored, LazyScores) or not scored.is_floating_point() or not mask.numel():
+            continue
+        if bool(scored.amax().isnan()) and bool(scored[mask].isnan().any()):  # NaN wins amax
             raise PruningError(
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
                 "pruning probably diverged; a lower learning rate usually helps."
@@ -167,26 +191,81 @@ def _check(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int)
     return survivors
 
 
-def _highest_pruned(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], survivors: int, pruned: int) -> float:
-    """Return the highest score among the ``pruned`` lowest of the survivors."""
-    dtype = next(iter(scores.values())).dtype
-    if dtype.is_floating_point and dtype.itemsize < 4:
-        dtype = torch.float32  # exact, and numpy has no bfloat16
-    flat = np.empty(survivors, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
-    filled = 0
-    for name, mask in masks.items():
-        chunks = torch.split(scores[name].flatten(), _CHUNK), torch.split(mask.flatten(), _CHUNK)
-        for some, held in zip(*chunks, strict=True):
-            surviving = np.compress(held.cpu().numpy(), some.to("cpu", dtype).numpy())
-            flat[filled : filled + surviving.size] = surviving
-            filled += surviving.size
-    flat.partition(pruned - 1)  # in place: numpy's introselect is several times faster than a sort or torch.kthvalue
-    highest: float = flat[pruned - 1].item()
-    return highest
+class _Competition:
+    """The scores of all tensors that compete, read chunk by chunk, in one type that holds each of them exactly."""
+
+    def __init__(self, scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor]) -> None:
+        self._scores, self._masks = scores, masks
+        self.dtype = functools.reduce(torch.promote_types, (scores[name].dtype for name in masks))
+        if self.dtype.is_floating_point and self.dtype.itemsize < 4:
+            self.dtype = torch.float32  # numpy has no bfloat16
+
+    def chunks(self, name: str) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield the first index, the scores and the mask of each chunk of one tensor, on the CPU."""
+        compute, held = self._compute(name), self._masks[name].reshape(-1)
+        for start in range(0, held.numel(), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            yield start, compute(some).to("cpu", self.dtype), held[some].cpu()
+
+    def _compute(self, name: str) -> Callable[[slice | Tensor], Tensor]:
+        scores = self._scores[name]
+        return scores.compute if isinstance(scores, LazyScores) else scores.detach().reshape(-1).__getitem__
+
+    def lowest(self, number: int) -> Any:
+        """Return the highest of the ``number`` lowest scores of the survivors; there are at least so many.
+
+        Most scores are only compared with two bounds, which a sorted sample places closely around the result; those
+        between them are partitioned. Bounds that miss the result cost a second pass, and change nothing else.
+        """
+        low, high = self._bounds(number)
+        while True:
+            below, between = self._split(low, high)
+            if number <= below:
+                low, high = None, low
+            elif number > below + between.size:
+                low, high = high, None
+            else:
+                between.partition(number - below - 1)  # in place: numpy's introselect is faster than torch.kthvalue
+                return between[number - below - 1].item()
+
+    def _bounds(self, number: int) -> tuple[Any, Any]:
+        """Return two scores that the result very probably lies between; None for no bound."""
+        survivors = sum(int(mask.count_nonzero()) for mask in self._masks.values())
+        if survivors <= _SAMPLE:
+            return None, None
+        total = sum(mask.numel() for mask in self._masks.values())
+        sample = np.sort(np.concatenate([self._sampled(name, _SAMPLE / total) for name in self._masks]))
+        rank, margin = number / survivors * sample.size, _MARGIN * sample.size**0.5 / 2
+        first, last = int(rank - margin), int(rank + margin)
+        low = sample[first].item() if 0 <= first < sample.size else None
+        return low, sample[last].item() if last < sample.size else None
+
+    def _sampled(self, name: str, share: float) -> Any:
+        """Return the scores of some survivors of a tensor, drawn from a fixed stream, in numpy's type."""
+        held = self._masks[name].reshape(-1)
+        size = int(np.ceil(share * held.numel()))
+        drawn = torch.from_numpy(np.random.default_rng(0).integers(0, max(1, held.numel()), size))
+        places = drawn[held[drawn.to(held.device)].cpu()]
+        return self._compute(name)(places).to("cpu", self.dtype).numpy()
+
+    def _split(self, low: Any, high: Any) -> tuple[int, Any]:
+        """Return how many survivors score below a bound, and the scores of those from it to the other bound."""
+        below, between = 0, [torch.empty(0, dtype=self.dtype).numpy()]
+        for name in self._masks:
+            for _, some, held in self.chunks(name):
+                scores = some.numpy()
+                inside = everything = held.numpy()
+                if low is not None:
+                    inside = np.greater_equal(scores, low) & inside
+                    below += int(np.count_nonzero(everything)) - int(np.count_nonzero(inside))
+                if high is not None:
+                    inside = np.less_equal(scores, high) & inside
+                between.append(np.compress(inside, scores))
+        return below, np.concatenate(between)
 
 
 def _keep_highest_above_minimum(
-    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int, minimum: int
+    scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor], left: int, minimum: int
 ) -> Masks:
     protected = {
         name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.count_nonzero())))[name]

@@ -60,9 +60,15 @@ class PruningMethod(torch_prune.BasePruningMethod):
         return keep_highest({"tensor": scores}, {"tensor": mask}, left)["tensor"]
 
     def apply_mask(self, module: nn.Module) -> Tensor:
-        """Return the dense tensor times its mask, without first copying the mask as torch does."""
+        """Return the dense tensor times its mask, without first copying the mask as torch does.
+
+        Multiplying by booleans takes several times as long, and so does converting them, unless as bytes.
+        """
         name = self._tensor_name
-        pruned: Tensor = getattr(module, f"{name}_orig") * getattr(module, f"{name}_mask")
+        original, mask = getattr(module, f"{name}_orig"), getattr(module, f"{name}_mask")
+        if mask.dtype == torch.bool:
+            mask = mask.view(torch.uint8).to(original.dtype)
+        pruned: Tensor = original * mask
         return stamped(pruned, before=module.__dict__.get(name))
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:

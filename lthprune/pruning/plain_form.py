@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning.keeping import KeptMask, kept_mask, project, watch_optimizers
+from lthprune.pruning.keeping import KeptMask, kept_mask, project, set_zeros, watch_optimizers
 from lthprune.pruning.naming import join, named_modules, unwrapped
 from lthprune.pruning.zero_hooks import Place, Projection
 
@@ -64,7 +64,7 @@ def project_model(model: nn.Module) -> None:
     for parameter, kept in masked:
         kept.overwritten = False
         if kept.prunes:
-            parameter.data.masked_fill_(kept.values == 0, 0)  # no minus zeros: checkpoints equal tickets bit for bit
+            set_zeros(parameter.data, kept.values)  # no minus zeros: checkpoints equal tickets bit for bit
 
 
 def _install(model: nn.Module) -> None:

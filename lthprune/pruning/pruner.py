@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,13 @@ from lthprune.arguments import check_word, whole_number
 from lthprune.errors import LayerCollapseWarning, NothingPrunedWarning, PruningError, warn_caller
 from lthprune.pruning.coverage import warn_of_gaps
 from lthprune.pruning.forms import FORMS, Form, write_masks
+from lthprune.pruning.keeping import all_finite
 from lthprune.pruning.kinds import is_bias_name
-from lthprune.pruning.masks import Count, Masks, count, keep_highest
+from lthprune.pruning.masks import Count, LazyScores, Masks, count, keep_highest
 from lthprune.pruning.naming import join
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, counts_per_level, left_after, rate_of
-from lthprune.pruning.scores import SCORES, Candidate, Score, magnitude, scale_bias_scores, score_named
+from lthprune.pruning.scores import ELEMENTWISE, SCORES, Candidate, Score, magnitude, scale_bias_scores, score_named
 from lthprune.pruning.selection import Selection
 from lthprune.seeds import Seeds
 
@@ -136,23 +137,16 @@ def choose_masks(
         >>> choose_masks(Pruning(), pools, [2], masks=masks, final={"fc.weight": torch.tensor([0.3, -0.1, 0.0, -0.2])})
         {'fc.weight': tensor([ True, False, False,  True])}
     """
-    score = score_named(pruning.score)
+    score, together = score_named(pruning.score), pruning.bias == "together"
     check_finite(final, masks)
     chosen: Masks = {}
     for pool, keep in zip(pools, counts, strict=True):
         scores = {
-            name: score(
-                Candidate(
-                    name,
-                    _for_scoring(final[name], score),
-                    _for_scoring(initial[name], score) if initial and name in initial else None,
-                    generator,
-                )
-            )
+            name: _scores(name, score, final[name], (initial or {}).get(name), generator, whole=together)
             for name in pool.names
         }
         held = {name: masks[name].cpu() for name in pool.names}
-        if pruning.bias == "together":
+        if together:
             for name in pool.names:
                 weight = weight_of(name)
                 if weight not in scores:  # attention whose keys have a width of their own
@@ -163,7 +157,7 @@ def choose_masks(
     collapsed = [
         repr(name)
         for name, mask in chosen.items()
-        if bool(masks[name].any()) and not bool(mask.any()) and weight_of(name) == name
+        if not int(mask.count_nonzero()) and bool(masks[name].any()) and weight_of(name) == name
     ]
     if collapsed:
         when = "" if level is None else f" at level {level}"
@@ -180,7 +174,7 @@ def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
     diverged = [
         name
         for name, mask in masks.items()
-        if not bool(weights[name].isfinite().all()) and not bool(weights[name].isfinite()[mask].all())
+        if not all_finite(weights[name]) and not bool(weights[name].isfinite()[mask].all())
     ]
     if diverged:
         raise PruningError(
@@ -200,13 +194,31 @@ def weight_of(name: str) -> str:
     return join(layer, attribute.replace("bias", "weight")) if is_bias_name(attribute) else name
 
 
-def _for_scoring(tensor: Tensor, score: Score) -> Tensor:
-    """Return a tensor on the CPU: scores are computed there, so that a resumed search computes the same scores.
+def _scores(
+    name: str,
+    score: Score,
+    final: Tensor,
+    initial: Tensor | None,
+    generator: torch.Generator | None,
+    *,
+    whole: bool,
+) -> Any:
+    """Return the scores of a tensor: chunk by chunk if each weight's score depends on that weight alone.
 
-    User-defined functions get a copy, because they may work in place.
+    Scores are computed on the CPU, so that a resumed search computes the same ones. User-defined functions get copies,
+    because they may work in place.
     """
-    on_cpu = tensor.detach().cpu()
-    return on_cpu if score in SCORES.values() else on_cpu.clone()
+    fits = initial is None or (initial.shape == final.shape and all_finite(initial))
+    if score in ELEMENTWISE and fits and not whole:
+        flat, first = final.detach().reshape(-1), None if initial is None else initial.detach().reshape(-1)
+
+        def compute(some: slice | Tensor) -> Tensor:
+            return score(Candidate(name, flat[some].cpu(), None if first is None else first[some].cpu(), generator))
+
+        return LazyScores(final, compute)
+    on_cpu = [each.detach().cpu() for each in (final, initial) if each is not None]
+    copies = on_cpu if score in SCORES.values() else [each.clone() for each in on_cpu]
+    return score(Candidate(name, copies[0], copies[1] if initial is not None else None, generator))
 
 
 def prune(

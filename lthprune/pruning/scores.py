@@ -97,6 +97,10 @@ SCORES: dict[str, Score] = {
     "movement": movement,
     "random": random,
 }
+ELEMENTWISE: tuple[Score, ...] = (magnitude, magnitude_increase, movement)
+"""The criteria by which a weight's score depends on that weight alone, and on no random number."""
+WITHOUT_INITIAL: tuple[Score, ...] = (magnitude, random)
+"""The criteria that do not read the initial weights."""
 
 
 def score_named(score: str | Score) -> Score:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
+from lthprune.pruning.keeping import set_zeros
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.plain_form import kept_masks, project_model
 from lthprune.pruning.torch_form import masked_by_torch, plain_name, recompute
@@ -45,12 +46,17 @@ def masks_of(model: nn.Module) -> State:
         >>> {name: int(mask.sum()) for name, mask in masks_of(model).items()}
         {'weight': 1}
     """
-    masks = {name: kept.values.bool() for name, kept in kept_masks(model).items()}
+    return {name: mask.bool() for name, mask in live_masks(model).items()}
+
+
+def live_masks(model: nn.Module) -> State:
+    """Return the masks of ``masks_of`` as the model has them, not copies: true or 1 where a weight is unpruned."""
+    masks = {name: kept.values for name, kept in kept_masks(model).items()}
     for prefix, module in named_modules(model):
         for name in masked_by_torch(module):
             mask = module._buffers[f"{name}_mask"]
             assert mask is not None
-            masks[join(prefix, name)] = mask.bool()
+            masks[join(prefix, name)] = mask
     return masks
 
 
@@ -79,11 +85,11 @@ def snapshot(model: nn.Module) -> State:
         >>> int((snapshot(model)["weight"] == 0).sum())
         3
     """
-    masks = masks_of(model)
-    return {
-        name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor.detach().clone()
-        for name, tensor in live_state(model).items()
-    }
+    masks = live_masks(model)
+    state = {name: tensor.detach().clone() for name, tensor in live_state(model).items()}
+    for name in masks.keys() & state.keys():
+        set_zeros(state[name], masks[name])
+    return state
 
 
 def registered_buffers(model: nn.Module) -> frozenset[str]:

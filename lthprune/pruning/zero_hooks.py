@@ -66,6 +66,8 @@ class Projection:
     pickled ones, have projections of their own.
     """
 
+    _depth = 2  # how far above `_drop_interrupted` on the stack the outer module's call was, the last time
+
     def __init__(self, module: nn.Module, places: tuple[Place, ...]) -> None:
         self.places = places
         self._own = [place for place in places if place.module is module]
@@ -88,13 +90,13 @@ class Projection:
             return
         if torch._C._get_tracing_state() is not None:  # torch.jit.trace
             return
-        stack, frame = _inside.stack, sys._getframe(1)
+        stack = _inside.stack
         if stack:
-            _drop_interrupted(stack, frame)
+            self._drop_interrupted(stack)
         if stack and self._covered <= stack[-1].projection._covered and not self._changed():
             stack[-1].again += stack[-1].projection is self
             return
-        entered = _Entered(self, frame, [])
+        entered = _Entered(self, sys._getframe(1), [])
         stack.append(entered)
         here: dict[int, Place] = {}
         for place in self.places:
@@ -107,11 +109,13 @@ class Projection:
                 place.module._parameters[place.attribute] = _stand_in(place, current)  # type: ignore[assignment]
                 entered.swapped.append((place.module, place.attribute, current))
         for place in here.values():
-            place.kept.attach(place.parameter)
-            written = place.kept.version != version_of(place.parameter)
-            if not place.kept.pending and (written or (place.kept.watched and not torch.is_grad_enabled())):
-                place.kept.look_at(place.parameter)
-        project((place.parameter, place.kept) for place in here.values())
+            kept = place.kept
+            kept.attach(place.parameter)
+            if not kept.pending and (
+                (kept.watched and not torch.is_grad_enabled()) or kept.version != version_of(place.parameter)
+            ):
+                kept.look_at(place.parameter)
+        project([(place.parameter, place.kept) for place in here.values()])
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Put back the tensors that were replaced for the forward pass."""
@@ -145,14 +149,32 @@ class Projection:
     def _changed(self) -> bool:
         """Return whether one of the module's own parameters was written to or replaced since the last projection."""
         for place in self._own:
-            if not place.kept.released:
+            kept = place.kept
+            if not kept.released:
                 current = place.module._parameters.get(place.attribute)
                 if current is place.parameter:
-                    if place.kept.version != version_of(current):
+                    if kept.version != version_of(current):
                         return True
                 elif not hasattr(current, _STAND_IN):
                     return True
         return False
+
+    def _drop_interrupted(self, stack: list[_Entered]) -> None:
+        """Discard records of interrupted forward passes; their callers have already put replaced parameters back."""
+        try:
+            if sys._getframe(self._depth) is stack[-1].frame:  # usually; walking up the stack takes much longer
+                return
+        except ValueError:  # the stack is shorter this time
+            pass
+        while stack:
+            depth = 2
+            caller: FrameType | None = sys._getframe(depth)
+            while caller is not None and caller is not stack[-1].frame:
+                depth, caller = depth + 1, caller.f_back
+            if caller is not None:
+                self._depth = depth
+                return
+            stack.pop()
 
     def holds(self, places: tuple[Place, ...]) -> bool:
         """Return whether this projection is for these places."""
@@ -198,17 +220,6 @@ def is_projection(hook: object) -> bool:
 def forget_interrupted() -> None:
     """Discard records of forward passes that Ctrl-C interrupted; the drivers call this before every training."""
     _inside.stack.clear()
-
-
-def _drop_interrupted(stack: list[_Entered], frame: FrameType) -> None:
-    """Discard records of interrupted forward passes; their callers have already put replaced parameters back."""
-    while stack:
-        caller: FrameType | None = frame
-        while caller is not None and caller is not stack[-1].frame:
-            caller = caller.f_back
-        if caller is not None:
-            return
-        stack.pop()
 
 
 def _stand_in(place: Place, current: Tensor | None) -> Tensor:

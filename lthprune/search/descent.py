@@ -5,13 +5,16 @@ the dense one, which it prunes to the counts that IMP reaches.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from lthprune.arguments import described
 from lthprune.errors import PruningError, StorageError
+from lthprune.memory import give_back_freed_memory
 from lthprune.pruning import (
+    WITHOUT_INITIAL,
     Masks,
     State,
     check_fit,
@@ -20,6 +23,7 @@ from lthprune.pruning import (
     current_masks,
     first_names,
     forget_interrupted,
+    live_state,
     masks_of,
     refresh,
     registered_buffers,
@@ -45,6 +49,14 @@ def source_level(driver: str, level: int) -> int:
         (2, 0, 0)
     """
     return 0 if driver == "osp" else max(0, level - 1)
+
+
+class _Source(NamedTuple):
+    """What masks are chosen from: the masks and trained weights of a level's ticket."""
+
+    level: int
+    masks: Masks
+    trained: State
 
 
 class Descent:
@@ -97,10 +109,13 @@ class Descent:
         self._initial = [
             self._rewinder.captured(model) if captures and self._rewinder else snapshot(model) for model in self.models
         ]
+        self._names = [frozenset(state) for state in self._initial]
         self._registered = [registered_buffers(model) for model in self.models]
         self._modes = [(module, module.training) for model in self.models for module in model.modules()]
         self._trainable = [(each, each.requires_grad) for model in self.models for each in model.parameters()]
         self._graded = False
+        self._moved: list[frozenset[str]] = []
+        self._sources: list[_Source] = []
         self._masks: list[Masks] = []
         self._checks: list[TrainingCheck] = []
         self._starts: list[State] = []
@@ -136,17 +151,17 @@ class Descent:
             parameter.requires_grad_(trainable)
         if self._checks and not self._dense:
             self._restart()
-        self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
         rewinds = self._rewinder is not None and self._rewinder.weights
         if self._dense:
-            sources = self._dense if source_level(self._driver, self.level) == 0 else self._last
-            self._masks = [
-                self._chosen(trial, model, source)
-                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True))
-            ]
-            if not rewinds:  # training continues from the source's weights, in a resumed search too
-                for trial, (model, source) in enumerate(zip(self.models, sources, strict=True)):
-                    restore(model, source.trained, registered=self._registered[trial] | source.trained.keys())
+            self._choose()
+            if rewinds:
+                self._sources = []
+                self._tidy()
+            else:  # training continues from the source's weights, in a resumed search too
+                for model, source, registered in zip(self.models, self._sources, self._registered, strict=True):
+                    restore(model, source.trained, registered=registered | source.trained.keys())
+        else:
+            self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
         if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
             for model, masks in zip(self.models, self._masks, strict=True):
                 write_masks(model, masks, self._search.form)
@@ -171,14 +186,27 @@ class Descent:
             PruningError: the metrics cannot be stored, or the training changed something that it must not change.
         """
         checked = _metrics(metrics, len(self.models))
+        if self._dense:
+            self._compare()
+        self._sources = []
+        self._tidy()
         tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
+        if source_level(self._driver, self.level + 1) == self.level:
+            self._sources = [
+                _Source(self.level, masks, ticket.trained) for masks, ticket in zip(self._masks, tickets, strict=True)
+            ]
         self._dense, self._last = self._dense or tickets, tickets
-        self._masks = []
+        self._masks, self._checks, self._starts = [], [], []
+        self._compare()
+        self._tidy()
         self.level += 1
         return tickets
 
     def end(self) -> None:
-        """Convert the models to the final form of the search."""
+        """Convert the models to the final form of the search, which then holds nothing else any more."""
+        self._dense = self._last = ()
+        self._initial, self._sources, self._rewinder = [], [], None
+        self._tidy()
         for model in self.models:
             convert(model, self._search.final_form)
 
@@ -190,14 +218,35 @@ class Descent:
         if self._rewinder is not None:
             self._rewinder.watch(*self.models)
 
-    def _chosen(self, trial: int, model: nn.Module, source: Ticket) -> Masks:
+    def _tidy(self) -> None:
+        """Give back the memory of a state of the models, which was let go of."""
+        give_back_freed_memory(sum(tensor.nbytes for model in self.models for tensor in live_state(model).values()))
+
+    def _compare(self) -> None:
+        """Find out, once, what the dense training moved; most scores then need the initial weights no more."""
+        if not self._moved:
+            dense = [ticket.trained for ticket in self._dense]
+            self._moved = [moved_between(*states) for states in zip(self._initial, dense, strict=True)]
+            if self._search.pruning.score in WITHOUT_INITIAL:
+                self._initial = []
+
+    def _choose(self) -> None:
+        """Choose the masks of this level, once: an interrupted training that is prepared again gets the same."""
+        if self._masks:
+            return
+        if not self._sources:
+            tickets = self._dense if source_level(self._driver, self.level) == 0 else self._last
+            self._sources = [_Source(ticket.level, ticket.masks, ticket.trained) for ticket in tickets]
+        self._masks = [self._chosen(*each) for each in zip(range(len(self.models)), self._sources, strict=True)]
+
+    def _chosen(self, trial: int, source: _Source) -> Masks:
         return choose_masks(
             self._search.pruning,
-            self._search.pruning.pools(model),
+            self._search.pruning.pools(self.models[trial]),
             self._counts[self.level],
             masks=source.masks,
             final=source.trained,
-            initial=self._initial[trial],
+            initial=self._initial[trial] if self._initial else None,
             generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
             level=self.level,
         )
@@ -208,8 +257,8 @@ class Descent:
 
     def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
         """Verify a model's training and return its ticket."""
-        model, start, initial = self.models[trial], self._start(trial), self._initial[trial]
-        moved = moved_between(initial, self._dense[trial].trained) if self._dense else frozenset()
+        model, start = self.models[trial], self._start(trial)
+        moved = self._moved[trial] if self._moved else frozenset()
         self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
         refresh(model)
         trained = snapshot(model)
@@ -220,7 +269,7 @@ class Descent:
             trained=trained,
             metrics=metrics,
             provenance=self._search.provenance(self._driver) | {"trial": trial},
-            late_buffers=tuple(name for name in trained | start if name not in initial),
+            late_buffers=tuple(name for name in trained | start if name not in self._names[trial]),
             tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[trial]},
         )
 

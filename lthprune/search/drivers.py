@@ -257,9 +257,9 @@ def _run(
     progress: bool | None,
 ) -> Tickets | list[Tickets]:
     found = FoundTickets(driver, search, store, on_level)
-    finished, stored = len(found), found.begin(models)
+    finished = len(found)
     levels_of = imp_levels if driver == "imp" else osp_levels
-    new: Iterator[Any] = levels_of(model, train, search, stored)
+    new: Iterator[Any] = levels_of(model, train, search, found.begin(models))
     for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=progress):
         found.append(level)
     if len(found) == finished:  # the store had all levels already

@@ -50,7 +50,7 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
                 raise PruningError("a store could not tell one lambda from another; give the function a name with def.")
             if self._resumed:
                 self._store.check(self._provenance)
-                self._levels = [self._store.level(level) for level in range(self._store.finished)]
+                self._levels = [self._store.open(level) for level in range(self._store.finished)]
 
     @overload
     def __getitem__(self, index: int) -> tuple[Ticket, ...]: ...

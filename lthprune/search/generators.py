@@ -53,6 +53,7 @@ def _levels(
     driver: str, model: nn.Module | Sequence[nn.Module], train: Train, search: Search, stored: Stored | None
 ) -> Iterator[Any]:
     descent = Descent(driver, models_of(model, train), search, stored)
+    del stored  # its initial weights, which the models have now
     for level in range(descent.level, search.levels + 1):
         descent.prepare()
         if isinstance(model, nn.Module):

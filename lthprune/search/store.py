@@ -4,15 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lthprune.errors import StorageError
 from lthprune.files import read_tensors, write_atomically, write_tensors
 from lthprune.pruning import Masks, State, pack, unpack
-from lthprune.search.tickets import Ticket, load_ticket
+from lthprune.search.ticket_files import Part, Source, TicketFile
+from lthprune.search.tickets import Ticket
 
 _FORMAT = 1
+_INITIAL = "initial.safetensors"
 _MASKS = "$mask/"  # before the names of masks in a file of initial weights
 
 
@@ -91,14 +94,15 @@ class TicketStore:
         """
         if self.exists:
             raise StorageError(f"{self.folder} already holds a run; resume it, or choose another folder.")
-        files = [f"trial-{trial}/initial.safetensors" for trial in range(len(initial))]
-        for file, state, held in zip(files, initial, masks, strict=True):
+        header, files = json.dumps({"format": _FORMAT, "initial": True}), {}
+        for trial, (state, held) in enumerate(zip(initial, masks, strict=True)):
+            file = f"trial-{trial}/{_INITIAL}"
             packed = {f"{_MASKS}{name}": pack(mask) for name, mask in held.items()}
-            write_tensors(self.folder / file, state | packed, json.dumps({"format": _FORMAT, "initial": True}))
-        self._write({"format": _FORMAT, "search": dict(search), "initial": self._hashes(files), "finished": []})
+            files[file] = write_tensors(self.folder / file, state | packed, header)
+        self._write({"format": _FORMAT, "search": dict(search), "initial": files, "finished": []})
 
     def append(self, tickets: Sequence[Ticket]) -> None:
-        """Add a finished level: the ticket of every trial."""
+        """Add a finished level: the ticket of every trial. From then on, these read their tensors from the folder."""
         manifest = self.manifest()
         level = len(manifest["finished"])
         if any(ticket.level != level for ticket in tickets):
@@ -106,11 +110,15 @@ class TicketStore:
                 f"{self.folder} has {level} finished levels, and this is level {tickets[0].level}: another process "
                 "seems to be writing there. Let one finish."
             )
-        files = [f"trial-{trial}/level-{level:02d}.safetensors" for trial in range(len(tickets))]
-        for file, ticket in zip(files, tickets, strict=True):
-            ticket.save(self.folder / file)
-        manifest["finished"].append(self._hashes(files))
+        files = {
+            file: ticket.write(self.folder / file, _sources(level))
+            for trial, ticket in enumerate(tickets)
+            for file in [f"trial-{trial}/{_file_of(level)}"]
+        }
+        manifest["finished"].append(files)
         self._write(manifest)
+        for file, ticket in zip(files, tickets, strict=True):
+            ticket.release(partial(self._read, file))
 
     def end(self, reason: str) -> None:
         """Mark the search as ended after its finished levels."""
@@ -122,7 +130,7 @@ class TicketStore:
         Raises:
             StorageError: the level is not finished, or a file is missing or damaged.
         """
-        return tuple(load_ticket(self._verified(file, digest)) for file, digest in self._finished(level).items())
+        return tuple(self._load(file) for file in self._finished(level))
 
     def ticket(self, level: int, trial: int = 0) -> Ticket:
         """Read one trial's ticket of a finished level; reads only its file.
@@ -130,11 +138,19 @@ class TicketStore:
         Raises:
             StorageError: the level is not finished, there is no such trial, or the file is missing or damaged.
         """
-        files = list(self._finished(level).items())
+        files = list(self._finished(level))
         if not 0 <= trial < len(files):
             trials = f"trials 0 to {len(files) - 1}" if len(files) > 1 else "trial 0 alone"
             raise StorageError(f"{self.folder} has {trials}; there is no trial {trial}.")
-        return load_ticket(self._verified(*files[trial]))
+        return self._load(files[trial])
+
+    def open(self, level: int) -> tuple[Ticket, ...]:
+        """Return the tickets of one finished level, which read their tensors when these are asked for.
+
+        Raises:
+            StorageError: the level is not finished, or a file is missing or damaged; also whenever tensors are read.
+        """
+        return tuple(self._open(file) for file in self._finished(level))
 
     def check(self, search: Mapping[str, Any]) -> None:
         """Check that a search has the settings of the one stored here.
@@ -155,7 +171,7 @@ class TicketStore:
             )
 
     def load(self) -> Stored:
-        """Return the state that a search continues from."""
+        """Return the state that a search continues from; its tickets read their tensors when these are asked for."""
         manifest = self.manifest()
         files = [read_tensors(self._verified(file, digest))[0] for file, digest in manifest["initial"].items()]
         initial = tuple(
@@ -171,7 +187,7 @@ class TicketStore:
         )
         if not manifest["finished"]:
             return Stored(initial, masks)
-        return Stored(initial, masks, dense=self.level(0), last=self.level(len(manifest["finished"]) - 1))
+        return Stored(initial, masks, dense=self.open(0), last=self.open(len(manifest["finished"]) - 1))
 
     def _finished(self, level: int) -> dict[str, str]:
         """Return the files of a finished level, trial by trial, and their hashes."""
@@ -184,8 +200,37 @@ class TicketStore:
     def _manifest_path(self) -> Path:
         return self.folder / "manifest.json"
 
-    def _hashes(self, files: Sequence[str]) -> dict[str, str]:
-        return {file: _sha256(self.folder / file) for file in files}
+    def _load(self, file: str) -> Ticket:
+        """Read a ticket; rewound weights that are in other files only when they are asked for."""
+        ticket = TicketFile(self._checked(file))
+        return Ticket(
+            masks=ticket.read("masks"),
+            weights=partial(self._read, file, "weights") if ticket.refers_to else ticket.read("weights"),
+            trained=ticket.read("trained"),
+            metrics=ticket.read_metrics(),
+            **ticket.about,
+        )
+
+    def _open(self, file: str) -> Ticket:
+        """Read a ticket without its tensors."""
+        ticket, read = TicketFile(self._checked(file)), partial(self._read, file)
+        parts = partial(read, "masks"), partial(read, "weights"), partial(read, "trained")
+        return Ticket(ticket.about.pop("level"), *parts, metrics=ticket.read_metrics(), **ticket.about)
+
+    def _read(self, file: str, part: Part) -> State:
+        """Read a part of a ticket from the files that hold it, after these were checked."""
+        ticket = TicketFile(self._checked(file))
+        for other in ticket.refers_to if part == "weights" else ():
+            self._checked(str(PurePosixPath(file).with_name(other)))
+        return ticket.read(part)
+
+    def _checked(self, file: str) -> Path:
+        """Return the path of a file that the manifest names, after its contents were compared with their hash."""
+        manifest = self.manifest()
+        named = manifest["initial"] | {name: digest for level in manifest["finished"] for name, digest in level.items()}
+        if file not in named:
+            raise StorageError(f"{self._manifest_path} does not name {file}, which a ticket is to be read from.")
+        return self._verified(file, named[file])
 
     def _verified(self, file: str, digest: str) -> Path:
         path = self.folder / file
@@ -200,6 +245,25 @@ class TicketStore:
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
         write_atomically(self._manifest_path, json.dumps(manifest, indent=1).encode())
+
+
+def _file_of(level: int) -> str:
+    return f"level-{level:02d}.safetensors"
+
+
+def _sources(level: int) -> list[Source]:
+    """Return what the rewound weights of a level's ticket may be equal to.
+
+    These are the initial weights, those of the dense ticket (with a later rewind point), or the trained ones that the
+    masks were chosen from (without rewinding).
+    """
+    sources = [Source(_INITIAL, "")]
+    if level:
+        sources.append(Source(_file_of(0), "weights/"))
+        sources += [
+            Source(_file_of(before), "trained/", pruned=True) for before in sorted({level - 1, 0}, reverse=True)
+        ]
+    return sources
 
 
 def _sha256(path: Path) -> str:

@@ -1,17 +1,18 @@
 """Tickets: the result of a level; saving, loading and applying them."""
 
-import json
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
-from lthprune.files import read_tensors, write_tensors
 from lthprune.pruning import (
     FORMS,
     Count,
@@ -30,21 +31,53 @@ from lthprune.pruning import (
     unpack,
     write_masks,
 )
-from lthprune.search.metrics import Metrics, with_arrays, without_arrays
+from lthprune.search.metrics import Metrics
+from lthprune.search.ticket_files import Packed, Part, Source, TicketFile, write_ticket
 
-_FORMAT = 1
+Read = Callable[[], State]
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no truth value to compare by
+class _Reread:
+    """Tensors by name, read when asked for; what was read is kept only while somebody uses it."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._last: Callable[[], State | None] = _nothing
+
+    def __call__(self) -> State:
+        state = self._last()
+        if state is None:
+            state = OrderedDict(self._read())  # a dict that can be referred to weakly
+            self._last = weakref.ref(state)
+        return state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_read": self._read, "_last": _nothing}
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, eq=False, init=False)  # tensors have no truth value to compare by
 class Ticket:
     """A sparse network: masks, and the weights to train it from.
 
+    A ticket holds its masks packed, one bit for each weight. A ticket of a search with a store holds no tensors: it
+    reads them from its file whenever they are asked for, and refuses a file that is no longer what was written.
+
+    Args:
+        level: as below, like the arguments after it.
+        masks: boolean masks by name, or a function that reads them, as for ``weights`` and ``trained``.
+        weights: tensors by name.
+        trained: tensors by name.
+        metrics: none by default.
+        provenance: empty by default.
+        late_buffers: none by default.
+        tied: none by default.
+
     Attributes:
         level: the pruning round; 0 is the dense network.
-        masks: for every prunable tensor, true where a weight is unpruned.
-        weights: the rewound weights and buffers that training starts from. Shared between tickets, so do not
-            change them.
-        trained: the weights and buffers after training this ticket; pruned weights are zero.
         metrics: what ``train`` returned: numbers, texts, arrays (as numpy's), or dicts of these.
         provenance: how the ticket was found: driver, scope, score, schedule, rewind, seed, trial.
         late_buffers: the names of the buffers that the model registered or filled in training, such as caches.
@@ -52,13 +85,63 @@ class Ticket:
     """
 
     level: int
-    masks: Masks
-    weights: State
-    trained: State
-    metrics: Metrics = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    late_buffers: tuple[str, ...] = ()
-    tied: dict[str, str] = field(default_factory=dict)
+    metrics: Metrics
+    provenance: dict[str, Any]
+    late_buffers: tuple[str, ...]
+    tied: dict[str, str]
+    _counts: dict[str, Count] | None
+    _packed: Packed | None  # None if the masks are in a file
+    _masks: Read
+    _weights: Read
+    _trained: Read
+
+    def __init__(
+        self,
+        level: int,
+        masks: Masks | Read,
+        weights: State | Read,
+        trained: State | Read,
+        metrics: Metrics | None = None,
+        provenance: dict[str, Any] | None = None,
+        late_buffers: tuple[str, ...] = (),
+        tied: dict[str, str] | None = None,
+    ) -> None:
+        self._set(level=level, metrics=metrics or {}, provenance=provenance or {})
+        self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None)
+        if not callable(masks):
+            packed = _pack_all(masks)
+            self._set(_packed=packed)
+            masks = partial(_unpacked, packed)
+        self._let(masks, weights, trained)
+
+    def _set(self, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
+
+    def _let(self, masks: Read, weights: State | Read, trained: State | Read) -> None:
+        self._set(_masks=_Reread(masks))
+        self._set(_weights=_Reread(weights) if callable(weights) else partial(_same, weights))
+        self._set(_trained=_Reread(trained) if callable(trained) else partial(_same, trained))
+
+    def release(self, read: Callable[[Part], State]) -> None:
+        """Let go of the tensors, which ``read`` reads from now on when they are asked for."""
+        self._set(_counts=self.counts, _packed=None)
+        self._let(partial(read, "masks"), partial(read, "weights"), partial(read, "trained"))
+
+    @property
+    def masks(self) -> Masks:
+        """For every prunable tensor, true where a weight is unpruned."""
+        return self._masks()
+
+    @property
+    def weights(self) -> State:
+        """The rewound weights and buffers that training starts from. Shared between tickets, so do not change them."""
+        return self._weights()
+
+    @property
+    def trained(self) -> State:
+        """The weights and buffers after training this ticket; pruned weights are zero."""
+        return self._trained()
 
     def __repr__(self) -> str:
         metrics = f", metrics: {', '.join(self.metrics)}" if self.metrics else ""
@@ -67,7 +150,9 @@ class Ticket:
     @property
     def counts(self) -> dict[str, Count]:
         """The numbers of remaining and of all weights of every prunable tensor."""
-        return count(self.masks)
+        counts = self._counts if self._counts is not None else count(self.masks)
+        self._set(_counts=counts)
+        return dict(counts)
 
     @property
     def left(self) -> int:
@@ -77,7 +162,7 @@ class Ticket:
     @property
     def density(self) -> float:
         """The fraction of prunable weights that remain, in [0, 1]: the paper's P_m."""
-        return self.left / sum(mask.numel() for mask in self.masks.values())
+        return self.left / sum(tensor.total for tensor in self.counts.values())
 
     @property
     def sparsity(self) -> float:
@@ -110,14 +195,15 @@ class Ticket:
             )
         check_word("weights", weights, ("rewound", "trained"))
         check_word("form", form, FORMS)
+        masks = self.masks
         if form == "torch":
-            refuse_unreached(model, self.masks)
+            refuse_unreached(model, masks)
         live, what = live_state(model), f"the ticket of level {self.level}"
         late = {name: live[name] for name in self.late_buffers if name in live}  # keep those that the ticket lacks
         state = late | (self.weights if weights == "rewound" else self.trained)
         registered = registered_buffers(model) | set(self.late_buffers)
         check_fit(model, state, what=what, may_bring=self.late_buffers)
-        first, masks = first_names(model), self.masks | {name: self.masks[own] for name, own in self.tied.items()}
+        first, masks = first_names(model), masks | {name: masks[own] for name, own in self.tied.items()}
         self._refuse_untied(first, masks)
         everything = {first[name]: torch.ones_like(mask) for name, mask in masks_of(model).items()}
         write_masks(model, everything | {first[name]: mask for name, mask in masks.items()}, form)
@@ -126,10 +212,11 @@ class Ticket:
 
     def _refuse_untied(self, first: Mapping[str, str], masks: Masks) -> None:
         """Refuse a model that ties parameters which differ in this ticket."""
-        for name, own in first.items():
-            weights = all(torch.equal(state[name], state[own]) for state in (self.weights, self.trained))
-            whole = torch.ones_like(self.weights[own], dtype=torch.bool)
-            if name != own and not (weights and torch.equal(masks.get(name, whole), masks.get(own, whole))):
+        tied = {name: own for name, own in first.items() if name != own}
+        states = (self.weights, self.trained) if tied else ()
+        for name, own in tied.items():
+            weights = all(torch.equal(state[name], state[own]) for state in states)
+            if not weights or not _same_masks(masks.get(name), masks.get(own)):
                 raise StorageError(
                     f"the ticket of level {self.level} does not fit: the model ties {own!r} and {name!r}, which are "
                     "different tensors in the ticket. Build the model as it was when the ticket was found."
@@ -138,60 +225,63 @@ class Ticket:
     def save(self, path: str | Path) -> Path:
         """Write the ticket to a safetensors file, masks packed to one bit per weight; see ``load_ticket``."""
         path = Path(path)
-        arrays: dict[str, Tensor] = {}
-        header = {
-            "format": _FORMAT,
+        self.write(path)
+        return path
+
+    def write(self, path: Path, sources: Sequence[Source] = ()) -> str:
+        """Write the ticket to a file that may refer to ``sources`` in its folder, and return the file's SHA-256."""
+        about = {
             "level": self.level,
-            "masked": list(self.masks),
-            "metrics": without_arrays(self.metrics, arrays),
             "provenance": self.provenance,
             "late_buffers": list(self.late_buffers),
             "tied": self.tied,
         }
-        tensors = {f"masks/{name}": pack(mask) for name, mask in self.masks.items()}
-        tensors |= {f"weights/{name}": tensor for name, tensor in self.weights.items()}
-        tensors |= {f"trained/{name}": tensor for name, tensor in self.trained.items()}
-        tensors |= {f"metrics/{place}": array for place, array in arrays.items()}
-        write_tensors(path, tensors, json.dumps(header))
-        return path
+        return write_ticket(
+            path,
+            about,
+            masks=self._packed if self._packed is not None else _pack_all(self.masks),
+            weights=self.weights,
+            trained=self.trained,
+            metrics=self.metrics,
+            sources=sources,
+        )
+
+
+def _pack_all(masks: Masks) -> Packed:
+    return {name: (pack(mask), tuple(mask.shape)) for name, mask in masks.items()}
+
+
+def _unpacked(packed: Packed) -> Masks:
+    return {name: unpack(bits, shape) for name, (bits, shape) in packed.items()}
+
+
+def _same(state: State) -> State:
+    return state
+
+
+def _same_masks(one: Any, other: Any) -> bool:
+    """Return whether two masks are equal; None stands for one that prunes nothing."""
+    if one is None or other is None:
+        return all(each is None or bool(each.all()) for each in (one, other))
+    return torch.equal(one, other)
 
 
 def load_ticket(path: str | Path) -> Ticket:
-    """Read a ticket that ``Ticket.save`` wrote.
+    """Read a ticket that ``Ticket.save`` wrote, or one of a store, whose files have to be together in their folder.
 
     Raises:
         StorageError: the file is missing, damaged or no ticket, or ``path`` is no path.
     """
     if not isinstance(path, str | Path):
         raise StorageError(f"a ticket is read from a file; name its path. This is {described(path)}.")
-    tensors, text = read_tensors(Path(path))
-    try:
-        header = json.loads(text)
-        if header["format"] != _FORMAT:
-            raise StorageError(f"{path} is a ticket of format {header['format']}; this lthprune reads {_FORMAT}.")
-        if header.get("initial"):
-            raise StorageError(
-                f"{path} is not a ticket: it holds the initial weights of a trial. The tickets are beside it, one for "
-                "each level, as in level-00.safetensors."
-            )
-        parts: dict[str, State] = {"masks": {}, "weights": {}, "trained": {}, "metrics": {}}
-        for key, tensor in tensors.items():
-            part, _, name = key.partition("/")
-            parts[part][name] = tensor
-        return Ticket(
-            level=header["level"],
-            masks={
-                name: unpack(parts["masks"][name], tuple(parts["weights"][name].shape)) for name in header["masked"]
-            },
-            weights=parts["weights"],
-            trained=parts["trained"],
-            metrics=with_arrays(header["metrics"], parts["metrics"]),
-            provenance=header["provenance"],
-            late_buffers=tuple(header.get("late_buffers", ())),
-            tied=header.get("tied", {}),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} is not a ticket: its header cannot be read ({error!r}).") from error
+    file = TicketFile(Path(path))
+    return Ticket(
+        masks=file.read("masks"),
+        weights=file.read("weights"),
+        trained=file.read("trained"),
+        metrics=file.read_metrics(),
+        **file.about,
+    )
 
 
 class Tickets(Sequence[Ticket]):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lthprune.errors import PruningError, UnmovedWarning
-from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_state, masks_of, project
+from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_masks, live_state, project
 
 
 class TrainingCheck:
@@ -102,7 +102,7 @@ class TrainingCheck:
             )
 
     def _refuse_other_masks(self) -> None:
-        live = masks_of(self._model)
+        live = live_masks(self._model)
         changed = [
             tensor.name
             for tensor in self._tensors
@@ -153,7 +153,7 @@ class TrainingCheck:
             for tensor in self._tensors
             if tensor.name in moved
             and tensor.parameter.requires_grad
-            and bool(self._masks[tensor.name].any())
+            and int(self._masks[tensor.name].count_nonzero()) > 0
             and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
         ]
         cut_off = [name for name in unmoved if name not in self._received]
@@ -196,7 +196,7 @@ def _parameter_names(state: State) -> set[str]:
 
 
 def _same_mask(live: Tensor | None, mask: Tensor) -> bool:
-    return bool(mask.all()) if live is None else _same(live, mask)
+    return bool(mask.all()) if live is None else _same(live.bool(), mask)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -204,5 +204,5 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
-    mask = mask.to(parameter.device)
-    return torch.equal(parameter.detach() * mask, start.to(parameter.device) * mask)
+    changed = parameter.detach() != start.to(parameter.device)
+    return not int(changed.logical_and_(mask.to(parameter.device)).count_nonzero())

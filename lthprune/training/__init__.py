@@ -6,6 +6,7 @@ from lthprune.training.histories import Histories
 from lthprune.training.loop import evaluate, train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
+from lthprune.training.precision import warn_of_emulation
 from lthprune.training.record import HISTORIES, TASK_HISTORIES, Evaluation, Training
 from lthprune.training.sparse_linear import SparseLinear, use_dense_layers, use_sparse_layers
 from lthprune.training.stopping import early_stopping_index, should_stop
@@ -28,4 +29,5 @@ __all__ = [
     "train_population",
     "use_dense_layers",
     "use_sparse_layers",
+    "warn_of_emulation",
 ]

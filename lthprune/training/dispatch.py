@@ -10,8 +10,9 @@ from lthprune.errors import RecipeError
 from lthprune.training.engine import Engine
 from lthprune.training.lowering import is_perceptron, lower
 from lthprune.training.noise import draws_at_random
-from lthprune.training.stacked import Stacked
 from lthprune.training.plan import TrainingPlan
+from lthprune.training.precision import check_precision
+from lthprune.training.stacked import Stacked
 from lthprune.training.unhooked import Unhooked
 
 
@@ -45,7 +46,7 @@ def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan
 
 
 def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, samples: Tensor | None = None) -> None:
-    """Raise a RecipeError if the plan asks for an engine that cannot train a model.
+    """Raise a RecipeError if the plan asks for an engine or a precision that cannot train a model on a device.
 
     Args:
         model: dense or pruned.
@@ -54,6 +55,7 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, sam
         samples: a few inputs on the device, (batch, ...). With them, ``unhooked`` is also refused for networks that
             draw at random.
     """
+    check_precision(plan.precision, device)
     engine = plan.engine
     if engine == "unhooked" and samples is not None and draws_at_random(model, samples):
         raise RecipeError(
@@ -94,4 +96,3 @@ def stored_plan(plan: TrainingPlan, model: nn.Module) -> TrainingPlan:
     """
     meant_unhooked = plan.engine == "stacked" and (plan.precision != "fp32" or not is_perceptron(model))
     return plan.model_copy(update={"engine": "unhooked"}) if meant_unhooked else plan
-

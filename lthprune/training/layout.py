@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lthprune.data import Dataset
+from lthprune.errors import DataError
 from lthprune.kernels import LANES, Inputs, count_differences, find_differences
 
 _SPARSE_BELOW = 0.3  # the share of inputs other than the background; at more, matrix products are as fast
 _SAMPLED = 1000  # samples that the background is read from
 
-_laid_out: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # what was laid out, by a split's tensor
+_laid_out: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # what was laid out, by a split's tensor and its use
 
 
 class Split(NamedTuple):
@@ -33,7 +34,13 @@ class Laid(NamedTuple):
 
 
 def lay_out(data: Dataset) -> Laid:
-    """Return a data set in main memory as the kernels read it; what that needs is kept as long as the data set."""
+    """Return a data set in main memory as the kernels read it; what that needs is kept as long as the data set.
+
+    Raises:
+        DataError: labels and inputs do not fit one another or the tasks; the kernels themselves check nothing.
+    """
+    for split in ("train", "val", "test"):
+        _check(split, getattr(data, f"x_{split}"), getattr(data, f"y_{split}"), data)
     sampled = data.x_train[:_SAMPLED].flatten(1)
     common = sampled.mode(dim=0).values
     sparse = bool((sampled != common).double().mean() < _SPARSE_BELOW)
@@ -50,8 +57,12 @@ def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -
     """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
     dense = x.detach().flatten(1).contiguous().numpy()
     if x not in _laid_out:
-        _laid_out[x] = _differences(dense, background, sparse) + (_panels(dense, in_turn and not sparse),)
-    return Inputs(dense, sparse, background, *_laid_out[x])
+        _laid_out[x] = {}
+    known = _laid_out[x]
+    use = sparse, in_turn, background.tobytes()  # a tensor may serve as two splits, or in two data sets
+    if use not in known:
+        known[use] = (*_differences(dense, background, sparse), _panels(dense, in_turn and not sparse))
+    return Inputs(dense, sparse, background, *known[use])
 
 
 def _differences(dense: np.ndarray, background: np.ndarray, sparse: bool) -> tuple[np.ndarray, ...]:
@@ -68,6 +79,24 @@ def _panels(dense: np.ndarray, wanted: bool) -> np.ndarray:
         rows = dense[place * LANES : (place + 1) * LANES]
         panel[:, : len(rows)] = rows.T
     return panels
+
+
+def _check(split: str, x: Tensor, y: Tensor, data: Dataset) -> None:
+    """Raise a DataError if the kernels would read beyond a split's inputs, its labels, or a task's outputs."""
+    if x.shape[1:] != data.x_train.shape[1:] or y.numel() != len(x) * len(data.tasks) or len(y) != len(x):
+        raise DataError(
+            f"the {split} split has inputs of shape {tuple(x.shape)} and labels of shape {tuple(y.shape)}, for "
+            f"{len(data.tasks)} task(s) and inputs of shape (samples, {', '.join(map(str, data.input_shape))}) in the "
+            "training split. Give each sample such an input and one label for each task."
+        )
+    for task, labels in zip(data.tasks, y.view(len(y), -1).unbind(dim=1), strict=True):
+        classes = max(2, len(task.outputs))
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise DataError(
+                f"labels of task {task.name!r} in the {split} split run from {int(labels.min())} to "
+                f"{int(labels.max())}, and the task has the classes 0 to {classes - 1}. Number the classes from 0, and "
+                "give the task an output for each."
+            )
 
 
 def _labels(labels: Tensor) -> np.ndarray:

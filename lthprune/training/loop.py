@@ -14,6 +14,7 @@ from lthprune.pruning import State, snapshot
 from lthprune.training.batches import Batches
 from lthprune.training.losses import LossAndAccuracy, count_right, cross_entropy
 from lthprune.training.plan import TrainingPlan
+from lthprune.training.precision import check_precision
 from lthprune.training.record import Evaluation, Record, Training
 
 _CHUNK = 1000  # samples evaluated at once: bounds the memory of a convolutional net's activations
@@ -51,6 +52,7 @@ def train(
 
     Raises:
         DataError: there are too few training samples for a batch.
+        RecipeError: the plan asks for bf16, and the device has no bf16 arithmetic.
 
     Examples:
         >>> from lthprune.data import DataSpec, load_data
@@ -60,10 +62,11 @@ def train(
         >>> train(model, digits, plan, torch.Generator().manual_seed(0)).history["val_loss"].shape
         (2,)
     """
+    device = data.x_train.device
+    check_precision(plan.precision, device)
     record, evaluations = Record(plan, len(data.tasks)), set(plan.evaluation_steps)
     kept: State | None = None
     optimizer = plan.make_optimizer(model.parameters())
-    device = data.x_train.device
     batches = Batches(len(data.x_train), plan.batch_size, [order], device)
     for _ in range(start):
         next(batches)

@@ -29,15 +29,16 @@ class Activation(NamedTuple):
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.ReLU: Activation(
         "relu",
-        torch.relu_, lambda gradient, _, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
+        torch.relu_,
+        lambda gradient, _, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient),
     ),
     nn.Tanh: Activation(
-        "tanh",
-        torch.tanh_, lambda gradient, _, y: _aten.tanh_backward.grad_input(gradient, y, grad_input=gradient)
+        "tanh", torch.tanh_, lambda gradient, _, y: _aten.tanh_backward.grad_input(gradient, y, grad_input=gradient)
     ),
     nn.Sigmoid: Activation(
         "sigmoid",
-        torch.sigmoid_, lambda gradient, _, y: _aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)
+        torch.sigmoid_,
+        lambda gradient, _, y: _aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient),
     ),
     nn.ELU: Activation(
         "elu",
@@ -45,8 +46,7 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
         lambda gradient, _, y: _aten.elu_backward.grad_input(gradient, 1.0, 1.0, 1.0, True, y, grad_input=gradient),
     ),
     nn.GELU: Activation(
-        "gelu",
-        F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
+        "gelu", F.gelu, lambda gradient, x, _: _aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
     ),
     nn.LeakyReLU: Activation(
         "leaky_relu",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from lthprune.section import Section
@@ -39,10 +39,17 @@ class TrainingPlan(Section):
     """stop once the validation loss is below this value"""
     engine: Literal["auto", "reference", "compiled", "stacked", "unhooked"] = "auto"
     """what trains the trials: ``reference`` (the plain loop), ``compiled`` (multilayer perceptrons, in compiled
-    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that draws nothing
-    at random, without pruning hooks), or ``auto``, which chooses at every level by the network and its sizes"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on suitable processors"""
+    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that
+    draws nothing at random, without pruning hooks), or ``auto``, which chooses by the network and the device"""
+    precision: Literal["fp32", "bf16", "bf16-anywhere"] = "fp32"
+    """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on processors and GPUs with
+    bf16 arithmetic and is refused on others; ``bf16-anywhere`` only warns there: emulation is slow"""
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _renamed(cls, engine: Any) -> Any:
+        """Read the recipes of runs that named the engine before this one."""
+        return "compiled" if engine == "sparse" else engine
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingPlan":
@@ -68,7 +75,7 @@ class TrainingPlan(Section):
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context manager for forward passes in the plan's precision."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision != "fp32")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step; the first step is 1.

@@ -60,7 +60,7 @@ class Pattern:
     def places(self) -> np.ndarray:
         """Where each entry is in the layer's weights as a vector."""
         out, into = self.shape
-        places = self._rows() * into + self.columns
+        places: np.ndarray = self._rows() * into + self.columns
         return places.astype(np.int32 if out * into <= np.iinfo(np.int32).max else np.int64)
 
     @cached_property

@@ -9,8 +9,8 @@ pruning call. Extra memory is the peak resident memory during the call minus the
 includes the masks and masked weights that pruning creates. First, both libraries prune the same weights in one process,
 and the script fails unless they keep equally many and their masks differ in ties only. No speed is asserted.
 
-100 million weights take about 6 GB of memory and a few minutes. Run it on an idle machine: other work on the cores
-slows the threads of lthprune more than torch's pruning, which hardly uses threads.
+100 million weights take about 6 GB of memory and a few minutes. On a machine that other programs use it prints no
+figures, unless with ``--busy``: they slow the threads of lthprune more than torch's pruning, which hardly uses threads.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from torch.nn.utils import prune as torch_prune
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune.pruning.pruner import prune
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 AMOUNT = 0.2
 LAYERS = 10
@@ -117,12 +117,11 @@ def in_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
         return process.submit(function, *arguments).result()
 
 
-def run(weights: int, repeats: int) -> dict[str, Any]:
+def run(weights: int, repeats: int, machine: Machine) -> dict[str, Any]:
     """Measure everything and return it as plain data: medians, and ratios of medians."""
     report: dict[str, Any] = {
         "weights": weights,
         "repeats": repeats,
-        "machine": describe_machine(),
         "left": in_fresh_process(check_agreement, weights),
         "rounds": {},
     }
@@ -137,6 +136,7 @@ def run(weights: int, repeats: int) -> dict[str, Any]:
         }
         ratios = {unit: medians["torch"][unit] / medians["lthprune"][unit] for unit in ("seconds", "extra_gb")}
         report["rounds"][which] = {**medians, "torch / lthprune": ratios}
+    report["machine"] = machine.describe()
     return report
 
 
@@ -161,10 +161,11 @@ def main() -> None:
     parser.add_argument("--weights", type=int, default=100_000_000, help="a multiple of 10,000 (100,000,000)")
     parser.add_argument("--repeats", type=int, default=3, help="processes for each median (3)")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    add_busy(parser)
     options = parser.parse_args()
     if options.weights < 10_000 or options.weights % 10_000 or options.repeats < 1:
         parser.error("--weights must be a positive multiple of 10,000 and --repeats at least 1")
-    report = run(options.weights, options.repeats)
+    report = run(options.weights, options.repeats, Machine(busy=options.busy))
     Console().print(table(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

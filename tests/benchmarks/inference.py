@@ -6,7 +6,8 @@
 In one process, the networks take turns on random inputs. Prints the median time of each over the rounds, and that time
 divided by the time of the fastest. ``masked`` is the network with torch's pruning hooks, ``dense`` the same without
 hooks, with zeros for pruned weights; ``compacted`` leaves out unused neurons and inputs; ``csr`` is ``to_csr`` of that.
-The outputs are compared first. No speed is asserted.
+The outputs are compared first. No speed is asserted. On a machine that other programs use it prints no figures, unless
+with ``--busy``.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from lthprune import Run, compact
 from lthprune.compaction import measure_latency, to_csr
 from lthprune.data.loading import shape_of_data
 from lthprune.pruning.forms import without_pruning
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 
 def main() -> None:
@@ -34,7 +35,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 1000])
     parser.add_argument("--rounds", type=int, default=31, help="measurements for each median (31)")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    add_busy(parser)
     options = parser.parse_args()
+    machine = Machine(busy=options.busy)
     run = Run(options.run)
     ticket = run.tickets.level(options.level)[0]
     shape, _ = shape_of_data(run.recipe().data)
@@ -43,12 +46,11 @@ def main() -> None:
     dense, sparse = without_pruning(masked), to_csr(compacted.model)
     report = {
         "density": ticket.density,
-        "machine": describe_machine(),
         "before": [*compacted.report.before, compacted.report.inputs[0]],
         "after": [*compacted.report.after, compacted.report.inputs[1]],
         "batches": {},
     }
-    table = Table(title=f"{ticket.density:.2%} of the weights, {describe_machine()}, microseconds")
+    table = Table()
     for column in ("batch", "masked", "dense", "compacted", "csr", "difference"):
         table.add_column(column, justify="right")
     for batch in options.batches:
@@ -67,6 +69,8 @@ def main() -> None:
         cells = [f"{1e6 * each:,.0f} ({each / fastest:.1f}x)" for each in seconds.values()]
         table.add_row(f"{batch:,}", *cells, f"{difference:.0e}")
         report["batches"][batch] = seconds | {"difference": difference}
+    report["machine"] = machine.describe()
+    table.title = f"{ticket.density:.2%} of the weights, {report['machine']}, microseconds"
     Console().print(table)
     Console().print(f"neurons, weights, not zero, FLOPs, inputs: {report['before']} before, {report['after']} after")
     if options.json:

@@ -2,7 +2,7 @@
 
 Each walk must find the same states as ``lthprune.neuron_states`` and ``parameters``, or the benchmark fails. The first
 walks up and down the graph once for every neuron and remembers the results; the second remembers nothing, and walks
-from both ends of every weight.
+from both ends of every weight. On a machine that other programs use it prints no figures, unless with ``--busy``.
 """
 
 import argparse
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune import neuron_states
 from lthprune.pruning.methods import write_mask
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 from tests.walk import Node, Wiring, parameter_states, weight_state
 
 
@@ -85,8 +85,9 @@ def main() -> None:
     parser.add_argument("--densities", type=float, nargs="+", default=[1.0, 0.1, 0.01])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--skip-walk-by-weight", action="store_true", help="it takes minutes")
+    add_busy(parser)
     arguments = parser.parse_args()
-    table = Table(title=f"Neuron states, {describe_machine()}; medians of {arguments.repeats}")
+    machine, table = Machine(busy=arguments.busy), Table()
     for column in ("network", "density", "neurons\nms", "and weights\nms", "walk by neuron\nratio", "by weight\nratio"):
         table.add_column(column, justify="right")
     for sizes in ((4, 410, 410, 2), (4, 1310, 1310, 2)):
@@ -105,6 +106,7 @@ def main() -> None:
             table.add_row(
                 "-".join(map(str, sizes)), f"{density:g}", f"{1e3 * neurons:.1f}", f"{1e3 * weights:.1f}", *ratios
             )
+    table.title = f"Neuron states, {machine.describe()}; medians of {arguments.repeats}"
     Console().print(table)
 
 

@@ -9,7 +9,7 @@ al. 2023): 768 inputs, 3,072 outputs, batches of 2,048. Three layers with the sa
 forward and a backward pass of the module count everything: hooks, masks, copies between layouts, memory for results.
 ``kernels`` are the compiled products alone, in one thread, on samples as torch has them. Prints the medians of the
 times without pruning, and how many times as long these are as those of the others. No speed is asserted. It takes
-minutes, and means nothing on a machine that is busy with other work.
+minutes. On a machine that other programs use it prints no figures, unless with ``--busy``.
 """
 
 import argparse
@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from lthprune import kernels, prune
 from lthprune.training import SparseLinear
 from lthprune.training.sparse_product import Pattern
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 Passes = Mapping[str, tuple[Callable[[], object], Callable[[], object]]]
 
@@ -112,13 +112,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=9, help="rounds for each median (9)")
     parser.add_argument("--json", type=Path, help="write the medians to this file as well, in seconds")
+    add_busy(parser)
     options = parser.parse_args()
-    report = []
+    machine, report = Machine(busy=options.busy), []
     for threads in options.threads:
         torch.set_num_threads(threads)
-        table = Table(
-            title=f"times as fast as without pruning, forward / backward; {describe_machine()}", box=box.SIMPLE
-        )
+        table = Table(box=box.SIMPLE)
         for column in ("in x out", "batch", "density", "dense, ms", "masked", "sparse", "kernels"):
             table.add_column(column, justify="right")
         for shape, batch, density in itertools.product(options.shapes, options.batches, options.densities):
@@ -130,9 +129,10 @@ def main() -> None:
             table.add_row(
                 shape, f"{batch:,}", f"{density:g}", " / ".join(f"{1e3 * each:.2f}" for each in base), *ratios
             )
+        table.title = f"times as fast as without pruning, forward / backward; {machine.describe()}"
         Console().print(table)
     if options.json:
-        options.json.write_text(json.dumps({"machine": describe_machine(), "medians": report}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": machine.describe(), "medians": report}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

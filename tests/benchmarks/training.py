@@ -15,7 +15,8 @@ Only training is measured, not the search around it; the time to set up an engin
 row of the 21 levels. Toys are 200 seeds of 4-64-64-2, 200 steps each. In the bf16 row, only lthprune's step is in bf16.
 Inputs are noise, since their values do not affect the time.
 
-It takes about five minutes on two cores, and means nothing on a machine that is busy with other work.
+It takes about five minutes on two cores. On a machine that other programs use it prints no figures, unless with
+``--busy``.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from lthprune.training.batches import Batches
 from lthprune.training.dispatch import choose_engine
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import Machine, add_busy
 
 
 class Figure(NamedTuple):
@@ -311,8 +312,8 @@ PARTS = {
 }
 
 
-def table(figures: list[Figure], repeats: int, device: str) -> Table:
-    shown = Table(title=f"{describe_machine(device)}: medians of {repeats}", box=box.SIMPLE, padding=(0, 1, 0, 0))
+def table(figures: list[Figure], repeats: int, machine: str) -> Table:
+    shown = Table(title=f"{machine}: medians of {repeats}", box=box.SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("what", no_wrap=True)
     for column in ("times", "range", "plain ms", "ms"):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -330,20 +331,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="pairs for each median (7)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both train (cpu)")
     parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    add_busy(parser)
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
-    figures = []
+    machine, figures = Machine(busy=options.busy), []
     for part in options.only:
         for figure in PARTS[part](options.repeats, options.device):
             figures.append(figure)
-            print(f"{figure.what}: {statistics.median(figure.ratios):.2f}", flush=True)
-    Console().print(table(figures, options.repeats, options.device))
+            print(f"measured: {figure.what}", file=sys.stderr)
+    described = machine.describe(options.device)
+    Console().print(table(figures, options.repeats, described))
     if options.json:
         report = {
             "repeats": options.repeats,
             "device": options.device,
-            "machine": describe_machine(options.device),
+            "machine": described,
             "system": platform.platform(),
             "figures": [figure.to_json() for figure in figures],
         }

@@ -11,6 +11,7 @@ import pytest
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.run import Run
+from lthprune.experiments.sweep import find_sweeps
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
 
@@ -139,3 +140,29 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_bits(tmp_p
     assert (resumed.returncode, resumed.stderr) == (0, "")
     whole = run_recipe(tiny(*LONG), "lenet-digits", out=tmp_path / "whole")
     assert contents(begun.folder) == contents(whole.folder)
+
+
+def test_run_resume_sweep_and_show_take_a_number_of_threads(cli: Cli) -> None:
+    assert cli("run", "lenet-digits", *settings(), "--threads", 1).code == 0
+    (run,) = find_runs("runs")
+    assert run.environment()["threads_asked"] == 1
+    assert cli("resume", run.folder, "--threads", 1).code == 0
+    assert cli("sweep", "lenet-digits", *settings(), "--over", "train.lr=[0.1]", "--threads", 1).code == 0
+    (sweep,) = find_sweeps("sweeps")
+    assert sweep.cells()[0].run.environment()["threads_asked"] == 1
+    assert cli("resume", sweep.folder, "--threads", 1).code == 0
+    assert "with 1 thread." in " ".join(cli("show", "lenet-digits", "--time", *settings(), "--threads", 1).out.split())
+
+
+def test_a_bad_number_of_threads_is_one_paragraph_and_exit_code_2(cli: Cli, finished: Run) -> None:
+    bad = ("--threads", 0)
+    for words in (
+        ("run", "lenet-digits"),
+        ("sweep", "lenet-digits", "--over", "train.lr=[0.1]"),
+        ("resume", finished.folder),
+        ("show", "lenet-digits", "--time"),
+    ):
+        result = cli(*words, *bad)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith("Error: threads = 0: this must be a whole number from 1 to the number of cores")
+    assert list(Path().iterdir()) == []

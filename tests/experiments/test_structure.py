@@ -13,8 +13,8 @@ from lthprune import PruningError, Run, StorageError, imp, neuron_states
 from lthprune.analysis import NetworkStates, NeuronState, find_splitting
 from lthprune.data import tasks_of
 from lthprune.experiments.execution import run_recipe
-from lthprune.files import read_tensors
 from lthprune.search.store import _sha256
+from lthprune.search.ticket_files import TicketFile
 from tests.nets import net
 from tests.tiny import joined, tiny, toys
 
@@ -106,16 +106,16 @@ def reads_of(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> Count
     """Count how often each ticket's file is read while something is done, and check that it is hashed as often."""
     read, hashed = Counter[str](), Counter[str]()
 
-    def reading(path: Path) -> object:
+    def reading(path: Path) -> TicketFile:
         read[path.name] += 1
-        return read_tensors(path)
+        return TicketFile(path)
 
     def hashing(path: Path) -> str:
         hashed[path.name] += 1
         return _sha256(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("lthprune.search.tickets.read_tensors", reading)
+        patch.setattr("lthprune.search.store.TicketFile", reading)
         patch.setattr("lthprune.search.store._sha256", hashing)
         do()
     assert read == hashed

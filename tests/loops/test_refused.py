@@ -186,11 +186,14 @@ def test_after_ctrl_c_in_a_forward_pass_a_new_search_on_the_same_model_works(ins
     same(search(model, fit), search(net(), fit))
 
 
+@pytest.mark.parametrize("called_before", [False, True])
 @pytest.mark.parametrize("part", [slice(None), slice(1, 4), 3])
-def test_after_ctrl_c_a_part_of_the_model_still_computes_with_zeros(part: slice | int) -> None:
+def test_after_ctrl_c_a_part_of_the_model_still_computes_with_zeros(part: slice | int, called_before: bool) -> None:
     model = net()
     lthprune.prune(model, 0.5, form="plain")
     masks = masks_of(model)
+    if called_before:
+        model(batch_of(0)[0])
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
-from lthprune.pruning.masks import count, keep_highest, keep_highest_by_sorting, overlap, pack, unpack
+from lthprune.pruning.masks import LazyScores, count, keep_highest, keep_highest_by_sorting, overlap, pack, unpack
 from lthprune.search.tickets import Ticket
 from tests import strategies
 from tests.nets import all_bits
@@ -25,6 +25,23 @@ def widened(scores, masks):
 @given(strategies.competitions())
 def test_the_fast_selection_keeps_what_its_readable_twin_keeps(competition):
     assert all_bits(keep_highest(*competition)) == all_bits(keep_highest_by_sorting(*competition))
+
+
+@settings(max_examples=300)
+@given(strategies.competitions(), st.integers(1, 8), st.integers(1, 8), st.sampled_from([0.0, 0.5, 5.0]), st.booleans())
+def test_the_selection_by_a_sample_keeps_what_a_sort_keeps_however_bad_the_sample(
+    competition, chunk, sample, margin, lazy
+):
+    scores, held, left = competition
+    read = scores
+    if lazy:
+        flat = {name: score.flatten() for name, score in scores.items()}
+        read = {name: LazyScores(score, lambda some, name=name: flat[name][some]) for name, score in scores.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"_CHUNK": chunk, "_SAMPLE": sample, "_MARGIN": margin}.items():
+            patch.setattr(f"lthprune.pruning.masks.{name}", value)
+        kept = keep_highest(read, held, left)
+    assert all_bits(kept) == all_bits(keep_highest_by_sorting(*competition))
 
 
 @settings(max_examples=100)

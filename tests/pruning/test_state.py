@@ -1,17 +1,20 @@
 """A model's tensors under their plain names."""
 
 import copy
+import math
 
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from lthprune.errors import StorageError
+from lthprune.pruning.keeping import set_zeros
 from lthprune.pruning.pruner import prune
 from lthprune.pruning.state import live_state, masks_of, refresh, restore, snapshot
 from tests import strategies
-from tests.nets import all_bits, net, outputs, refused, train
+from tests.nets import all_bits, bits, net, outputs, refused, train
 
 
 @given(strategies.architectures())
@@ -111,3 +114,20 @@ def test_names_that_only_look_like_pruning_are_left_as_they_are():
     model.register_buffer("attention_mask", torch.ones(1))
     assert live_state(model).keys() == {"weight", "bias", "scale_orig", "attention_mask"}
     assert not masks_of(model)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 1.5, -2.0, math.nan, math.inf]), min_size=1, max_size=9),
+    st.data(),
+    st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    st.sampled_from([torch.bool, torch.float32, torch.float16]),
+)
+def test_pruned_entries_become_zero_without_a_sign_and_others_keep_their_bits(values, data, dtype, type_of_mask):
+    tensor = torch.tensor(values, dtype=dtype)
+    drawn = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=len(values), max_size=len(values)))
+    mask = torch.tensor(drawn).to(type_of_mask)
+    expected = tensor.masked_fill(mask == 0, 0)  # the readable twin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lthprune.pruning.keeping._CHUNK", 2)
+        set_zeros(tensor, mask)
+    assert bits(tensor) == bits(expected)

@@ -1,17 +1,25 @@
 """Searches on disk: interrupted, resumed, damaged, mistaken for others."""
 
+import gc
+import hashlib
 import json
+import pickle
+from types import FunctionType, ModuleType
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from lthprune.errors import LthpruneError, StorageError
+from lthprune.files import read_tensors
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import snapshot
 from lthprune.search.drivers import imp, osp
 from lthprune.search.rewinding import Rewinder
 from lthprune.search.store import TicketStore
+from lthprune.search.tickets import load_ticket
 from tests import strategies
 from tests.nets import OPTIMIZERS, Architecture, all_bits, net, refused, train
 
@@ -41,6 +49,18 @@ def search(driver, architecture, seed, rewind, *, trials=None, store=None, dies_
     words = {"levels": LEVELS, "rate": 0.4} | words
     tickets = DRIVERS[driver](subject, training, rewind=rewinder or rewind, store=store, **words)
     return (tickets if trials else [tickets]), models, len(sessions)
+
+
+def shrink(model):
+    """A training that writes to every weight."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+
+
+def same_kibibyte():
+    torch.manual_seed(0)
+    return of_a_kibibyte()
 
 
 def result(tickets, models):
@@ -279,3 +299,106 @@ def test_one_trials_ticket_is_read_without_those_of_the_others(tmp_path):
             store.ticket(0, trial)
     with pytest.raises(StorageError, match="there is no level 2"):
         store.ticket(2)
+
+
+def storages(held):
+    """The memory of the tensors that these objects hold, in bytes: of each storage once."""
+    seen, found, todo = set(), {}, [held]
+    while todo:
+        each = todo.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType):
+            continue
+        seen.add(id(each))
+        if isinstance(each, torch.Tensor):
+            storage = each.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+        else:
+            todo += gc.get_referents(each)
+    return sum(found.values())
+
+
+def of_a_kibibyte():
+    return nn.Sequential(nn.Linear(16, 16, bias=False))  # 256 weights, 1,024 bytes
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_tickets_without_a_store_hold_their_masks_packed_and_share_one_rewind_point(driver):
+    tickets = DRIVERS[driver](of_a_kibibyte(), shrink, levels=9)
+    rewound, trained, masks = 1024, 10 * 1024, 10 * 32
+    assert storages(tickets) == rewound + trained + masks
+
+
+@pytest.mark.parametrize("rewind", ["init", "lr", "none"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_tickets_of_a_store_hold_no_tensors_and_are_read_when_asked_for(tmp_path, driver, rewind):
+    alone = DRIVERS[driver](same_kibibyte(), shrink, levels=4, rewind=rewind)
+    tickets = DRIVERS[driver](same_kibibyte(), shrink, levels=4, rewind=rewind, store=tmp_path)
+    again = DRIVERS[driver](of_a_kibibyte(), shrink, levels=4, rewind=rewind, store=tmp_path)
+    for found in (tickets, again):
+        assert [all_bits(t.masks) for t in found] == [all_bits(t.masks) for t in alone]
+        assert [all_bits(t.weights) for t in found] == [all_bits(t.weights) for t in alone]
+        assert [all_bits(t.trained) for t in found] == [all_bits(t.trained) for t in alone]
+        assert (found[2].counts, found[2].density) == (alone[2].counts, alone[2].density)
+        assert storages(found) == 0
+    masks = tickets[1].masks
+    assert tickets[1].masks is masks  # read once while somebody uses them
+
+
+@pytest.mark.parametrize("part", ["masks", "weights", "trained"])
+def test_a_stored_ticket_that_was_damaged_since_is_refused_when_it_is_read(tmp_path, part):
+    tickets = imp(of_a_kibibyte(), shrink, levels=2, store=tmp_path)
+    path = tmp_path / "trial-0" / "level-01.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert tickets[1].left == 205
+    with pytest.raises(StorageError, match=f"{path} is damaged: its contents are not those that were written"):
+        getattr(tickets[1], part)
+    getattr(tickets[2], part)
+
+
+@pytest.mark.parametrize("rewind", ["init", 2, "lr", "none"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_store_writes_weights_that_another_of_its_files_holds_only_once(tmp_path, driver, rewind):
+    tickets, *_ = search(driver, Architecture("normalised"), 0, rewind, store=tmp_path)
+    written = [read_tensors(tmp_path / f"trial-0/level-{level:02d}.safetensors")[0] for level in range(LEVELS + 1)]
+    again = [[name for name in tensors if name.startswith("weights/")] for tensors in written]
+    assert not any(again[1:])
+    assert bool(again[0]) == (rewind == 2)  # step 2 is in no earlier file
+    for level, ticket in enumerate(tickets[0]):
+        alone = load_ticket(tmp_path / f"trial-0/level-{level:02d}.safetensors")
+        assert all_bits(alone.weights) == all_bits(ticket.weights)
+        moved = load_ticket(alone.save(tmp_path / "elsewhere" / "ticket.safetensors"))
+        assert all_bits(moved.weights) == all_bits(ticket.weights)
+
+
+def test_a_ticket_without_the_file_that_it_refers_to_is_refused_and_the_error_names_both(tmp_path):
+    imp(of_a_kibibyte(), shrink, levels=1, store=tmp_path)
+    (tmp_path / "trial-0/initial.safetensors").unlink()
+    with pytest.raises(
+        StorageError, match=r"initial\.safetensors is missing, which holds the rewound weights of level-01"
+    ):
+        load_ticket(tmp_path / "trial-0/level-01.safetensors")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_store_whose_tickets_hold_all_their_weights_as_once_written_is_resumed(tmp_path, driver):
+    whole = search(driver, Architecture("normalised"), 0, "init")
+    with pytest.raises(KilledError):
+        search(driver, Architecture("normalised"), 0, "init", store=tmp_path, dies_at=2)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for files in manifest["finished"]:
+        for file in files:
+            load_ticket(tmp_path / file).save(tmp_path / file)  # the format before references
+            files[file] = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    *resumed, sessions = search(driver, Architecture("normalised"), 50, "init", store=tmp_path)
+    assert result(*resumed) == result(*whole[:2])
+    assert sessions == LEVELS - 1
+
+
+def test_tickets_can_be_pickled_with_a_store_and_without(tmp_path):
+    for store in (None, tmp_path):
+        ticket = imp(of_a_kibibyte(), shrink, levels=1, store=store)[1]
+        ticket.masks  # noqa: B018
+        assert all_bits(pickle.loads(pickle.dumps(ticket)).masks) == all_bits(ticket.masks)

@@ -13,7 +13,7 @@ from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Engine
 from lthprune.training.loop import train
 from lthprune.training.lowering import lower
-from lthprune.training.perceptrons import Perceptrons
+from lthprune.training.stacked import Stacked
 from lthprune.training.unhooked import Unhooked
 from tests.nets import Architecture
 from tests.tiny import noise, several
@@ -23,15 +23,11 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {
     "stacked": (
         "dense",
-        lambda models, data, plan: Perceptrons(models, lower(models), data, plan, [False] * 3, captured=True),
-    ),
-    "sparse": (
-        "dense",
-        lambda models, data, plan: Perceptrons(models, lower(models), data, plan, [True] * 3, captured=True),
+        lambda models, data, plan: Stacked(models, lower(models), data, plan, captured=True),
     ),
     "unhooked": ("normalised", lambda models, data, plan: Unhooked(models, data, plan, captured=True)),
 }
-CASES = [(name, device) for name in ENGINES for device in DEVICES if (name, device) != ("sparse", "cuda")]
+CASES = [(name, device) for name in ENGINES for device in DEVICES]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -62,7 +58,7 @@ def test_a_captured_engine_trains_as_the_plain_loop_does(
     engine, batches = make(models, data, chosen), Batches(len(data.x_train), 8, orders(3), data.x_train.device)
     losses = []
     for step in range(1, 13):
-        engine.step(next(batches), chosen.lr_at(step))
+        engine.train(next(batches)[None], [chosen.lr_at(step)])
         if step == 6:
             losses = [measured.train_loss for measured in engine.measure()]
             engine.lift(1)

@@ -5,6 +5,8 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,10 +20,10 @@ from lthprune.data.dataset import Dataset
 from lthprune.errors import PruningError, RecipeError
 from lthprune.pruning.methods import write_mask
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.training import dispatch, perceptrons
-from lthprune.training.dispatch import check_engine, choose_engine
+from lthprune.training import precision, stacked
+from lthprune.training.compiled import Compiled
+from lthprune.training.dispatch import check_engine
 from lthprune.training.loop import train
-from lthprune.training.perceptrons import Perceptrons
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
 from lthprune.training.record import HISTORIES, Evaluation, Training
@@ -37,17 +39,31 @@ OPTIMIZERS: tuple[dict[str, object], ...] = (
     {"optimizer": "adam", "lr": 0.02, "weight_decay": 0.1},
     {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1},
 )
-PERCEPTRON_ENGINES = ("stacked", "sparse", "auto")  # auto mixes in these tests, see the fixture
+PERCEPTRON_ENGINES = ("stacked", "compiled", "auto")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_networks_are_treated_like_large_ones() -> Iterator[None]:
-    """Let ``auto`` take sparse matrices for small layers, too, and evaluate few samples at once."""
+def few_samples_are_evaluated_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "_SPARSE_FROM", 0)
-        patch.setattr(dispatch, "_SPARSE_BELOW", 0.5)
-        patch.setattr(perceptrons, "_CACHED", 1)
+        patch.setattr(stacked, "_CACHED", 1)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bf16_is_allowed_on_every_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_in_bf16", lambda device: True)
+        yield
+
+
+@contextmanager
+def threads_of_torch(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def doubled(data: Dataset) -> Dataset:
@@ -61,8 +77,19 @@ def doubled(data: Dataset) -> Dataset:
     )
 
 
-AS_SHIPPED = {name: getattr(dispatch, name) for name in ("_SPARSE_FROM", "_SPARSE_BELOW")}
+def mostly_background(data: Dataset) -> Dataset:
+    """The same data with four fifths of the inputs at a background of their feature, as in pictures of digits."""
+    torch.manual_seed(0)
+    background = torch.randn(data.x_train.shape[1:], dtype=data.x_train.dtype)
+    splits = {
+        name: torch.where(torch.rand(x.shape) < 0.8, background, x)
+        for name, x in (("x_train", data.x_train), ("x_val", data.x_val), ("x_test", data.x_test))
+    }
+    return replace(data, **splits)
+
+
 DATA = doubled(noise(sizes=(40, 70, 150)))
+PICTURES = mostly_background(DATA)
 
 
 def plan(**words: object) -> TrainingPlan:
@@ -122,16 +149,17 @@ def populations(draw: st.DrawFn, outputs: int = 3) -> list[nn.Module]:
 @given(
     models=populations(),
     engine=st.sampled_from(PERCEPTRON_ENGINES),
+    data=st.sampled_from([DATA, PICTURES]),
     optimizer=st.sampled_from(OPTIMIZERS),
     steps=st.integers(1, 12),
 )
 def test_every_engine_for_perceptrons_does_what_the_plain_loop_does(
-    models: list[nn.Module], engine: str, optimizer: dict[str, object], steps: int
+    models: list[nn.Module], engine: str, data: Dataset, optimizer: dict[str, object], steps: int
 ) -> None:
     twins, words = copy.deepcopy(models), {**optimizer, "steps": steps}
-    done = train_population(models, DATA, plan(engine=engine, **words), orders(len(models)))
-    agree(models, twins, done, one_by_one(twins, plan(**words)))
-    assert {training.engine for training in done} <= ({"stacked", "mixed", "sparse"} if engine == "auto" else {engine})
+    done = train_population(models, data, plan(engine=engine, **words), orders(len(models)))
+    agree(models, twins, done, one_by_one(twins, plan(**words), data))
+    assert {training.engine for training in done} == {"compiled" if engine == "auto" else engine}
 
 
 @given(
@@ -218,13 +246,13 @@ def test_trials_do_stop_at_different_steps_in_these_tests() -> None:
 
 def test_a_trial_that_has_stopped_is_no_longer_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
-    step = Perceptrons.step
+    train = Compiled.train
 
-    def spy(engine: Perceptrons, batch: torch.Tensor, lr: float) -> None:
-        trained.append(len(batch))
-        step(engine, batch, lr)
+    def spy(engine: Compiled, batches: torch.Tensor, rates: list[float]) -> None:
+        trained.extend([batches.shape[1]] * len(batches))
+        train(engine, batches, rates)
 
-    monkeypatch.setattr(Perceptrons, "step", spy)
+    monkeypatch.setattr(Compiled, "train", spy)
     models = [Architecture("dense", dtype=torch.float64).build(trial) for trial in range(4)]
     done = train_population(models, DATA, plan(patience=1, steps=30), orders(4))
     made = [3 * int((~np.isnan(training.history["val_loss"])).sum()) for training in done]  # steps before each stop
@@ -372,31 +400,52 @@ def test_a_diverged_trial_does_not_spoil_the_others(engine: str) -> None:
         np.testing.assert_array_equal(done[1].history[name], expected[1].history[name])
 
 
-def test_auto_takes_sparse_matrices_for_large_layers_of_low_density(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lenet(densities: tuple[float, float, float]) -> nn.Module:
-        shapes = ((784, 300), (300, 100), (100, 10))
-        layers = [nn.Linear(features, out) for features, out in shapes]
-        for layer, density in zip(layers, densities, strict=True):
-            write_mask(layer, "weight", torch.rand(layer.weight.shape) < density)
-        return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
+def lenet(density: float, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    layers = [nn.Linear(784, 300), nn.Linear(300, 100), nn.Linear(100, 10)]
+    for layer in layers:
+        write_mask(layer, "weight", torch.rand(layer.weight.shape) < density)
+    return nn.Sequential(nn.Flatten(), layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
 
-    data = noise((784,), classes=10)
-    for name, value in AS_SHIPPED.items():
-        monkeypatch.setattr(dispatch, name, value)
-    for densities, name in (((0.9, 0.9, 0.9), "stacked"), ((0.1, 0.1, 0.1), "mixed"), ((0.5, 0.5, 0.1), "stacked")):
-        engine = choose_engine([lenet(densities) for _ in range(2)], data, plan())
-        assert isinstance(engine, Perceptrons)
-        assert engine.name == name
+
+@pytest.mark.parametrize("pictures", [False, True])
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.1])
+def test_the_bits_of_a_trial_depend_neither_on_threads_nor_on_the_other_trials(density: float, pictures: bool) -> None:
+    data = noise((784,), 10, (500, 1200, 100))
+    data = mostly_background(data) if pictures else data
+    found = set()
+    for threads, trials in ((1, 1), (2, 1), (4, 1), (1, 3), (2, 3), (2, 5), (4, 5)):
+        models = [lenet(density, trial) for trial in range(trials)]
+        with threads_of_torch(threads):
+            done = train_population(models, data, plan(optimizer="adam", lr=1e-3, batch_size=100), orders(trials))
+        assert done[0].engine == "compiled"
+        found.add((str(all_bits(snapshot(models[0]))), *(done[0].history[name].tobytes() for name in HISTORIES)))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("density", "pictures"), [(1.0, False), (0.5, True), (0.1, False), (0.1, True)])
+def test_a_thousand_steps_in_single_precision_stay_close_to_the_plain_loop(density: float, pictures: bool) -> None:
+    data = noise((784,), 10, (500, 200, 200))
+    data = mostly_background(data) if pictures else data
+    models, twins = [lenet(density, 0)], [lenet(density, 0)]
+    words = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "batch_size": 60, "steps": 1000, "evaluate_every": 500}
+    (done,), (expected,) = (
+        train_population(each, data, plan(engine=engine, **words), orders(1))
+        for each, engine in ((models, "compiled"), (twins, "reference"))
+    )
+    np.testing.assert_allclose(done.history["train_loss"], expected.history["train_loss"], rtol=1e-3, atol=1e-4)
+    for name, tensor in snapshot(twins[0]).items():
+        torch.testing.assert_close(snapshot(models[0])[name], tensor, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("form", "words", "device", "says"),
     [
-        ("convolutional", {"engine": "sparse"}, "cpu", "multilayer perceptrons only.*unhooked"),
+        ("convolutional", {"engine": "compiled"}, "cpu", "multilayer perceptrons only.*unhooked"),
         ("convolutional", {"engine": "stacked"}, "cpu", "multilayer perceptrons only.*auto.*unhooked"),
-        ("dense", {"engine": "sparse", "precision": "bf16"}, "cpu", "fp32, not in bf16"),
+        ("dense", {"engine": "compiled", "precision": "bf16"}, "cpu", "fp32, not in bf16"),
         ("dense", {"engine": "stacked", "precision": "bf16"}, "cpu", "fp32, not in bf16"),
-        ("dense", {"engine": "sparse"}, "cuda", "CPU"),
+        ("dense", {"engine": "compiled"}, "cuda", "CPU"),
     ],
 )
 def test_an_engine_is_refused_to_networks_that_it_does_not_train(
@@ -515,7 +564,9 @@ def measured(script: str, form: str, engine: str) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-@pytest.mark.parametrize(("form", "engine"), [("dense", "stacked"), ("dense", "sparse"), ("convolutional", "unhooked")])
+@pytest.mark.parametrize(
+    ("form", "engine"), [("dense", "stacked"), ("dense", "compiled"), ("convolutional", "unhooked")]
+)
 def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
     (growth,) = measured(GROWTH, form, engine)
     assert growth < 8_000  # kB; one activation kept of every step would be 3,000 x 5 kB
@@ -523,7 +574,7 @@ def test_memory_does_not_grow_with_steps(form: str, engine: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(
-    ("engine", "density", "times"), [("stacked", 0.5, 14), ("sparse", 0.5, 14), ("sparse", 0.05, 4)]
+    ("engine", "density", "times"), [("stacked", 0.5, 14), ("compiled", 0.5, 14), ("compiled", 0.05, 4)]
 )
 def test_a_population_takes_no_more_memory_than_the_documentation_states(
     engine: str, density: float, times: int

@@ -1,0 +1,39 @@
+"""The compiled engine refuses networks and data that its kernels would read beyond."""
+
+import pytest
+import torch
+from torch import nn
+
+from lthprune.errors import PruningError
+from lthprune.training.compiled import Compiled
+from lthprune.training.lowering import lower
+from lthprune.training.plan import TrainingPlan
+from tests.tiny import noise
+
+
+def compiled(*layers: nn.Module) -> Compiled:
+    """The engine of a network for 16 features and 3 classes."""
+    models = [nn.Sequential(nn.Flatten(), *layers)]
+    return Compiled(models, lower(models), noise(), TrainingPlan(optimizer="sgd", lr=0.1, batch_size=8, steps=2))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4, 10])
+def test_more_or_fewer_outputs_than_classes_are_refused(outputs: int) -> None:
+    with pytest.raises(PruningError, match=f"has {outputs} outputs, and the tasks of its data 3"):
+        compiled(nn.Linear(16, outputs))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[nn.Linear(20, 3)], [nn.Linear(16, 5), nn.ReLU(), nn.Linear(6, 3)], [nn.Linear(16, 3).double()]],
+    ids=["other features", "layers that do not fit", "another precision"],
+)
+def test_torch_refuses_what_does_not_fit(layers: list[nn.Module]) -> None:
+    with pytest.raises(RuntimeError, match=r"shape|dtype"):
+        compiled(*layers)
+
+
+def test_a_network_that_fits_trains() -> None:
+    engine = compiled(nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 3))
+    engine.train(torch.arange(8).view(1, 1, 8), [0.1])
+    assert engine.measure()[0].train_loss > 0
