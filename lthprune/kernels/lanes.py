@@ -1,4 +1,4 @@
-"""The three sums that all products here are made of, over many lanes (samples or features), and a transposition.
+"""The three sums that all products here are made of, over many lanes (samples or features) at once; a transposition.
 
 They are written as LLVM's vector instructions, since compiled loops over rows keep their sums in memory rather than in
 registers. LLVM divides the lanes into registers of the processor's own width: AVX2, AVX-512 or NEON. What they
@@ -111,6 +111,39 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
     return signature, generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
+    """Transpose a block of 8 x 8: ``out[place + j * step + i] = values[start + i * stride + j]`` for i and j below 8.
+
+    ``out`` and ``values`` are vectors, contiguous in memory.
+    """
+    _check_contiguous(out, values)
+    signature = types.void(out, place, step, values, start, stride)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, number = signature.args, _number(context, out)
+        target, source = (_data(context, builder, kinds[at], arguments[at]) for at in (0, 3))
+        to, apart, first, between = (_index(context, builder, kinds[at], arguments[at]) for at in (1, 2, 4, 5))
+
+        def row(pointer: Any, begin: Any, distance: Any, number_of: int) -> Any:
+            at = builder.add(begin, builder.mul(distance, _INDEX(number_of)))
+            return _vector(builder, pointer, at, _BLOCK, number)
+
+        rows = [builder.load(row(source, first, between, each), align=4) for each in range(_BLOCK)]
+        for run in (1, 2, 4):  # exchange the blocks of so many beside the diagonal
+            low = [lane if not lane & run else _BLOCK + lane - run for lane in range(_BLOCK)]
+            high = [lane + run if not lane & run else _BLOCK + lane for lane in range(_BLOCK)]
+            for each in range(_BLOCK):
+                if not each & run:
+                    pair = rows[each], rows[each + run]
+                    rows[each], rows[each + run] = (builder.shuffle_vector(*pair, _lanes(at)) for at in (low, high))
+        for each, turned in enumerate(rows):
+            builder.store(turned, row(target, to, apart, each), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _block(height: int) -> Any:
     """Return the function below for so many rows of the result."""
 
@@ -171,38 +204,6 @@ def _block(height: int) -> Any:
 
 WIDTH, HEIGHT = _GROUP, 6  # of a block: its sums fit the registers of AVX2, of AVX-512 and of NEON
 multiply_block, multiply_row = _block(HEIGHT), _block(1)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def turn_block(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
-    """Transpose a block of 8 x 8: ``out[place + j * step + i] = values[start + i * stride + j]`` for i and j below 8.
-
-    ``out`` and ``values`` are vectors, contiguous in memory.
-    """
-    signature = types.void(out, place, step, values, start, stride)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, number = signature.args, _number(context, out)
-        target, source = (_data(context, builder, kinds[at], arguments[at]) for at in (0, 3))
-        to, apart, first, between = (_index(context, builder, kinds[at], arguments[at]) for at in (1, 2, 4, 5))
-
-        def row(pointer: Any, begin: Any, distance: Any, number_of: int) -> Any:
-            at = builder.add(begin, builder.mul(distance, _INDEX(number_of)))
-            return _row(builder, builder.gep(pointer, [at]), _INDEX(0), _BLOCK, number)
-
-        rows = [builder.load(row(source, first, between, each), align=4) for each in range(_BLOCK)]
-        for run in (1, 2, 4):  # exchange the blocks of so many beside the diagonal
-            low = [lane if not lane & run else _BLOCK + lane - run for lane in range(_BLOCK)]
-            high = [lane + run if not lane & run else _BLOCK + lane for lane in range(_BLOCK)]
-            for each in range(_BLOCK):
-                if not each & run:
-                    pair = rows[each], rows[each + run]
-                    rows[each], rows[each + run] = (builder.shuffle_vector(*pair, _lanes(at)) for at in (low, high))
-        for each, turned in enumerate(rows):
-            builder.store(turned, row(target, to, apart, each), align=4)
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 class _Loop:

@@ -8,11 +8,10 @@ inputs and their gradients are read and written one after the other.
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from lthprune.kernels.compiling import compiled, compiled_in_order
-from lthprune.kernels.lanes import LANES, add_rows, turn_block
-from lthprune.kernels.products import rows_gradient
-from lthprune.kernels.teams import alone
+from lthprune.kernels.compiling import IN_ORDER, compiled
+from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn
 
 
 @compiled
@@ -32,7 +31,7 @@ def scatter_sums(parts: Any, places: Any, out: Any) -> None:
         out[np.uint64(places[place])] = total
 
 
-@compiled_in_order
+@compiled
 def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     """Write ``out = bias + x @ weights.T`` by four samples at a time, which is faster than panels for a few samples.
 
@@ -47,6 +46,11 @@ def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any
         x: (samples, in).
         out: (samples, out).
     """
+    _forward_few(values, starts, columns, bias, x, out)
+
+
+@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
+def _forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     together = np.zeros((x.shape[1], 4), x.dtype)
     flat, zero = together.ravel(), x.dtype.type(0)
     for first in range(0, len(x), 4):
@@ -149,13 +153,25 @@ def sparse_backward(
             begin, end = starts[place, 0], starts[place, -1]
             if len(gradient):
                 found, sums = part[: end - begin], gradient[begin:end]
-                rows_gradient(found, rows[begin:end], columns[begin:end], panel, own, alone())
+                _dots(found, own, rows[begin:end], panel, columns[begin:end])
                 for entry in range(len(found)):
                     sums[entry] += found[entry]
             for column in range(len(below)):
                 add_rows(below, column, values, rows, tile, starts[place, column], starts[place, column + 1])
         for feature in range(0, len(below), LANES):
             write_tile(below[feature : feature + LANES], under, sample, feature)
+
+
+@compiled
+def _dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any) -> None:
+    """Write the dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]``."""
+    together = len(out) // 16 * 16
+    dot_rows(out, left, lefts, right, rights, 0, together)
+    for place in range(together, len(out)):
+        total = out.dtype.type(0)
+        for lane in range(LANES):
+            total += left[lefts[place], lane] * right[rights[place], lane]
+        out[place] = total
 
 
 @compiled
@@ -166,7 +182,7 @@ def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
     even, whole = samples // 8 * 8, features // 8 * 8
     for lane in range(0, even, 8):
         for row in range(0, whole, 8):
-            turn_block(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
+            turn(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
     for row in range(features):
         for lane in range(even if row < whole else 0, samples):
             tile[row, lane] = values[sample + lane, feature + row]
@@ -182,7 +198,7 @@ def write_tile(tile: Any, out: Any, sample: int, feature: int) -> None:
     even, whole = samples // 8 * 8, features // 8 * 8
     for lane in range(0, even, 8):
         for row in range(0, whole, 8):
-            turn_block(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
+            turn(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
     for row in range(features):
         for lane in range(even if row < whole else 0, samples):
             out[sample + lane, feature + row] = tile[row, lane]

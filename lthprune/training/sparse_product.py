@@ -1,5 +1,6 @@
 """The product of a dense layer that multiplies only its remaining weights, forward and backward, on a CPU."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -60,8 +61,8 @@ class Pattern:
     def places(self) -> np.ndarray:
         """Where each entry is in the layer's weights as a vector."""
         out, into = self.shape
-        places = self._rows() * into + self.columns
-        return np.asarray(places, np.int32 if out * into <= np.iinfo(np.int32).max else np.int64)
+        places: np.ndarray = self._rows() * into + self.columns
+        return places.astype(np.int32 if out * into <= np.iinfo(np.int32).max else np.int64)
 
     @cached_property
     def tiles(self) -> Tiles:
@@ -187,12 +188,22 @@ def _share_out(samples: int, work: Callable[[int, int, int], None]) -> None:
 
     The threads end with the call, so that none waits for the next one, and a forked process misses none.
     """
-    pieces = _pieces(samples)
+    pieces = deque((piece, *panels) for piece, panels in enumerate(_pieces(samples)))
     threads = min(torch.get_num_threads(), len(pieces))
+
+    def work_off() -> None:
+        while True:
+            try:
+                piece = pieces.popleft()
+            except IndexError:  # another thread has taken the last one
+                return
+            work(*piece)
+
     if threads <= 1:
-        for piece, (first, last) in enumerate(pieces):
-            work(piece, first, last)
+        work_off()
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, piece, *panels) for piece, panels in enumerate(pieces)]:
-            done.result()
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(work_off) for _ in range(threads - 1)]
+        work_off()
+        for other in others:
+            other.result()

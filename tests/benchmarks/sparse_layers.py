@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -115,28 +114,25 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the medians to this file as well, in seconds")
     add_busy(parser)
     options = parser.parse_args()
-    machine = Machine(busy=options.busy)
-    report: list[dict[str, Any]] = []
-    cases = itertools.product(options.threads, options.shapes, options.batches, options.densities)
-    for threads, shape, batch, density in cases:
+    machine, report = Machine(busy=options.busy), []
+    for threads in options.threads:
         torch.set_num_threads(threads)
-        into, out = map(int, shape.split("x"))
-        found = measure(into, out, density, batch, options.repeats)
-        report.append({"threads": threads, "shape": shape, "batch": batch, "density": density, **found})
-    described = machine.describe()
-    table = Table(title=f"times as fast as without pruning, forward / backward; {described}", box=box.SIMPLE)
-    for column in ("threads", "in x out", "batch", "density", "dense, ms", "masked", "sparse", "kernels"):
-        table.add_column(column, justify="right")
-    for case in report:
-        ratios = [
-            " / ".join(f"{a / b:.1f}" for a, b in zip(case["dense"], case[way], strict=True))
-            for way in ("masked", "sparse", "kernels")
-        ]
-        dense = " / ".join(f"{1e3 * each:.2f}" for each in case["dense"])
-        table.add_row(str(case["threads"]), case["shape"], f"{case['batch']:,}", f"{case['density']:g}", dense, *ratios)
-    Console().print(table)
+        table = Table(box=box.SIMPLE)
+        for column in ("in x out", "batch", "density", "dense, ms", "masked", "sparse", "kernels"):
+            table.add_column(column, justify="right")
+        for shape, batch, density in itertools.product(options.shapes, options.batches, options.densities):
+            into, out = map(int, shape.split("x"))
+            found = measure(into, out, density, batch, options.repeats)
+            report.append({"threads": threads, "shape": [into, out], "batch": batch, "density": density, **found})
+            base = found.pop("dense")
+            ratios = [" / ".join(f"{a / b:.1f}" for a, b in zip(base, both, strict=True)) for both in found.values()]
+            table.add_row(
+                shape, f"{batch:,}", f"{density:g}", " / ".join(f"{1e3 * each:.2f}" for each in base), *ratios
+            )
+        table.title = f"times as fast as without pruning, forward / backward; {machine.describe()}"
+        Console().print(table)
     if options.json:
-        options.json.write_text(json.dumps({"machine": described, "medians": report}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": machine.describe(), "medians": report}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

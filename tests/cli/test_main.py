@@ -31,7 +31,7 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown device": (["run", "lenet-digits", "--device", "tpu"], "Known: cpu, cuda"),
     "unknown engine": (["run", "lenet-digits", "--engine", "fast"], "[train] engine: 'fast' is not 'auto'"),
     "sparse convolutions": (
-        ["run", "lenet-digits", "--engine", "sparse", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
+        ["run", "lenet-digits", "--engine", "compiled", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
         'sparse" trains multilayer perceptrons only',
     ),
     "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),

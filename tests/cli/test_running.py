@@ -29,7 +29,7 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     recipe = run.recipe()
     assert (recipe.prune.method, recipe.run.trials, recipe.run.seed) == ("osp", 3, 7)
     assert run.name.startswith("lenet-digits-")
-    line = r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$"
+    line = r"^level  \d  density .*%  val acc .*%  test acc .*%  compiled$"
     assert len(re.findall(line, result.out, re.MULTILINE)) == 3
     assert f"Run directory: {run.folder}" in result.out
     assert f"lthprune plot {run.folder}" in result.out
@@ -49,7 +49,7 @@ def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli
     assert run.name.startswith("own-")
 
 
-@pytest.mark.parametrize("engine", ["reference", "stacked", "sparse"])
+@pytest.mark.parametrize("engine", ["reference", "stacked", "compiled"])
 def test_run_says_which_engine_it_took(cli: Cli, engine: str) -> None:
     result = cli("run", "lenet-digits", *settings(), "--engine", engine)
     assert result.out.count(f"%  {engine}\n") == 3

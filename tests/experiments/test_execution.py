@@ -377,7 +377,7 @@ def test_a_new_run_of_a_convolutional_network_by_the_stacked_engine_is_refused(t
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("engine", ["reference", "stacked"])
+@pytest.mark.parametrize("engine", ["reference", "stacked", "compiled"])
 def test_a_run_of_several_tasks_tells_how_each_fares(tmp_path: Path, engine: str) -> None:
     recipe = joined(f"train.engine={engine}", name="moons+digits")
     run, data = run_recipe(recipe, "joined", out=tmp_path), prepare(recipe).data

@@ -14,7 +14,7 @@ def test_an_estimate_times_the_dense_level_the_last_and_two_between() -> None:
     estimate = estimate_time(tiny("prune.levels=9", "prune.rate=0.3"))
     assert [level.level for level in estimate.timed] == [0, 3, 6, 9]
     assert [round(level.density, 2) for level in estimate.timed] == [1.0, 0.34, 0.12, 0.04]
-    assert {level.engine for level in estimate.timed} == {"stacked"}
+    assert {level.engine for level in estimate.timed} == {"compiled"}
     assert (estimate.levels, estimate.steps, estimate.evaluations, estimate.trials) == (10, 6, 3, 2)
     assert all(level.step > 0 and level.evaluation >= 0 and level.setup >= 0 for level in estimate.timed)
     assert estimate.seconds > 0
@@ -58,5 +58,5 @@ def test_a_slow_recipe_is_timed_with_one_trial_and_few_samples(monkeypatch: pyte
 
 
 def test_a_recipe_that_cannot_run_here_is_refused_before_anything_is_timed() -> None:
-    with pytest.raises(RecipeError, match="sparse"):
-        estimate_time(tiny("train.engine=sparse", "model.kind=tiny", "prune.rate=0.2"))
+    with pytest.raises(RecipeError, match="compiled"):
+        estimate_time(tiny("train.engine=compiled", "model.kind=tiny", "prune.rate=0.2"))
