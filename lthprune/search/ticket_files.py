@@ -64,7 +64,7 @@ def write_ticket(
         (source, TensorFile(path.parent / source.file)) for source in sources if (path.parent / source.file).is_file()
     ]
     shared = {}
-    for name, tensor in weights.items():
+    for name, tensor in sorted(weights.items()):  # a resumed search may have them in another order
         masked = about["tied"].get(name, name)
         for source, file in present:
             key, pruned = f"{source.prefix}{name}", source.pruned and masked in masks
