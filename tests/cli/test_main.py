@@ -30,9 +30,9 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "out cannot be made": (["run", "lenet-digits", *TINY, "--out", "/proc/nope"], "Choose a folder"),
     "unknown device": (["run", "lenet-digits", "--device", "tpu"], "Known: cpu, cuda"),
     "unknown engine": (["run", "lenet-digits", "--engine", "fast"], "[train] engine: 'fast' is not 'auto'"),
-    "sparse convolutions": (
-        ["run", "lenet-digits", "--engine", "sparse", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
-        'sparse" trains multilayer perceptrons only',
+    "compiled convolutions": (
+        ["run", "lenet-digits", "--engine", "compiled", "--set", "model.kind=tiny", "--set", "prune.rate=0.2"],
+        'compiled" trains multilayer perceptrons only',
     ),
     "batch too large": (["run", "lenet-digits", *TINY, "--set", "train.batch_size=5000"], "1,200 training samples"),
     "pruning that does not fit": (["run", "lenet-digits", "--set", "prune.include=['x']"], "Layers: dense1"),

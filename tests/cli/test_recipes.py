@@ -119,9 +119,9 @@ def test_show_with_time_estimates_a_run_and_names_the_basis(cli: Cli) -> None:
     estimate = result.out.partition("\nTime")[2]
     rows = [line.split("│")[1:4] for line in estimate.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["0", "100.00%", "stacked"],
-        ["1", "81.42%", "stacked"],
-        ["2", "66.39%", "stacked"],
+        ["0", "100.00%", "compiled"],
+        ["1", "81.42%", "compiled"],
+        ["2", "66.39%", "compiled"],
     ]
     words = " ".join(estimate.split())
     assert "A run takes about " in words

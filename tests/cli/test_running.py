@@ -15,7 +15,7 @@ from lthprune.experiments.sweep import find_sweeps
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
 
-LONG = ("train.steps=600", "train.evaluate_every=100", "prune.levels=3", "model.dense=[40]")
+LONG = ("train.steps=4000", "train.evaluate_every=500", "prune.levels=3", "model.dense=[40]")
 
 
 def settings(*words: str) -> list[str]:
@@ -29,7 +29,7 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     recipe = run.recipe()
     assert (recipe.prune.method, recipe.run.trials, recipe.run.seed) == ("osp", 3, 7)
     assert run.name.startswith("lenet-digits-")
-    line = r"^level  \d  density .*%  val acc .*%  test acc .*%  stacked$"
+    line = r"^level  \d  density .*%  val acc .*%  test acc .*%  compiled$"
     assert len(re.findall(line, result.out, re.MULTILINE)) == 3
     assert f"Run directory: {run.folder}" in result.out
     assert f"lthprune plot {run.folder}" in result.out
@@ -49,13 +49,21 @@ def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli
     assert run.name.startswith("own-")
 
 
-@pytest.mark.parametrize("engine", ["reference", "stacked", "sparse"])
+@pytest.mark.parametrize("engine", ["reference", "stacked", "compiled"])
 def test_run_says_which_engine_it_took(cli: Cli, engine: str) -> None:
     result = cli("run", "lenet-digits", *settings(), "--engine", engine)
     assert result.out.count(f"%  {engine}\n") == 3
     (run,) = find_runs("runs")
     assert run.recipe().train.engine == engine
     assert {ticket.metrics["engine"] for ticket in run.tickets.level(2)} == {engine}
+
+
+def test_run_says_when_it_compiles(tmp_path: Path) -> None:
+    words = ["run", "lenet-digits", *settings("prune.levels=1"), "--out", tmp_path / "runs"]
+    first, second = (lthprune(*words, NUMBA_CACHE_DIR=str(tmp_path / "kernels")) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stderr.startswith("Compiling for this processor")
+    assert second.stderr == ""
 
 
 class Process:
