@@ -52,7 +52,7 @@ def lay_out(data: Dataset) -> Laid:
         Split(_inputs(data.x_train, background, sparse, in_turn=False), _labels(data.y_train)),
         Split(_inputs(data.x_val, background, sparse, in_turn=True), _labels(data.y_val)),
         Split(_inputs(data.x_test, background, sparse, in_turn=True), _labels(data.y_test)),
-        np.array([(task.outputs.start, task.outputs.stop) for task in data.tasks]),
+        np.array([(task.outputs.start, task.outputs.stop) for task in data.tasks], np.int64),
     )
 
 
