@@ -67,7 +67,7 @@ def alone() -> Team:
 @compiled
 def has_given_up(team: Team) -> bool:
     """Return whether the team was told to give up."""
-    return _add(team.gate, _GIVEN_UP, 0) != 0
+    return bool(_add(team.gate, _GIVEN_UP, 0) != 0)
 
 
 @compiled
