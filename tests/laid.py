@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from lthprune.kernels import LANES, Inputs, Team, count_differences, find_differences
+from lthprune.kernels import LANES, Inputs, Team, count_differences, find_differences, new_gate
 
-ALONE = Team(0, 1, np.zeros(2, np.int64))
+ALONE = Team(0, 1, new_gate())
 
 
 def teams(members: int) -> list[Team]:
     """The members of a team."""
-    gate = np.zeros(2, np.int64)
+    gate = new_gate()
     return [Team(member, members, gate) for member in range(members)]
 
 

@@ -3,6 +3,7 @@
 Nothing here imports torch, so that ``lthprune --help`` answers at once; verbs import what they use.
 """
 
+import logging
 import sys
 import warnings
 from typing import Annotated
@@ -56,12 +57,26 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     errors = Console(stderr=True)
     warnings.showwarning = lambda message, *rest: errors.print(Text.assemble(("Warning:", "yellow"), f" {message}"))
+    library = logging.getLogger("lthprune")
+    library.handlers = [_Printer(errors)]
+    library.setLevel(logging.INFO)
     try:
         app(arguments, prog_name="lthprune")
     except Exception as error:
         if debug:
             raise
         sys.exit(_explain(error, errors))
+
+
+class _Printer(logging.Handler):
+    """Prints what the library logs: what a user waits for."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(record.getMessage(), highlight=False)
 
 
 def _explain(error: Exception, errors: Console) -> int:

@@ -19,15 +19,18 @@ from lthprune.errors import LthpruneError
 
 
 def warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Warn if a run is resumed with another device, number of threads or torch than it began with."""
+    """Warn if a run is resumed with another device, number of threads, lthprune, torch or numba than it began with."""
     differing = [
         f"{name} was {before[name]} and is {now[name]}"
         for name in ("device", "device_name", "threads")
         if name in before and before[name] != now[name]
     ]
-    torch_before = before.get("packages", {}).get("torch", now["packages"]["torch"])
-    if torch_before != now["packages"]["torch"]:
-        differing.append(f"torch was {torch_before} and is {now['packages']['torch']}")
+    packages = before.get("packages", {})
+    differing += [
+        f"{name} was {packages.get(name, 'not used')} and is {now['packages'][name]}"
+        for name in ("lthprune", "torch", "numba")
+        if packages and packages.get(name) != now["packages"][name]
+    ]
     if differing:
         warnings.warn(
             f"{'; '.join(differing)}: the remaining levels may differ in their last bits from those of an "
@@ -53,7 +56,7 @@ def describe_environment(
     device: torch.device, data_dir: str | Path | None, threads: int | None = None
 ) -> dict[str, Any]:
     """Return the contents of ``environment.json`` for a run that begins now; ``threads`` is the number asked for."""
-    packages = ["lthprune", "torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
+    packages = ["lthprune", "torch", "torchvision", "numba", "numpy", "scikit-learn", "safetensors"]
     packages += ["timm"] if find_spec("timm") is not None else []
     return {
         "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),

@@ -31,8 +31,8 @@ def torch_threads(number: int | None) -> Iterator[None]:
     cores = os.cpu_count() or 1
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= cores:
         raise LthpruneError(
-            f"threads = {number!r}: this must be a whole number from 1 to the number of cores, here {cores}. Without "
-            "it torch chooses."
+            f"threads = {number!r}: this must be a whole number from 1 to the number of cores, here {cores}. Set "
+            "another one with --threads, in Python with threads=, also to resume a run of a machine with more cores."
         )
     before = torch.get_num_threads()
     torch.set_num_threads(number)

@@ -27,7 +27,7 @@ from lthprune.kernels.sparse_layers import (
     sparse_forward,
     sparse_forward_few,
 )
-from lthprune.kernels.teams import Team
+from lthprune.kernels.teams import Team, give_up, new_gate
 
 __all__ = [
     "ADAM",
@@ -55,6 +55,8 @@ __all__ = [
     "evaluate",
     "find_differences",
     "gather",
+    "give_up",
+    "new_gate",
     "scatter_sums",
     "sparse_backward",
     "sparse_forward",

@@ -9,7 +9,9 @@ after an upgrade of lthprune that changes only those, numba would go on with the
 here contain a digest of all kernels' sources.
 """
 
+import functools
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.sigutils import normalize_signature
 
 INNER = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 IN_ORDER = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}  # where another order loses digits
@@ -68,3 +71,23 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     """What numba keeps of one kernel."""
 
     _impl_class = _Files
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the kernel for some types, None if it must be compiled.
+
+        Two processes that keep a kernel for different types at the same moment may write to one file. So the types of
+        what is found are compared.
+        """
+        found = super().load_overload(sig, target_context)
+        if found is not None and found.signature.args == normalize_signature(sig)[0]:
+            return found
+        _say_that_it_takes_a_while()
+        return None
+
+
+@functools.cache
+def _say_that_it_takes_a_while() -> None:
+    """Log once what the caller waits for; the command line prints it."""
+    logging.getLogger(__name__).info(
+        "Compiling for this processor, which takes up to half a minute. Later runs load what is compiled."
+    )

@@ -20,7 +20,7 @@ from lthprune.kernels.products import (
     wide_forward,
     wide_gradient,
 )
-from lthprune.kernels.teams import TOGETHER, Team, meet, share
+from lthprune.kernels.teams import TOGETHER, Team, has_given_up, meet, share
 
 PANELS = 16  # of 64 samples: an evaluation's sums are made of so many at once, whatever the number of threads
 ROWS, DENSE, WIDE = range(3)  # the forms of a layer's weights, see products.py
@@ -90,7 +90,7 @@ def train(
     losses: Any,
     team: Team,
 ) -> None:
-    """Make a member's share of optimiser steps.
+    """Make a member's share of optimiser steps, until the team is told to give up.
 
     Args:
         network: layers and pattern.
@@ -111,6 +111,8 @@ def train(
     size, right = batches.shape[1], np.zeros(len(heads), np.int64)
     begin, end = share(team, len(state.values), TOGETHER)
     for step in range(len(batches)):
+        if has_given_up(team):
+            return
         for first in range(0, size, LANES):
             samples = batches[step, first : first + LANES]
             if reads:

@@ -2,6 +2,8 @@
 
 A member takes a share of every loop, and waits for the others where the next loop reads what they wrote. Shares cut
 between sums, never through them, so the bits do not depend on the number of members.
+
+A team can be told to give up: after an error of a member, which would otherwise be waited for, or after Ctrl-C.
 """
 
 import sys
@@ -21,11 +23,24 @@ TOGETHER = 1024  # numbers that no share divides: compiled loops may round the l
 
 
 class Team(NamedTuple):
-    """A member's place in its team, the number of members, and where they meet: two zeros that they share."""
+    """A member's place in its team, the number of members, and what they share, see ``new_gate``."""
 
     member: int
     members: int
-    gate: np.ndarray  # int64, (2,): how many have arrived, and how often all have met
+    gate: np.ndarray
+
+
+_ARRIVED, _MET, _GIVEN_UP, _NUMBERS = range(4)  # what a gate has, and how many numbers these are
+
+
+def new_gate() -> np.ndarray:
+    """Return where a team meets, (3,): how many have arrived, how often all have met, and whether to give up."""
+    return np.zeros(_NUMBERS, np.int64)
+
+
+def give_up(gate: np.ndarray) -> None:
+    """Tell the members of a team to return; what they have computed is worth nothing then."""
+    gate[_GIVEN_UP] = 1
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -46,23 +61,31 @@ def _add(typing: Any, gate: Any, place: Any, number: Any) -> Any:
 @compiled
 def alone() -> Team:
     """Return a team of one."""
-    return Team(0, 1, np.zeros(2, np.int64))
+    return Team(0, 1, np.zeros(_NUMBERS, np.int64))
+
+
+@compiled
+def has_given_up(team: Team) -> bool:
+    """Return whether the team was told to give up."""
+    return bool(_add(team.gate, _GIVEN_UP, 0) != 0)
 
 
 @compiled
 def meet(team: Team) -> None:
-    """Wait until all members are here."""
+    """Wait until all members are here, or the team is told to give up."""
     if team.members == 1:
         return
-    before = _add(team.gate, 1, 0)
-    if _add(team.gate, 0, 1) == team.members - 1:
-        _add(team.gate, 0, -team.members)
-        _add(team.gate, 1, 1)
+    before = _add(team.gate, _MET, 0)
+    if _add(team.gate, _ARRIVED, 1) == team.members - 1:
+        _add(team.gate, _ARRIVED, -team.members)
+        _add(team.gate, _MET, 1)
         return
     spins = 0
-    while _add(team.gate, 1, 0) == before:
+    while _add(team.gate, _MET, 0) == before:
         spins += 1
         if spins > _SPINS:
+            if has_given_up(team):
+                return
             _give_way()
 
 

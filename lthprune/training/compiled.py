@@ -32,7 +32,7 @@ _SHARED_FROM = 8_000  # values of a trial for each thread that shares its work: 
 
 _RULES = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 
-_ALONE = kernels.Team(0, 1, np.zeros(2, np.int64))
+_ALONE = kernels.Team(0, 1, kernels.new_gate())
 
 
 class Compiled:
@@ -70,7 +70,8 @@ class Compiled:
         """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
         orders, rate = batches.transpose(0, 1).contiguous().numpy(), np.array(rates)
         losses = np.zeros((len(self._trials), len(rate)))
-        threads = torch.get_num_threads() // len(self._trials)  # for each trial
+        threads = torch.get_num_threads()
+        gates = [kernels.new_gate() for _ in self._trials]
         pieces = np.array_split(np.arange(len(rate)), min(_PIECES, len(rate)))
         work: list[list[Callable[[], None]]] = []
         with ExitStack() as rooms:
@@ -78,14 +79,13 @@ class Compiled:
                 steps = partial(
                     self._steps, trial, orders[place], rate, losses[place], rooms.enter_context(self._room())
                 )
-                members = min(threads, len(trial.state.values) // _SHARED_FROM)
-                if members < 2:
-                    work.append([partial(steps, slice(piece[0], piece[-1] + 1), _ALONE) for piece in pieces])
+                members = max(1, min(threads // len(self._trials), len(trial.state.values) // _SHARED_FROM))
+                teams = [kernels.Team(member, members, gates[place]) for member in range(members)]
+                if members == 1:
+                    work.append([partial(steps, slice(piece[0], piece[-1] + 1), *teams) for piece in pieces])
                 else:
-                    gate = np.zeros(2, np.int64)
-                    teams = [kernels.Team(member, members, gate) for member in range(members)]
                     work += [[partial(steps, slice(None), team)] for team in teams]
-            _side_by_side(work)
+            _side_by_side(work, threads, gates)
         for trial, own in zip(self._trials, losses, strict=True):
             trial.loss += float(own.sum())
             trial.made += len(rate)
@@ -128,7 +128,8 @@ class Compiled:
                 for trial, both in zip(self._trials, results, strict=True)
                 for sums in both
                 for part in range(len(sums.losses))
-            ]
+            ],
+            torch.get_num_threads(),
         )
         measured = []
         for trial, (val, test) in zip(self._trials, results, strict=True):
@@ -233,27 +234,38 @@ def _check_fit(model: nn.Module, data: Dataset) -> None:
         )
 
 
-def _side_by_side(queues: Sequence[Sequence[Callable[[], None]]]) -> None:
-    """Do the work of all queues, each in its order, in as many threads as torch is set to use.
+def _side_by_side(
+    queues: Sequence[Sequence[Callable[[], None]]], threads: int, gates: Sequence[np.ndarray] = ()
+) -> None:
+    """Do the work of all queues, each in its order, in up to so many threads; at an error, the teams' gates give up.
 
     Threads without work end, so that none waits for another.
     """
     waiting = deque(map(iter, queues))
 
     def work_off() -> None:
-        while waiting:
-            try:
-                queue = waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
-            for work in islice(queue, 1):
-                work()
-                waiting.append(queue)
+        with ending():
+            while waiting:
+                try:
+                    queue = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                for work in islice(queue, 1):
+                    work()
+                    waiting.append(queue)
 
-    threads = min(torch.get_num_threads(), len(queues))
-    with ThreadPoolExecutor(threads) as pool:
+    @contextmanager
+    def ending() -> Iterator[None]:
+        """End all threads soon after an error in one of them, or Ctrl-C."""
         try:
-            for done in [pool.submit(work_off) for _ in range(threads)]:
-                done.result()
-        finally:
-            waiting.clear()  # after an error or Ctrl-C
+            yield
+        except BaseException:
+            waiting.clear()
+            for gate in gates:
+                kernels.give_up(gate)
+            raise
+
+    threads = min(threads, len(queues))
+    with ThreadPoolExecutor(threads) as pool, ending():
+        for done in [pool.submit(work_off) for _ in range(threads)]:
+            done.result()

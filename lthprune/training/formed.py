@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lthprune import kernels
+from lthprune.errors import PruningError
 from lthprune.pruning import State
 from lthprune.training.lowering import Lowered
 
@@ -14,6 +15,7 @@ from lthprune.training.lowering import Lowered
 # densities, not on the clock: a resumed run chooses the same.
 _ROWS_BELOW = 0.3  # density
 _DENSE_FROM = 16  # inputs, the least that a dense product takes
+_MOST = np.iinfo(np.int32).max  # remaining weights of a sparse layer: indices have 32 bits
 
 _ACTIVATIONS = {
     None: kernels.NONE,
@@ -55,7 +57,11 @@ class FormedLayer(NamedTuple):
 
 
 def build_network(layers: Sequence[FormedLayer], features: int) -> kernels.Network:
-    """Return the table and the patterns of a perceptron's layers; ``features`` is the number of its inputs."""
+    """Return the table and the patterns of a perceptron's layers; ``features`` is the number of its inputs.
+
+    Raises:
+        PruningError: a sparse layer has more weights left than 32 bits count.
+    """
     table: list[list[int]] = []
     pattern: dict[str, list[np.ndarray]] = {name: [] for name in kernels.Network._fields[2:]}
     read, at, unit = np.arange(features, dtype=np.int32), 0, 0
@@ -65,6 +71,11 @@ def build_network(layers: Sequence[FormedLayer], features: int) -> kernels.Netwo
         ends = [sum(map(np.size, pattern[name])) for name in ("starts", "rows", "back_starts", "back_rows")]
         table.append([layer.form, into, out, layer.activation, at, biases if len(layer.bias) else -1, unit, *ends])
         if layer.form == kernels.ROWS:
+            if len(layer.weight) > _MOST:
+                raise PruningError(
+                    f"layer {layer.name!r} has {len(layer.weight):,} weights left, and the compiled engine stores at "
+                    f'most {_MOST:,} of a sparse layer. Use engine = "stacked" or "reference".'
+                )
             row, column = layer.mask.nonzero()
             order = np.argsort(column, kind="stable")  # the same weights by column
             parts = (_starts(row, out), row, column, _starts(column, into), row[order], order)
@@ -73,7 +84,7 @@ def build_network(layers: Sequence[FormedLayer], features: int) -> kernels.Netwo
             read = np.unique(column).astype(np.int32) if not unit else read
         at, unit = biases + len(layer.bias), unit + out
     joined = [np.concatenate([np.empty(0), *parts]).astype(np.int32) for parts in pattern.values()]
-    return kernels.Network(np.array(table), read, *joined)
+    return kernels.Network(np.array(table, np.int64), read, *joined)
 
 
 def unpack(layers: Sequence[FormedLayer], values: np.ndarray) -> State:

@@ -14,7 +14,8 @@ from lthprune.kernels import LANES, Inputs, count_differences, find_differences
 _SPARSE_BELOW = 0.3  # the share of inputs other than the background; at more, matrix products are as fast
 _SAMPLED = 1000  # samples that the background is read from
 
-_laid_out: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # what was laid out, by a split's tensor and its use
+# What was laid out, by a split's tensor; with its version, then by its use.
+_laid_out: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class Split(NamedTuple):
@@ -36,6 +37,8 @@ class Laid(NamedTuple):
 def lay_out(data: Dataset) -> Laid:
     """Return a data set in main memory as the kernels read it; what that needs is kept as long as the data set.
 
+    Where a tensor has changed in place, it is laid out anew.
+
     Raises:
         DataError: labels and inputs do not fit one another or the tasks; the kernels themselves check nothing.
     """
@@ -49,16 +52,18 @@ def lay_out(data: Dataset) -> Laid:
         Split(_inputs(data.x_train, background, sparse, in_turn=False), _labels(data.y_train)),
         Split(_inputs(data.x_val, background, sparse, in_turn=True), _labels(data.y_val)),
         Split(_inputs(data.x_test, background, sparse, in_turn=True), _labels(data.y_test)),
-        np.array([(task.outputs.start, task.outputs.stop) for task in data.tasks]),
+        np.array([(task.outputs.start, task.outputs.stop) for task in data.tasks], np.int64),
     )
 
 
 def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -> Inputs:
     """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
     dense = x.detach().flatten(1).contiguous().numpy()
-    if x not in _laid_out:
-        _laid_out[x] = {}
-    known = _laid_out[x]
+    version = None if x.is_inference() else x._version  # inference tensors count no changes
+    before, known = _laid_out.get(x, (None, {}))
+    if version is None or version != before:
+        known = {}
+        _laid_out[x] = version, known
     use = sparse, in_turn, background.tobytes()  # a tensor may serve as two splits, or in two data sets
     if use not in known:
         known[use] = (*_differences(dense, background, sparse), _panels(dense, in_turn and not sparse))

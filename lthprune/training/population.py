@@ -18,7 +18,7 @@ from lthprune.training.loop import train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
 
-_AT_ONCE = 1000  # steps whose batches are drawn before they are made: bounds their memory
+_STEPS, _SAMPLES = 1000, 100_000  # of a trial whose batches are drawn before they are made: bounds their memory
 
 
 def train_population(
@@ -135,7 +135,8 @@ def train_population(
 
 def _stations(plan: TrainingPlan, start: int, no_stop_before: int) -> list[int]:
     """Return the steps between which an engine goes on by itself, the first and the last included."""
-    between = {*plan.evaluation_steps, no_stop_before, *range(start, plan.steps, _AT_ONCE), plan.steps}
+    most = max(1, min(_STEPS, _SAMPLES // plan.batch_size))
+    between = {*plan.evaluation_steps, no_stop_before, *range(start, plan.steps, most), plan.steps}
     return sorted(step for step in between if start <= step <= plan.steps)
 
 

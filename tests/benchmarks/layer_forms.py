@@ -35,13 +35,13 @@ from lthprune.kernels.products import (
     wide_forward,
     wide_gradient,
 )
-from lthprune.kernels.teams import Team
+from lthprune.kernels.teams import Team, new_gate
 from tests.benchmarks.machine import Machine, add_busy
 
 SIZES = ((4, 64), (16, 64), (64, 64), (300, 100), (784, 300), (1000, 1000))  # (in, out)
 DENSITIES = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1)
 SHARES = (0.5, 0.4, 0.3, 0.2, 0.1)
-ALONE = Team(0, 1, np.zeros(2, np.int64))
+ALONE = Team(0, 1, new_gate())
 RANDOM = np.random.default_rng(0)
 
 

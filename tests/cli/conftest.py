@@ -54,3 +54,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run; not to be changed."""
     return run_recipe(tiny(), "tiny", out=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels(finished: Run) -> None:
+    """A run has compiled the kernels, so that no command says that it waits for them."""

@@ -15,7 +15,7 @@ from lthprune.experiments.sweep import find_sweeps
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
 
-LONG = ("train.steps=600", "train.evaluate_every=100", "prune.levels=3", "model.dense=[40]")
+LONG = ("train.steps=4000", "train.evaluate_every=500", "prune.levels=3", "model.dense=[40]")
 
 
 def settings(*words: str) -> list[str]:
@@ -56,6 +56,14 @@ def test_run_says_which_engine_it_took(cli: Cli, engine: str) -> None:
     (run,) = find_runs("runs")
     assert run.recipe().train.engine == engine
     assert {ticket.metrics["engine"] for ticket in run.tickets.level(2)} == {engine}
+
+
+def test_run_says_when_it_compiles(tmp_path: Path) -> None:
+    words = ["run", "lenet-digits", *settings("prune.levels=1"), "--out", tmp_path / "runs"]
+    first, second = (lthprune(*words, NUMBA_CACHE_DIR=str(tmp_path / "kernels")) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stderr.startswith("Compiling for this processor")
+    assert second.stderr == ""
 
 
 class Process:

@@ -155,3 +155,12 @@ def test_a_run_of_an_earlier_version_is_resumed_with_the_callers_threads(tmp_pat
     seen: list[int] = []
     resume_run(run, watcher=noting(seen))
     assert run.environment() == environment
+
+
+def test_a_run_of_a_version_without_compiled_kernels_is_resumed_with_a_warning(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path)
+    environment = run.environment()
+    del environment["packages"]["numba"]
+    (run.folder / "environment.json").write_text(json.dumps(environment))
+    with pytest.warns(UserWarning, match="numba was not used and is .* may differ in their last bits"):
+        resume_run(run)

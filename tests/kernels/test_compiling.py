@@ -1,6 +1,8 @@
 """Compiled kernels are kept on disk until any kernel's source changes."""
 
 import importlib
+import logging
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -77,6 +79,28 @@ def test_a_kernel_is_loaded_by_the_next_process(folder: Path, load: Load) -> Non
     assert second.outer(1) == 20
     assert hits(second) == 1
     assert list((folder / "__pycache__").glob("*.nbc"))
+
+
+def test_who_waits_for_kernels_is_told_once(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    first = load()
+    assert first.outer(1) + first.outer(1.0) == 40
+    [said] = caplog.messages
+    assert said.startswith("Compiling for this processor")
+    assert load().outer(1) == 20
+    assert len(caplog.messages) == 1
+
+
+def test_a_file_that_another_process_wrote_for_other_types_is_not_loaded(folder: Path, load: Load) -> None:
+    first = load()
+    assert (first.outer(1), first.outer(0.5)) == (20, 15)
+    [index] = (folder / "__pycache__").glob("caller.outer-*.nbi")
+    with index.open("rb") as kept:
+        version, (stamp, files) = pickle.load(kept), pickle.load(kept)
+    with index.open("wb") as kept:
+        pickle.dump(version, kept)
+        pickle.dump((stamp, dict(zip(files, reversed(files.values()), strict=True))), kept)
+    assert (load().outer(1), load().outer(0.5)) == (20, 15)
 
 
 def test_a_changed_kernel_changes_its_callers_in_other_files(folder: Path, load: Load) -> None:

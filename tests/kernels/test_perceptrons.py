@@ -71,12 +71,17 @@ class Compiled:
         rule: kernels.Rule,
         made: int = 0,
         members: int = 1,
+        *,
+        given_up: bool = False,
     ) -> np.ndarray:
-        """Make steps with a team; return their losses."""
+        """Make steps with a team, which may have been told to give up before; return their losses."""
         made_losses, state = np.zeros(len(batches)), (self.network, self.state, self.panels, rule, self.inputs)
         given = labels, HEADS, batches, rates, made, made_losses
+        team = teams(members)
+        if given_up:
+            kernels.give_up(team[0].gate)
         with ThreadPoolExecutor(members) as pool:
-            list(pool.map(lambda team: kernels.train(*state, *given, team), teams(members)))
+            list(pool.map(lambda member: kernels.train(*state, *given, member), team))
         return made_losses
 
     def evaluate(self, labels: np.ndarray) -> tuple[float, list[int]]:
@@ -177,6 +182,16 @@ def test_evaluations_equal_torchs(form: int, sparse: bool, density: float, sampl
     assert total == pytest.approx(loss_of(model, inputs, labels, every, "sum").item(), rel=1e-5)
     outputs = model(torch.from_numpy(inputs.dense))
     assert right == losses.count_right(outputs, torch.from_numpy(labels), TASKS).tolist()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_team_that_was_told_to_give_up_makes_no_more_steps(members: int) -> None:
+    inputs, labels = data(False)
+    compiled = Compiled(pruned(0.8), DENSE, inputs)
+    before = compiled.state.values.copy()
+    rule = kernels.Rule(kernels.SGD, 0.0, 0.0)
+    assert not compiled.train(labels, orders(3, 60), np.ones(3), rule, members=members, given_up=True).any()
+    assert (compiled.state.values == before).all()
 
 
 @FIRST

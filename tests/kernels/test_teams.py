@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from lthprune.kernels.teams import Team, meet, share
+from lthprune.kernels.teams import Team, give_up, meet, share
 from tests.laid import teams
 
 
@@ -27,6 +27,15 @@ def test_shares_follow_one_another_and_are_multiples_of_the_unit(members: int, c
     shares = [share(member, count, unit) for member in teams(members)]
     assert [0, *(last for _, last in shares)] == [*(first for first, _ in shares), count]
     assert all(first % unit == 0 or first == count for first, _ in shares)
+
+
+def test_members_wait_for_nobody_once_their_team_has_given_up() -> None:
+    numbers, (here, absent) = np.ones((3, 2)), teams(2)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(pass_on, numbers, here)
+        assert not waiting.done()
+        give_up(absent.gate)
+        waiting.result()
 
 
 def test_a_member_reads_what_the_others_wrote_before_they_met() -> None:

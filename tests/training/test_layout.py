@@ -57,6 +57,17 @@ def test_a_data_set_is_laid_out_once() -> None:
         assert first.panels is second.panels
 
 
+@pytest.mark.parametrize("inference", [False, True], ids=["", "inference tensors"])
+@pytest.mark.parametrize("data", [sparse(0.5), noise()], ids=["sparse", "dense"])
+def test_a_tensor_that_changes_in_place_is_laid_out_anew(data: Dataset, inference: bool) -> None:
+    with torch.inference_mode(inference):
+        changing = replace(data, x_test=data.x_test.clone())
+        lay_out(changing)
+        changing.x_test.mul_(2)
+        expected = 2 * data.x_test.flatten(1).numpy()
+        np.testing.assert_allclose(whole(lay_out(changing).test), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("label", [-100, -1, 3])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_label_that_is_no_class_is_refused(label: int, split: str) -> None:
