@@ -21,6 +21,7 @@ ROOMS = """
     seeds section parts
     recipes
     pruning.naming pruning.steps
+    pruning.masks
     pruning.torch_form pruning.keeping
     pruning.zero_hooks
     pruning.plain_form pruning.kinds
@@ -28,7 +29,6 @@ ROOMS = """
     pruning.eligibility
     pruning.coverage pruning.prunable
     pruning.state
-    pruning.masks
     pruning.scores
     pruning.schedules
     pruning.trajectories

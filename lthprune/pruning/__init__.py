@@ -13,7 +13,7 @@ from lthprune.pruning.forms import (
 )
 from lthprune.pruning.keeping import kept_mask, project
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
-from lthprune.pruning.masks import Count, Masks, count, keep_highest, overlap, pack, unpack
+from lthprune.pruning.masks import Count, Masks, count, keep_highest, number_left, overlap, pack, unpack
 from lthprune.pruning.methods import (
     BiasAware,
     GlobalMagnitude,
@@ -122,6 +122,7 @@ __all__ = [
     "movement",
     "name_of",
     "named_modules",
+    "number_left",
     "overlap",
     "pack",
     "project",

@@ -16,7 +16,7 @@ from lthprune.arguments import check_module, check_word
 from lthprune.errors import PruningError
 from lthprune.memory import give_back_freed_memory
 from lthprune.pruning.keeping import kept_mask
-from lthprune.pruning.methods import erase_mask, is_pruning_method, write_mask
+from lthprune.pruning.methods import erase_mask, is_pruning_method, place_mask
 from lthprune.pruning.naming import join, named_modules, unwrapped
 from lthprune.pruning.plain_form import keep, kept_masks, release
 from lthprune.pruning.state import first_names, masks_of, refresh
@@ -190,7 +190,7 @@ def _masks_of_torch(model: nn.Module, first: Mapping[str, str]) -> dict[str, Ten
 def _write_torch(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     places = {join(prefix, name): (module, name) for prefix, module in named_modules(model) for name in _own(module)}
     for name, mask in masks.items():
-        write_mask(*places[name], mask)
+        place_mask(*places[name], mask)
     refresh(model)
 
 

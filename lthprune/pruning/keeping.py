@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from lthprune.errors import PruningError
+from lthprune.pruning.masks import number_left
 from lthprune.pruning.steps import after_every_step
 
 SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
@@ -41,7 +42,7 @@ class KeptMask:
 
     def __init__(self, mask: Tensor, parameter: Tensor) -> None:
         self.values = mask.to(parameter.device, parameter.dtype, copy=True)
-        self.prunes = int(mask.count_nonzero()) < mask.numel()  # many times faster than all()
+        self.prunes = number_left(mask) < mask.numel()
         self.received = self.pending = self.called = self.uncalled = False
         self.overwritten = self.watched = self.released = False
         self.version = -1
@@ -50,7 +51,7 @@ class KeptMask:
     def write(self, mask: Tensor) -> None:
         """Write a new mask in place, since captured or compiled steps read the same memory."""
         self.values.copy_(mask)
-        self.prunes = int(mask.count_nonzero()) < mask.numel()
+        self.prunes = number_left(mask) < mask.numel()
 
     def attach(self, parameter: Tensor) -> None:
         """Mark a parameter as masked, and mask its gradients."""

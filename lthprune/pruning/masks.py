@@ -4,7 +4,8 @@ A mask is a boolean tensor, true where a weight remains; the masks of a model ar
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from lthprune.errors import PruningError
 Masks = dict[str, Tensor]
 
 _CHUNK = 1 << 15  # scores compared at a time: they stay in the cache, and torch starts no threads for so few
-_SAMPLE = 1 << 20  # scores sorted to find the neighbourhood of a threshold; fewer are partitioned as they are
+_PART = 1 << 20  # scores that one thread reads before it takes the next part: threads that others disturb take fewer
+_SAMPLE = 1 << 18  # scores sorted to find the neighbourhood of a threshold; fewer are partitioned as they are
 _MARGIN = 5.0  # of this neighbourhood on each side, in standard deviations of the sample's ranks
 
 
@@ -31,7 +33,7 @@ class LazyScores:
     """
 
     def __init__(self, like: Tensor, compute: Callable[[slice | Tensor], Tensor]) -> None:
-        self.shape, self.compute = like.shape, compute
+        self.shape, self.is_cpu, self.compute = like.shape, like.is_cpu, compute
         self.dtype = compute(slice(0, 0)).dtype
 
 
@@ -54,7 +56,17 @@ def count(masks: Mapping[str, Tensor]) -> dict[str, Count]:
         >>> count({"w": torch.tensor([True, False, True])})
         {'w': Count(left=2, total=3)}
     """
-    return {name: Count(int(mask.count_nonzero()), mask.numel()) for name, mask in masks.items()}
+    return {name: Count(number_left(mask), mask.numel()) for name, mask in masks.items()}
+
+
+def number_left(mask: Tensor) -> int:
+    """Return how many weights a mask leaves. On the CPU numpy counts, several times faster than torch.
+
+    Examples:
+        >>> number_left(torch.tensor([True, False, True]))
+        2
+    """
+    return int(np.count_nonzero(mask.numpy()) if mask.is_cpu else mask.count_nonzero())
 
 
 def keep_highest(
@@ -63,8 +75,9 @@ def keep_highest(
     """Return masks that keep exactly ``left`` weights: the remaining weights with the highest scores.
 
     Of equal scores the first ones stay, in the order of the tensors and within a tensor in row-major order, so
-    the same inputs give the same masks on every machine. Reads the scores chunk by chunk and selects their threshold in
-    ``O(n)``, without a copy of them; ``keep_highest_by_sorting`` is its readable twin.
+    the same inputs give the same masks on every machine and with any number of threads. Reads the scores chunk by
+    chunk, in as many threads as torch uses, and selects their threshold in ``O(n)``, without a copy of them;
+    ``keep_highest_by_sorting`` is its readable twin.
 
     Args:
         scores: a score for every weight; tensors of any shapes, which all compete with one another.
@@ -87,23 +100,21 @@ def keep_highest(
     if left == survivors:
         return {name: mask.clone() for name, mask in masks.items()}
     competition = _Competition(scores, masks)
-    threshold = competition.lowest(survivors - left)
-    kept = {name: torch.empty(mask.shape, dtype=torch.bool, device=mask.device) for name, mask in masks.items()}
-    ties = left
-    for name in masks:
-        flat = kept[name].view(-1)
-        for start, some, held in competition.chunks(name):
-            above = torch.from_numpy(np.greater(some.numpy(), threshold) & held.numpy())
-            flat[start : start + len(some)] = above
-            ties -= int(np.count_nonzero(above.numpy()))
-    for name in masks:
-        for start, some, held in competition.chunks(name) if ties else ():
-            tied = (some == threshold).logical_and_(held).nonzero().flatten()[:ties]
-            kept[name].view(-1)[start + tied] = True
-            ties -= len(tied)
-            if not ties:
-                break
-    return kept
+    threshold, ties = competition.lowest(survivors - left, survivors)
+    kept = {name: np.empty(mask.numel(), bool) for name, mask in masks.items()}  # numpy has large pages, torch not
+
+    def keep(part: _Part, ties: int) -> None:
+        for start, some, held in competition.chunks(part):
+            chunk, scored = kept[part.name][start : start + len(some)], some.numpy()
+            np.greater(scored, threshold, out=chunk)
+            if ties:
+                tied = np.flatnonzero((scored == threshold) & held.numpy())[:ties]
+                chunk[tied] = True
+                ties -= tied.size
+            np.logical_and(chunk, held.numpy(), out=chunk)
+
+    competition.share_out(keep, ties)
+    return {name: torch.from_numpy(kept[name]).view(mask.shape).to(mask.device) for name, mask in masks.items()}
 
 
 def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> Masks:
@@ -185,74 +196,115 @@ def _check(scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor
                 f"the scores of {name!r} contain NaN, so its weights cannot be ranked. The training before this "
                 "pruning probably diverged; a lower learning rate usually helps."
             )
-    survivors = sum(int(mask.count_nonzero()) for mask in masks.values())
+    survivors = sum(number_left(mask) for mask in masks.values())
     if not 0 <= left <= survivors:
         raise PruningError(f"cannot keep {left:,} weights of the {survivors:,} that remain in {', '.join(masks)}.")
     return survivors
 
 
+class _Part(NamedTuple):
+    """Scores of one tensor that one thread reads: those from ``start`` to ``stop``, row-major."""
+
+    name: str
+    start: int
+    stop: int
+
+
 class _Competition:
-    """The scores of all tensors that compete, read chunk by chunk, in one type that holds each of them exactly."""
+    """The scores of all tensors that compete, read chunk by chunk, in one type that holds each of them exactly.
+
+    Attributes:
+        dtype: this type.
+        parts: all scores, in the order of the tensors and of their entries.
+    """
 
     def __init__(self, scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor]) -> None:
         self._scores, self._masks = scores, masks
         self.dtype = functools.reduce(torch.promote_types, (scores[name].dtype for name in masks))
         if self.dtype.is_floating_point and self.dtype.itemsize < 4:
             self.dtype = torch.float32  # numpy has no bfloat16
+        self.parts = [
+            _Part(name, start, min(start + _PART, mask.numel()))
+            for name, mask in masks.items()
+            for start in range(0, mask.numel(), _PART)
+        ]
 
-    def chunks(self, name: str) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield the first index, the scores and the mask of each chunk of one tensor, on the CPU."""
-        compute, held = self._compute(name), self._masks[name].reshape(-1)
-        for start in range(0, held.numel(), _CHUNK):
-            some = slice(start, start + _CHUNK)
+    def share_out(self, work: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+        """Return the results of ``work`` on all parts, in their order; torch's number of threads shares them out.
+
+        Further arguments of ``work`` come from sequences with one for each part.
+        """
+        on_cpu = all(self._scores[name].is_cpu and mask.is_cpu for name, mask in self._masks.items())
+        threads = min(torch.get_num_threads() if on_cpu else 1, len(self.parts))
+        if threads <= 1:
+            return list(map(work, self.parts, *arguments))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, self.parts, *arguments))
+
+    def chunks(self, part: _Part) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield the first index, the scores and the mask of each chunk of a part, on the CPU."""
+        compute, held = self._compute(part.name), self._masks[part.name].reshape(-1)
+        for start in range(part.start, part.stop, _CHUNK):
+            some = slice(start, min(start + _CHUNK, part.stop))
             yield start, compute(some).to("cpu", self.dtype), held[some].cpu()
 
     def _compute(self, name: str) -> Callable[[slice | Tensor], Tensor]:
         scores = self._scores[name]
         return scores.compute if isinstance(scores, LazyScores) else scores.detach().reshape(-1).__getitem__
 
-    def lowest(self, number: int) -> Any:
-        """Return the highest of the ``number`` lowest scores of the survivors; there are at least so many.
+    def lowest(self, number: int, survivors: int) -> tuple[Any, list[int]]:
+        """Return the highest of the ``number`` lowest scores of all survivors; there are at least so many.
+
+        Also returns how many survivors of each part have this score and are not among the ``number`` lowest.
 
         Most scores are only compared with two bounds, which a sorted sample places closely around the result; those
         between them are partitioned. Bounds that miss the result cost a second pass, and change nothing else.
         """
-        low, high = self._bounds(number)
+        low, high = self._bounds(number, survivors)
         while True:
-            below, between = self._split(low, high)
+            below, parts = self._split(low, high)
+            between = np.concatenate(parts)
             if number <= below:
                 low, high = None, low
             elif number > below + between.size:
                 low, high = high, None
             else:
-                between.partition(number - below - 1)  # in place: numpy's introselect is faster than torch.kthvalue
-                return between[number - below - 1].item()
+                break
+        between.partition(number - below - 1)  # in place: numpy's introselect is faster than torch.kthvalue
+        threshold = between[number - below - 1].item()
+        stay = below + int(np.count_nonzero(between <= threshold)) - number
+        ties = []
+        for part in parts:
+            ties.append(min(stay, int(np.count_nonzero(part == threshold))))
+            stay -= ties[-1]
+        return threshold, ties
 
-    def _bounds(self, number: int) -> tuple[Any, Any]:
+    def _bounds(self, number: int, survivors: int) -> tuple[Any, Any]:
         """Return two scores that the result very probably lies between; None for no bound."""
-        survivors = sum(int(mask.count_nonzero()) for mask in self._masks.values())
         if survivors <= _SAMPLE:
             return None, None
         total = sum(mask.numel() for mask in self._masks.values())
-        sample = np.sort(np.concatenate([self._sampled(name, _SAMPLE / total) for name in self._masks]))
+        sampled = self.share_out(functools.partial(self._sampled, _SAMPLE / total))
+        sample = np.sort(np.concatenate(sampled))
         rank, margin = number / survivors * sample.size, _MARGIN * sample.size**0.5 / 2
         first, last = int(rank - margin), int(rank + margin)
         low = sample[first].item() if 0 <= first < sample.size else None
         return low, sample[last].item() if last < sample.size else None
 
-    def _sampled(self, name: str, share: float) -> Any:
-        """Return the scores of some survivors of a tensor, drawn from a fixed stream, in numpy's type."""
-        held = self._masks[name].reshape(-1)
-        size = int(np.ceil(share * held.numel()))
-        drawn = torch.from_numpy(np.random.default_rng(0).integers(0, max(1, held.numel()), size))
-        places = drawn[held[drawn.to(held.device)].cpu()]
-        return self._compute(name)(places).to("cpu", self.dtype).numpy()
+    def _sampled(self, share: float, part: _Part) -> Any:
+        """Return the scores of some survivors of a part, drawn from a fixed stream, in numpy's type."""
+        held, size = self._masks[part.name].reshape(-1), part.stop - part.start
+        drawn = np.random.default_rng(part.start).integers(part.start, part.stop, int(np.ceil(share * size)))
+        places = torch.from_numpy(drawn)
+        places = places[held[places.to(held.device)].cpu()]
+        return self._compute(part.name)(places).to("cpu", self.dtype).numpy()
 
-    def _split(self, low: Any, high: Any) -> tuple[int, Any]:
-        """Return how many survivors score below a bound, and the scores of those from it to the other bound."""
-        below, between = 0, [torch.empty(0, dtype=self.dtype).numpy()]
-        for name in self._masks:
-            for _, some, held in self.chunks(name):
+    def _split(self, low: Any, high: Any) -> tuple[int, tuple[Any, ...]]:
+        """Return how many survivors score below a bound, and the scores of those from it to the other, part by part."""
+
+        def split(part: _Part) -> tuple[int, Any]:
+            below, between = 0, []
+            for _, some, held in self.chunks(part):
                 scores = some.numpy()
                 inside = everything = held.numpy()
                 if low is not None:
@@ -261,17 +313,20 @@ class _Competition:
                 if high is not None:
                     inside = np.less_equal(scores, high) & inside
                 between.append(np.compress(inside, scores))
-        return below, np.concatenate(between)
+            return below, np.concatenate(between)
+
+        counts, scores = zip(*self.share_out(split), strict=True)
+        return sum(counts), scores
 
 
 def _keep_highest_above_minimum(
     scores: Mapping[str, Tensor | LazyScores], masks: Mapping[str, Tensor], left: int, minimum: int
 ) -> Masks:
     protected = {
-        name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, int(mask.count_nonzero())))[name]
+        name: keep_highest({name: scores[name]}, {name: mask}, min(minimum, number_left(mask)))[name]
         for name, mask in masks.items()
     }
-    reserved = sum(int(mask.count_nonzero()) for mask in protected.values())
+    reserved = sum(number_left(mask) for mask in protected.values())
     if reserved > left:
         raise PruningError(
             f"cannot keep only {left:,} weights: with min_survivors = {minimum:,}, {', '.join(masks)} keep at least "

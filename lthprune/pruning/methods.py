@@ -17,7 +17,7 @@ from torch.nn.utils import prune as torch_prune
 from lthprune.errors import PruningError
 from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.kinds import Kind
-from lthprune.pruning.masks import keep_highest
+from lthprune.pruning.masks import keep_highest, number_left
 from lthprune.pruning.schedules import Pool, left_after, rate_of
 from lthprune.pruning.scores import Candidate, magnitude, random, scale_bias_scores
 from lthprune.pruning.torch_form import check_unwritten, recompute, stamped
@@ -56,7 +56,7 @@ class PruningMethod(torch_prune.BasePruningMethod):
         """Return the new mask of a tensor, or of the vector of its unpruned entries; torch passes either."""
         mask = default_mask.bool()
         scores = type(self).score(Candidate("tensor", t.detach()))
-        left = left_after(self.amount, int(mask.count_nonzero()))
+        left = left_after(self.amount, number_left(mask))
         return keep_highest({"tensor": scores}, {"tensor": mask}, left)["tensor"]
 
     def apply_mask(self, module: nn.Module) -> Tensor:
@@ -101,11 +101,11 @@ class PruningMethod(torch_prune.BasePruningMethod):
         if existing is None:
             with _place_held(module, name, f"{name}_orig"):
                 existing = super().apply(module, name, *args, importance_scores=importance_scores, **kwargs)  # type: ignore[no-untyped-call]
-            recompute(module)
         else:
             scored = getattr(module, f"{name}_orig") if importance_scores is None else importance_scores
             mask = getattr(module, f"{name}_mask")
             mask.copy_(cls(*args, **kwargs).compute_mask(scored, mask))
+        if cls is not _Masked:
             recompute(module)
         return existing
 
@@ -200,7 +200,7 @@ class BiasAware(PruningMethod):
 
 
 class _Masked(PruningMethod):
-    """The method behind ``write_mask``: the importance scores that it is given are the mask."""
+    """The method behind ``place_mask``: the importance scores that it is given are the mask."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -211,7 +211,17 @@ class _Masked(PruningMethod):
 
 def write_mask(module: nn.Module, name: str, mask: Tensor) -> None:
     """Set the mask of ``module.name``, in place if lthprune or torch has already pruned the tensor."""
+    place_mask(module, name, mask)
+    recompute(module)
+
+
+def place_mask(module: nn.Module, name: str, mask: Tensor) -> None:
+    """Set the mask of ``module.name`` and drop the pruned tensor, which the next ``recompute`` computes.
+
+    For large models: pruned tensors that are replaced at once leave gaps in memory.
+    """
     _Masked.apply(module, name, importance_scores=mask)
+    del module.__dict__[name]
 
 
 def erase_mask(module: nn.Module, name: str) -> Tensor:

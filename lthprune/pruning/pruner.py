@@ -13,7 +13,7 @@ from lthprune.pruning.coverage import warn_of_gaps
 from lthprune.pruning.forms import FORMS, Form, write_masks
 from lthprune.pruning.keeping import all_finite
 from lthprune.pruning.kinds import is_bias_name
-from lthprune.pruning.masks import Count, LazyScores, Masks, count, keep_highest
+from lthprune.pruning.masks import Count, LazyScores, Masks, count, keep_highest, number_left
 from lthprune.pruning.naming import join
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, counts_per_level, left_after, rate_of
@@ -157,7 +157,7 @@ def choose_masks(
     collapsed = [
         repr(name)
         for name, mask in chosen.items()
-        if not int(mask.count_nonzero()) and bool(masks[name].any()) and weight_of(name) == name
+        if not number_left(mask) and bool(masks[name].any()) and weight_of(name) == name
     ]
     if collapsed:
         when = "" if level is None else f" at level {level}"

@@ -20,6 +20,7 @@ from lthprune.pruning import (
     check_fit,
     choose_masks,
     convert,
+    count,
     current_masks,
     first_names,
     forget_interrupted,
@@ -134,10 +135,10 @@ class Descent:
         """
         if not self._masks:
             raise PruningError("no level is prepared: call prepare() before each training.")
-        kept = [mask.count_nonzero() for mask in self._masks[0].values()]
-        total = sum(mask.numel() for mask in self._masks[0].values())
+        counts = count(self._masks[0]).values()
         start = self._rewinder.start if self._rewinder is not None else 0
-        return Level(self.level, self._search.levels, int(sum(kept)) / total, start)
+        left, total = (sum(numbers) for numbers in zip(*counts, strict=True))
+        return Level(self.level, self._search.levels, left / total, start)
 
     def prepare(self) -> None:
         """Set the masks and weights that the training of this level starts from.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lthprune.errors import PruningError, UnmovedWarning
-from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_masks, live_state, project
+from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_masks, live_state, number_left, project
 
 
 class TrainingCheck:
@@ -153,7 +153,7 @@ class TrainingCheck:
             for tensor in self._tensors
             if tensor.name in moved
             and tensor.parameter.requires_grad
-            and int(self._masks[tensor.name].count_nonzero()) > 0
+            and number_left(self._masks[tensor.name]) > 0
             and _equal(tensor.parameter, start[tensor.name], self._masks[tensor.name])
         ]
         cut_off = [name for name in unmoved if name not in self._received]
@@ -205,4 +205,4 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
     changed = parameter.detach() != start.to(parameter.device)
-    return not int(changed.logical_and_(mask.to(parameter.device)).count_nonzero())
+    return not number_left(changed.logical_and_(mask.to(parameter.device)))

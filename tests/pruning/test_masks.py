@@ -1,5 +1,8 @@
 """Exact selection of masks, counting and packing."""
 
+import threading
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,6 +45,29 @@ def test_the_selection_by_a_sample_keeps_what_a_sort_keeps_however_bad_the_sampl
             patch.setattr(f"lthprune.pruning.masks.{name}", value)
         kept = keep_highest(read, held, left)
     assert all_bits(kept) == all_bits(keep_highest_by_sorting(*competition))
+
+
+@settings(max_examples=100)
+@given(strategies.competitions(), st.integers(1, 3), st.integers(2, 4))
+def test_masks_are_the_same_with_any_number_of_threads(competition, part, threads):
+    kept, readers = [], set()
+    scores, held, left = competition
+    flat = {name: score.flatten() for name, score in scores.items()}
+
+    def compute(some, name):
+        readers.add(threading.current_thread())
+        return flat[name][some]
+
+    read = {name: LazyScores(score, partial(compute, name=name)) for name, score in scores.items()}
+    for number in (1, threads):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"_CHUNK": 1, "_PART": part, "_SAMPLE": 1}.items():
+                patch.setattr(f"lthprune.pruning.masks.{name}", value)
+            patch.setattr("torch.get_num_threads", lambda number=number: number)
+            kept.append(keep_highest(read, held, left))
+    assert all_bits(kept[0]) == all_bits(kept[1])
+    if sum(mask.numel() for mask in held.values()) > part and left < total(held):
+        assert readers - {threading.main_thread()}
 
 
 @settings(max_examples=100)
