@@ -60,10 +60,9 @@ def _inputs(x: Tensor, background: np.ndarray, sparse: bool, *, in_turn: bool) -
     """Return a split's inputs; ``in_turn`` says that its samples are read in their own order only."""
     dense = x.detach().flatten(1).contiguous().numpy()
     version = None if x.is_inference() else x._version  # inference tensors count no changes
-    before, known = _laid_out.get(x, (None, {}))
-    if version is None or version != before:
-        known = {}
-        _laid_out[x] = version, known
+    if x not in _laid_out or version is None or version != _laid_out[x][0]:
+        _laid_out[x] = version, {}
+    known = _laid_out[x][1]
     use = sparse, in_turn, background.tobytes()  # a tensor may serve as two splits, or in two data sets
     if use not in known:
         known[use] = (*_differences(dense, background, sparse), _panels(dense, in_turn and not sparse))

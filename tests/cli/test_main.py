@@ -88,7 +88,7 @@ def test_bad_input_ends_with_one_paragraph_that_names_the_mend_and_with_nothing_
     result = cli(*arguments)
     assert result.code == 2
     assert is_one_clear_paragraph(result.err), result.err
-    assert fix in " ".join(result.err.split())
+    assert "".join(fix.split()) in "".join(result.err.split())  # long paths are broken anywhere
     assert result.out == ""
     assert list(Path().iterdir()) == []
     assert result.narrow
