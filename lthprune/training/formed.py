@@ -50,7 +50,7 @@ class FormedLayer(NamedTuple):
         else:
             form = kernels.WIDE if wide else kernels.DENSE
         activation = _ACTIVATIONS[layer.activation.name if layer.activation else None]
-        packed = _packed(weight, mask, form), _packed(mask, mask, form)
+        packed = _packed(weight, mask, form), ~_packed(~mask, mask, form)  # what fills up blocks is not masked
         return cls(
             layer.name, activation, form, mask, *packed, lowered.bias[trial].numpy(), layer.bias_mask[trial].numpy()
         )

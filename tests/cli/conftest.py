@@ -50,12 +50,13 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run; not to be changed."""
+@pytest.fixture(scope="session", autouse=True)
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run; it has compiled the kernels, so that no command says that it waits for them."""
     return run_recipe(tiny(), "tiny", out=tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_kernels(finished: Run) -> None:
-    """A run has compiled the kernels, so that no command says that it waits for them."""
+@pytest.fixture(scope="session")
+def finished(finished_run: Run) -> Run:
+    """A finished run; not to be changed."""
+    return finished_run
