@@ -112,7 +112,7 @@ def dot_rows(typing: Any, out: Any, left: Any, lefts: Any, right: Any, rights: A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def turn(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
+def turn_block(typing: Any, out: Any, place: Any, step: Any, values: Any, start: Any, stride: Any) -> Any:
     """Transpose a block of 8 x 8: ``out[place + j * step + i] = values[start + i * stride + j]`` for i and j below 8.
 
     ``out`` and ``values`` are vectors, contiguous in memory.

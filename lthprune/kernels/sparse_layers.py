@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from lthprune.kernels.compiling import IN_ORDER, compiled
-from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn
+from lthprune.kernels.lanes import LANES, add_rows, dot_rows
 
 
 @compiled
@@ -182,7 +182,7 @@ def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
     even, whole = samples // 8 * 8, features // 8 * 8
     for lane in range(0, even, 8):
         for row in range(0, whole, 8):
-            turn(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
+            turn_block(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
     for row in range(features):
         for lane in range(even if row < whole else 0, samples):
             tile[row, lane] = values[sample + lane, feature + row]
@@ -198,7 +198,7 @@ def write_tile(tile: Any, out: Any, sample: int, feature: int) -> None:
     even, whole = samples // 8 * 8, features // 8 * 8
     for lane in range(0, even, 8):
         for row in range(0, whole, 8):
-            turn(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
+            turn_block(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
     for row in range(features):
         for lane in range(even if row < whole else 0, samples):
             out[sample + lane, feature + row] = tile[row, lane]
