@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from lthprune.kernels.compiling import IN_ORDER, compiled
-from lthprune.kernels.lanes import LANES, add_rows, dot_rows
+from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn_block
 
 
 @compiled
