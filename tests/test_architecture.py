@@ -22,6 +22,7 @@ ROOMS = """
     recipes
     pruning.naming pruning.steps
     pruning.masks
+    pruning.ranking
     pruning.torch_form pruning.keeping
     pruning.zero_hooks
     pruning.plain_form pruning.kinds

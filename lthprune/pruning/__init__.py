@@ -13,7 +13,7 @@ from lthprune.pruning.forms import (
 )
 from lthprune.pruning.keeping import kept_mask, project
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
-from lthprune.pruning.masks import Count, Masks, count, keep_highest, number_left, overlap, pack, unpack
+from lthprune.pruning.masks import Count, Masks, count, number_left, overlap, pack, unpack
 from lthprune.pruning.methods import (
     BiasAware,
     GlobalMagnitude,
@@ -26,6 +26,7 @@ from lthprune.pruning.methods import (
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
+from lthprune.pruning.ranking import keep_highest
 from lthprune.pruning.schedules import (
     Explicit,
     Geometric,

@@ -17,7 +17,8 @@ from torch.nn.utils import prune as torch_prune
 from lthprune.errors import PruningError
 from lthprune.pruning.keeping import kept_mask
 from lthprune.pruning.kinds import Kind
-from lthprune.pruning.masks import keep_highest, number_left
+from lthprune.pruning.masks import number_left
+from lthprune.pruning.ranking import keep_highest
 from lthprune.pruning.schedules import Pool, left_after, rate_of
 from lthprune.pruning.scores import Candidate, magnitude, random, scale_bias_scores
 from lthprune.pruning.torch_form import check_unwritten, recompute, stamped

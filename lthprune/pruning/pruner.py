@@ -13,9 +13,10 @@ from lthprune.pruning.coverage import warn_of_gaps
 from lthprune.pruning.forms import FORMS, Form, write_masks
 from lthprune.pruning.keeping import all_finite
 from lthprune.pruning.kinds import is_bias_name
-from lthprune.pruning.masks import Count, LazyScores, Masks, count, keep_highest, number_left
+from lthprune.pruning.masks import Count, Masks, count, number_left
 from lthprune.pruning.naming import join
 from lthprune.pruning.prunable import PrunableTensor, select
+from lthprune.pruning.ranking import LazyScores, keep_highest
 from lthprune.pruning.schedules import Pool, Schedule, check_rate_names, counts_per_level, left_after, rate_of
 from lthprune.pruning.scores import ELEMENTWISE, SCORES, Candidate, Score, magnitude, scale_bias_scores, score_named
 from lthprune.pruning.selection import Selection

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from lthprune.errors import LayerCollapseWarning, PruningError
-from lthprune.pruning.masks import keep_highest_by_sorting
 from lthprune.pruning.pruner import Pruning, prune
+from lthprune.pruning.ranking import keep_highest_by_sorting
 from lthprune.pruning.scores import magnitude
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, restore, snapshot
