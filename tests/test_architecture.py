@@ -40,7 +40,7 @@ ROOMS = """
     search.rewinding search.metrics search.progress
     search.ticket_files
     search.tickets
-    search.store
+    search.store search.collection
     search.settings search.own
     search.spec
     search.verification

@@ -1,5 +1,6 @@
 """How tickets are found and kept: rewinding, tickets, stores, the descent and its drivers."""
 
+from lthprune.search.collection import Tickets
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
 from lthprune.search.findings import FoundTickets
@@ -10,7 +11,7 @@ from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
 from lthprune.search.store import Stored, TicketStore
-from lthprune.search.tickets import Ticket, Tickets, load_ticket
+from lthprune.search.tickets import Ticket, load_ticket
 from lthprune.search.trainings import Level
 
 __all__ = [

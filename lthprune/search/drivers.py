@@ -20,12 +20,12 @@ from lthprune.pruning import (
     convert,
     warn_of_gaps,
 )
+from lthprune.search.collection import Tickets
 from lthprune.search.findings import FoundTickets
 from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.progress import levels_with_progress
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
-from lthprune.search.tickets import Tickets
 from lthprune.search.trainings import Train, models_of
 
 

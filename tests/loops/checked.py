@@ -11,7 +11,8 @@ from torch.nn.utils import prune as torch_prune
 
 import lthprune
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.search.tickets import Ticket, Tickets
+from lthprune.search.collection import Tickets
+from lthprune.search.tickets import Ticket
 from tests.nets import CLASSES
 
 Train = Callable[[Any], Any]

@@ -15,7 +15,7 @@ from lthprune.pruning.pruner import current_masks, prune
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, snapshot
 from lthprune.search.drivers import imp
-from lthprune.search.tickets import Ticket, Tickets, load_ticket
+from lthprune.search.tickets import Ticket, load_ticket
 from tests import strategies
 from tests.nets import all_bits, net, outputs, refused, train
 
@@ -227,29 +227,10 @@ def test_initial_weights_are_no_ticket_and_the_error_says_where_the_tickets_are(
         load_ticket(tmp_path / "trial-0")
 
 
-def test_tickets_are_a_sequence_that_says_what_is_in_it():
-    tickets = imp(net("dense"), train, levels=3, rate=0.5, scope="layerwise")
-    assert (len(tickets), tickets[-1].level, [ticket.level for ticket in tickets[1:]]) == (4, 3, [1, 2, 3])
-    assert isinstance(tickets[:2], Tickets)
-    assert repr(tickets).splitlines()[1:3] == [
-        f"level  {level}  density {tickets[level].density:7.2%}  sum {tickets[level].metrics['sum']:.4g}"
-        for level in (0, 1)
-    ]
-
-
 def test_a_ticket_is_shown_by_its_level_what_is_left_and_its_metrics_names_alone():
     ticket = imp(net("dense"), train, levels=1, rate=0.5)[1]
     assert repr(ticket) == "<Ticket of level 1: density 49.69%, 79 weights left, metrics: sum, history>"
     assert repr(bare()) == "<Ticket of level 0: density 50.00%, 1 weights left>"
-
-
-def test_the_smallest_ticket_is_the_one_of_fewest_weights_that_fulfils_the_condition():
-    tickets = imp(net("dense"), train, levels=4, rate=0.3)
-    assert tickets.smallest() is tickets[4]
-    assert tickets.smallest(lambda ticket: ticket.level % 2 == 1) is tickets[3]
-    assert tickets.smallest(lambda ticket: ticket.metrics["sum"] == tickets[0].metrics["sum"]) is tickets[0]
-    with pytest.raises(PruningError, match="none of the 5 tickets"):
-        tickets.smallest(lambda ticket: ticket.density > 1)
 
 
 def test_a_ticket_holds_the_tensors_that_were_selected_and_no_others():
