@@ -11,7 +11,7 @@ from lthprune.pruning.forms import (
     without_pruning,
     write_masks,
 )
-from lthprune.pruning.keeping import kept_mask, project
+from lthprune.pruning.keeping import chunks, kept_mask, project
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
 from lthprune.pruning.masks import Count, Masks, count, number_left, overlap, pack, unpack
 from lthprune.pruning.methods import (
@@ -101,6 +101,7 @@ __all__ = [
     "check_fit",
     "check_rate",
     "choose_masks",
+    "chunks",
     "convert",
     "count",
     "count_parameters",

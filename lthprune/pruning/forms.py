@@ -174,9 +174,10 @@ def _torch_places(model: nn.Module) -> Iterable[tuple[str, nn.Module, str]]:
 
 def _masks_of_torch(model: nn.Module, first: Mapping[str, str]) -> dict[str, Tensor]:
     """Return the masks in torch's form, one for each parameter."""
-    everywhere = masks_of(model)
+    places = list(_torch_places(model))
+    everywhere = masks_of(model) if places else {}
     masks: dict[str, Tensor] = {}
-    for name, _, _ in _torch_places(model):
+    for name, _, _ in places:
         masks.setdefault(first[name], everywhere[name])
     for name, own in first.items():
         if own in masks and not torch.equal(everywhere.get(name, torch.ones_like(masks[own])), masks[own]):

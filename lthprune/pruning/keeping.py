@@ -2,7 +2,7 @@
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from lthprune.pruning.masks import number_left
 from lthprune.pruning.steps import after_every_step
 
 SHARDED = "masks cannot follow a model that is sharded (FSDP, tensor parallelism). Train with DistributedDataParallel."
-_CHUNK = 1 << 15  # entries at a time: they stay in the cache, and torch starts no threads for so few
+_CHUNK = 1 << 18  # entries at a time: what is computed of them stays in the cache
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # the whole numbers of as many bytes
 _MARK = "_lthprune_kept"  # the attribute by which a parameter refers to its mask
 
@@ -88,7 +88,7 @@ class KeptMask:
     def regrown(self, parameter: Tensor) -> bool:
         """Return whether a pruned entry has become a finite value other than zero (a diverged training makes NaN)."""
         values, mask = parameter.data, self.follow(parameter)
-        if torch.equal(values, values * mask):
+        if all(torch.equal(some, some * kept) for some, kept in chunks(values, mask)):
             return False
         return bool(values.isfinite().logical_and_(values != 0).logical_and_(mask == 0).any())
 
@@ -104,6 +104,12 @@ class KeptMask:
         before = self.overwritten and self.version == version_of(parameter)
         self.overwritten = before or self.regrown(parameter)
         self.version = version_of(parameter)
+
+    def note_zeros(self, parameter: Tensor) -> None:
+        """Record that pruned entries are zero."""
+        self.pending = False
+        if not torch.compiler.is_compiling():
+            self.version = version_of(parameter)
 
     def _masked(self, parameter: "weakref.ref[Tensor]", gradient: Tensor) -> Tensor | None:
         if self.pending and not torch.compiler.is_compiling():
@@ -153,12 +159,16 @@ def set_zeros(values: Tensor, mask: Tensor) -> None:
     their bits. ``values.masked_fill_(mask == 0, 0)`` is the readable twin; it is several times slower on the CPU.
     """
     whole = _WHOLE.get(values.itemsize)
-    if values.is_cpu and values.is_floating_point() and whole and values.is_contiguous() and mask.is_contiguous():
-        flat = values.view(-1).view(whole)
-        for some, kept in zip(torch.split(flat, _CHUNK), torch.split(mask.view(-1), _CHUNK), strict=True):
-            some.bitwise_and_((kept != 0).to(whole).neg_())  # minus one has all bits set
+    if values.is_cpu and values.is_floating_point() and whole and values.is_contiguous():
+        for some, kept in chunks(values, mask):
+            some.view(whole).mul_(kept.bool())  # a product of whole numbers has no minus zero, and keeps all bits
     else:
         values.masked_fill_(mask == 0, 0)
+
+
+def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same entries of tensors of one shape, row-major, so many at a time that the cache holds them."""
+    return zip(*(torch.split(tensor.reshape(-1), _CHUNK) for tensor in tensors), strict=True)
 
 
 def all_finite(tensor: Tensor) -> bool:
@@ -182,14 +192,11 @@ def project(masked: Iterable[tuple[Tensor, KeptMask]]) -> None:
     the model twice before the backward pass, although zeros only overwrite zeros.
     """
     values, masks = [], []
-    compiling = torch.compiler.is_compiling()
     for parameter, kept in masked:
         if kept.prunes:
             values.append(parameter.data)
             masks.append(kept.follow(parameter))
-        kept.pending = False
-        if not compiling:
-            kept.version = version_of(parameter)
+        kept.note_zeros(parameter)
     if values:
         torch._foreach_mul_(values, masks)  # autograd records nothing: neither requires gradients
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.errors import PruningError
-from lthprune.pruning.keeping import KeptMask, kept_mask, project, set_zeros, watch_optimizers
+from lthprune.pruning.keeping import KeptMask, kept_mask, set_zeros, watch_optimizers
 from lthprune.pruning.naming import join, named_modules, unwrapped
 from lthprune.pruning.zero_hooks import Place, Projection
 
@@ -59,12 +59,13 @@ def kept_masks(model: nn.Module) -> dict[str, KeptMask]:
 
 def project_model(model: nn.Module) -> None:
     """Set the pruned entries of all parameters of a model to zero."""
-    masked = [(parameter, kept) for parameter in model.parameters() if (kept := kept_mask(parameter)) is not None]
-    project(masked)
-    for parameter, kept in masked:
-        kept.overwritten = False
-        if kept.prunes:
-            set_zeros(parameter.data, kept.values)  # no minus zeros: checkpoints equal tickets bit for bit
+    for parameter in model.parameters():
+        kept = kept_mask(parameter)
+        if kept is not None:
+            if kept.prunes:
+                set_zeros(parameter.data, kept.follow(parameter))  # no minus zeros: checkpoints equal tickets
+            kept.note_zeros(parameter)
+            kept.overwritten = False
 
 
 def _install(model: nn.Module) -> None:

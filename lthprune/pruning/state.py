@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_module
 from lthprune.errors import StorageError, suggestion
+from lthprune.memory import copied
 from lthprune.pruning.keeping import set_zeros
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.plain_form import kept_masks, project_model
@@ -86,7 +87,7 @@ def snapshot(model: nn.Module) -> State:
         3
     """
     masks = live_masks(model)
-    state = {name: tensor.detach().clone() for name, tensor in live_state(model).items()}
+    state = {name: copied(tensor) for name, tensor in live_state(model).items()}
     for name in masks.keys() & state.keys():
         set_zeros(state[name], masks[name])
     return state

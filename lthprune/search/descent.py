@@ -100,6 +100,7 @@ class Descent:
             self._dense, self._last = stored.dense, stored.last
             self.level = self._last[0].level + 1 if self._last else 0
         self._counts = counts_of_search(self.models, search)
+        self._pools = [search.pruning.pools(model) for model in self.models]
         for model in self.models:
             convert(model, search.form)
         if self._rewinder is not None:
@@ -243,7 +244,7 @@ class Descent:
     def _chosen(self, trial: int, source: _Source) -> Masks:
         return choose_masks(
             self._search.pruning,
-            self._search.pruning.pools(self.models[trial]),
+            self._pools[trial],
             self._counts[self.level],
             masks=source.masks,
             final=source.trained,

@@ -110,7 +110,7 @@ class Ticket:
         self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None)
         if not callable(masks):
             packed = _pack_all(masks)
-            self._set(_packed=packed)
+            self._set(_packed=packed, _counts=count(masks))
             masks = partial(_unpacked, packed)
         self._let(masks, weights, trained)
 

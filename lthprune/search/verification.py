@@ -8,7 +8,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lthprune.errors import PruningError, UnmovedWarning
-from lthprune.pruning import Masks, PrunableTensor, State, join, kept_mask, live_masks, live_state, number_left, project
+from lthprune.pruning import (
+    Masks,
+    PrunableTensor,
+    State,
+    chunks,
+    join,
+    kept_mask,
+    live_masks,
+    live_state,
+    number_left,
+    project,
+)
 
 
 class TrainingCheck:
@@ -196,7 +207,10 @@ def _parameter_names(state: State) -> set[str]:
 
 
 def _same_mask(live: Tensor | None, mask: Tensor) -> bool:
-    return bool(mask.all()) if live is None else _same(live.bool(), mask)
+    if live is None:
+        return number_left(mask) == mask.numel()
+    same = live.shape == mask.shape
+    return same and not any(number_left(some.bool() ^ held) for some, held in chunks(live, mask.to(live.device)))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -204,5 +218,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _equal(parameter: Tensor, start: Tensor, mask: Tensor) -> bool:
-    changed = parameter.detach() != start.to(parameter.device)
-    return not number_left(changed.logical_and_(mask.to(parameter.device)))
+    """Return whether no remaining weight has changed; most trainings change one among the first."""
+    device = parameter.device
+    compared = chunks(parameter.detach(), start.to(device), mask.to(device))
+    return not any(number_left((now != before).logical_and_(held)) for now, before, held in compared)
