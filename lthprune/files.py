@@ -16,7 +16,8 @@ from torch import Tensor
 from lthprune.errors import StorageError
 
 _PART = ".part"  # the suffix of temporary files
-_BLOCK = 1 << 23  # bytes that are written, hashed and compared at a time
+_BLOCK = 1 << 23  # bytes that are written and hashed at a time
+_COMPARED = 1 << 20  # bytes that are read and compared at a time: they stay in the cache
 _TYPES = {  # the types of safetensors; older versions of torch lack some
     getattr(torch, name): code
     for name, code in {
@@ -173,13 +174,16 @@ class TensorFile:
         raw, kept = _bytes_of(tensor), None if mask is None else mask.cpu().reshape(-1)
         with self.path.open("rb") as file:
             file.seek(start)
-            for first in range(0, stop - start, _BLOCK):
-                last = min(first + _BLOCK, stop - start)
-                block = bytearray(file.read(last - first))
+            block = bytearray(min(_COMPARED, stop - start))
+            for first in range(0, stop - start, _COMPARED):
+                last = min(first + _COMPARED, stop - start)
+                if last - first < len(block):
+                    block = block[: last - first]
+                file.readinto(block)
                 if kept is not None:
                     entries = torch.frombuffer(block, dtype=tensor.dtype)
                     entries.masked_fill_(~kept[first // tensor.itemsize : last // tensor.itemsize], 0)
-                if block != raw[first:last].tobytes():
+                if block != raw[first:last]:
                     return False
         return True
 

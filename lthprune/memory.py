@@ -15,8 +15,8 @@ _LARGE = 1 << 26  # freed bytes that are worth a call, which takes milliseconds
 def copied(tensor: Tensor) -> Tensor:
     """Return a copy of a tensor; a large one on the CPU in memory of numpy, which asks the system for large pages.
 
-    torch asks for small ones. In a virtual machine the system then takes ten times as long to provide them as copying
-    takes. The copy is that of ``tensor.detach().clone()``, except that its memory cannot be resized.
+    torch asks for small ones, which the system takes longer to provide than the copy takes. The result is that of
+    ``tensor.detach().clone()``, except that its memory cannot be resized.
     """
     tensor = tensor.detach()
     if type(tensor) is not Tensor or not tensor.is_cpu or not tensor.is_contiguous() or tensor.nbytes < _PAGED:

@@ -214,7 +214,10 @@ def _scores(
         flat, first = final.detach().reshape(-1), None if initial is None else initial.detach().reshape(-1)
 
         def compute(some: slice | Tensor) -> Tensor:
-            return score(Candidate(name, flat[some].cpu(), None if first is None else first[some].cpu(), generator))
+            taken: list[Any] = [each[some].cpu() for each in (flat, first) if each is not None]
+            if any(each.dtype not in (torch.float32, torch.float64) for each in taken):
+                return score(Candidate(name, *taken))
+            return torch.from_numpy(score(Candidate(name, *(each.numpy() for each in taken))))
 
         return LazyScores(final, compute)
     on_cpu = [each.detach().cpu() for each in (final, initial) if each is not None]

@@ -16,9 +16,9 @@ from lthprune.arguments import described
 from lthprune.errors import PruningError
 from lthprune.pruning.masks import Masks, number_left
 
-_CHUNK = 1 << 15  # scores compared at a time: they stay in the cache, and torch starts no threads for so few
+_CHUNK = 1 << 17  # scores compared at a time: they stay in the cache; with fewer, threads wait for one another
 _PART = 1 << 20  # scores that one thread reads before it takes the next part: threads that others disturb take fewer
-_SAMPLE = 1 << 18  # scores sorted to find the neighbourhood of a threshold; fewer are partitioned as they are
+_SAMPLE = 1 << 18  # more scores are sampled to find the neighbourhood of their threshold; others are partitioned
 _MARGIN = 5.0  # of this neighbourhood on each side, in standard deviations of the sample's ranks
 
 
@@ -66,22 +66,7 @@ def keep_highest(
         return _keep_highest_above_minimum(scores, masks, left, minimum)
     if left == survivors:
         return {name: mask.clone() for name, mask in masks.items()}
-    competition = _Competition(scores, masks)
-    threshold, ties = competition.lowest(survivors - left, survivors)
-    kept = {name: np.empty(mask.numel(), bool) for name, mask in masks.items()}  # numpy has large pages, torch not
-
-    def keep(part: _Part, ties: int) -> None:
-        for start, some, held in competition.chunks(part):
-            chunk, scored = kept[part.name][start : start + len(some)], some.numpy()
-            np.greater(scored, threshold, out=chunk)
-            if ties:
-                tied = np.flatnonzero((scored == threshold) & held.numpy())[:ties]
-                chunk[tied] = True
-                ties -= tied.size
-            np.logical_and(chunk, held.numpy(), out=chunk)
-
-    competition.share_out(keep, ties)
-    return {name: torch.from_numpy(kept[name]).view(mask.shape).to(mask.device) for name, mask in masks.items()}
+    return _Competition(scores, masks).without_lowest(survivors - left, survivors)
 
 
 def keep_highest_by_sorting(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], left: int) -> Masks:
@@ -129,6 +114,20 @@ class _Part(NamedTuple):
     stop: int
 
 
+class _Split(NamedTuple):
+    """The survivors of a part that score at least a bound: their number, and those near the threshold.
+
+    Attributes:
+        above: how many they are.
+        places: of those up to the other bound, row-major in the tensor.
+        scores: theirs.
+    """
+
+    above: int
+    places: Any
+    scores: Any
+
+
 class _Competition:
     """The scores of all tensors that compete, read chunk by chunk, in one type that holds each of them exactly.
 
@@ -171,18 +170,22 @@ class _Competition:
         scores = self._scores[name]
         return scores.compute if isinstance(scores, LazyScores) else scores.detach().reshape(-1).__getitem__
 
-    def lowest(self, number: int, survivors: int) -> tuple[Any, list[int]]:
-        """Return the highest of the ``number`` lowest scores of all survivors; there are at least so many.
+    def without_lowest(self, number: int, survivors: int) -> Masks:
+        """Return the masks without the ``number`` lowest scores of all survivors; there are at least so many.
 
-        Also returns how many survivors of each part have this score and are not among the ``number`` lowest.
-
-        Most scores are only compared with two bounds, which a sorted sample places closely around the result; those
-        between them are partitioned. Bounds that miss the result cost a second pass, and change nothing else.
+        Most scores are only compared with two bounds, which a sorted sample places closely around the threshold; those
+        between them are partitioned. Bounds that miss the threshold cost a second pass, and change nothing else.
         """
+        sizes = [mask.numel() for mask in self._masks.values()]
+        block = np.empty(sum(sizes), bool)  # in one: numpy asks the system for large pages, which are quicker to get
+        kept = dict(zip(self._masks, np.split(block, np.cumsum(sizes)[:-1]), strict=True))
         low, high = self._bounds(number, survivors)
         while True:
-            below, parts = self._split(low, high)
-            between = np.concatenate(parts)
+            splits = self.share_out(functools.partial(self._split, kept, low, high))
+            below, between = (
+                survivors - sum(split.above for split in splits),
+                np.concatenate([s.scores for s in splits]),
+            )
             if number <= below:
                 low, high = None, low
             elif number > below + between.size:
@@ -191,19 +194,22 @@ class _Competition:
                 break
         between.partition(number - below - 1)  # in place: numpy's introselect is faster than torch.kthvalue
         threshold = between[number - below - 1].item()
-        stay = below + int(np.count_nonzero(between <= threshold)) - number
-        ties = []
-        for part in parts:
-            ties.append(min(stay, int(np.count_nonzero(part == threshold))))
-            stay -= ties[-1]
-        return threshold, ties
+        stay = below + int(np.count_nonzero(between <= threshold)) - number  # of the scores equal to the threshold
+        for part, (_, places, scores) in zip(self.parts, splits, strict=True):
+            kept[part.name][places[scores < threshold]] = False
+            tied = places[scores == threshold]
+            kept[part.name][tied[stay:]] = False
+            stay = max(0, stay - tied.size)
+        return {
+            name: torch.from_numpy(kept[name]).view(mask.shape).to(mask.device) for name, mask in self._masks.items()
+        }
 
     def _bounds(self, number: int, survivors: int) -> tuple[Any, Any]:
         """Return two scores that the result very probably lies between; None for no bound."""
         if survivors <= _SAMPLE:
             return None, None
-        total = sum(mask.numel() for mask in self._masks.values())
-        sampled = self.share_out(functools.partial(self._sampled, _SAMPLE / total))
+        share = survivors ** (2 / 3) / sum(mask.numel() for mask in self._masks.values())
+        sampled = self.share_out(functools.partial(self._sampled, share))
         sample = np.sort(np.concatenate(sampled))
         rank, margin = number / survivors * sample.size, _MARGIN * sample.size**0.5 / 2
         first, last = int(rank - margin), int(rank + margin)
@@ -218,24 +224,21 @@ class _Competition:
         places = places[held[places.to(held.device)].cpu()]
         return self._compute(part.name)(places).to("cpu", self.dtype).numpy()
 
-    def _split(self, low: Any, high: Any) -> tuple[int, tuple[Any, ...]]:
-        """Return how many survivors score below a bound, and the scores of those from it to the other, part by part."""
-
-        def split(part: _Part) -> tuple[int, Any]:
-            below, between = 0, []
-            for _, some, held in self.chunks(part):
-                scores = some.numpy()
-                inside = everything = held.numpy()
-                if low is not None:
-                    inside = np.greater_equal(scores, low) & inside
-                    below += int(np.count_nonzero(everything)) - int(np.count_nonzero(inside))
-                if high is not None:
-                    inside = np.less_equal(scores, high) & inside
-                between.append(np.compress(inside, scores))
-            return below, np.concatenate(between)
-
-        counts, scores = zip(*self.share_out(split), strict=True)
-        return sum(counts), scores
+    def _split(self, kept: Mapping[str, Any], low: Any, high: Any, part: _Part) -> _Split:
+        """Mark the survivors that score at least a bound in ``kept``; return those of them below the other bound."""
+        above, places, found = 0, [], []
+        for start, some, held in self.chunks(part):
+            scores, inside = some.numpy(), kept[part.name][start : start + len(some)]
+            if low is None:
+                inside[:] = held.numpy()
+            else:
+                np.greater_equal(scores, low, out=inside)
+                np.logical_and(inside, held.numpy(), out=inside)
+            above += int(np.count_nonzero(inside))
+            between = np.flatnonzero(inside if high is None else np.less_equal(scores, high) & inside)
+            places.append(between + start)
+            found.append(scores[between])
+        return _Split(above, np.concatenate(places), np.concatenate(found))
 
 
 def _keep_highest_above_minimum(

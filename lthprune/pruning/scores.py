@@ -54,7 +54,7 @@ def magnitude(candidate: Candidate) -> Tensor:
         >>> magnitude(Candidate("w", torch.tensor([-2.0, 1.0])))
         tensor([2., 1.])
     """
-    return candidate.final.abs()
+    return abs(candidate.final)
 
 
 def magnitude_increase(candidate: Candidate) -> Tensor:
@@ -64,7 +64,7 @@ def magnitude_increase(candidate: Candidate) -> Tensor:
         >>> magnitude_increase(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
         tensor([-1.0000,  0.5000])
     """
-    return candidate.final.abs() - candidate.require_initial().abs()
+    return abs(candidate.final) - abs(candidate.require_initial())
 
 
 def movement(candidate: Candidate) -> Tensor:
@@ -76,7 +76,7 @@ def movement(candidate: Candidate) -> Tensor:
         >>> movement(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
         tensor([5.0000, 0.5000])
     """
-    return (candidate.final - candidate.require_initial()).abs()
+    return abs(candidate.final - candidate.require_initial())
 
 
 def random(candidate: Candidate) -> Tensor:
@@ -98,7 +98,9 @@ SCORES: dict[str, Score] = {
     "random": random,
 }
 ELEMENTWISE: tuple[Score, ...] = (magnitude, magnitude_increase, movement)
-"""The criteria by which a weight's score depends on that weight alone, and on no random number."""
+"""The criteria by which a weight's score depends on that weight alone, and on no random number.
+
+They also take arrays of numpy, which are scored in several threads: torch would start threads of its own in each."""
 WITHOUT_INITIAL: tuple[Score, ...] = (magnitude, random)
 """The criteria that do not read the initial weights."""
 
