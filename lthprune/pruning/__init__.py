@@ -11,7 +11,7 @@ from lthprune.pruning.forms import (
     without_pruning,
     write_masks,
 )
-from lthprune.pruning.keeping import chunks, kept_mask, project
+from lthprune.pruning.keeping import chunks, kept_mask, project, set_zeros
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
 from lthprune.pruning.masks import Count, Masks, count, number_left, overlap, pack, unpack
 from lthprune.pruning.methods import (
@@ -137,6 +137,7 @@ __all__ = [
     "restore",
     "score_named",
     "select",
+    "set_zeros",
     "snapshot",
     "strip",
     "unpack",

@@ -36,7 +36,7 @@ from lthprune.search.metrics import Metrics, check_metrics
 from lthprune.search.rewinding import Rewinder, rewinder_for
 from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored
-from lthprune.search.tickets import Ticket
+from lthprune.search.tickets import Continued, Ticket
 from lthprune.search.trainings import Level
 from lthprune.search.verification import TrainingCheck, moved_between
 from lthprune.seeds import Seeds
@@ -107,9 +107,12 @@ class Descent:
             self._rewinder.watch(*self.models)
             for model, ticket in zip(self.models, self._dense, strict=False):
                 self._rewinder.adopt(model, ticket.weights)
-        captures = self._rewinder is not None and self._rewinder.at == 0  # the very state: one copy serves both
+        captured = self._rewinder if self._rewinder is not None and self._rewinder.weights else None
         self._initial = [
-            self._rewinder.captured(model) if captures and self._rewinder else snapshot(model) for model in self.models
+            captured.captured(model)
+            if captured is not None and captured.at == 0
+            else snapshot(model)  # one serves both
+            for model in self.models
         ]
         self._names = [frozenset(state) for state in self._initial]
         self._registered = [registered_buffers(model) for model in self.models]
@@ -172,7 +175,10 @@ class Descent:
                 if self._rewinder is not None:
                     self._rewinder.rewind(model)
                 model.zero_grad(set_to_none=True)
-        self._starts = [] if rewinds else [snapshot(model) for model in self.models]
+        if not rewinds and self._dense:
+            self._starts = [source.trained for source in self._sources]
+        elif not rewinds:
+            self._starts = [_same_state(*each) for each in zip(map(snapshot, self.models), self._initial, strict=True)]
         self._checks = [
             TrainingCheck(model, self._search.pruning.tensors(model), masks)
             for model, masks in zip(self.models, self._masks, strict=True)
@@ -254,7 +260,7 @@ class Descent:
         )
 
     def _start(self, trial: int) -> State:
-        """Return the weights that this training started from."""
+        """Return the weights that this training started from; without rewinding, before the masks pruned them."""
         return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
 
     def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
@@ -267,13 +273,18 @@ class Descent:
         return Ticket(
             level=self.level,
             masks=self._masks[trial],
-            weights=start,
+            weights=Continued(start) if self._starts and self._dense else start,
             trained=trained,
             metrics=metrics,
             provenance=self._search.provenance(self._driver) | {"trial": trial},
             late_buffers=tuple(name for name in trained | start if name not in self._names[trial]),
             tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[trial]},
         )
+
+
+def _same_state(state: State, known: State) -> State:
+    """Return ``known`` if a state equals it, so that one copy serves both."""
+    return known if state.keys() == known.keys() and not moved_between(known, state) else state
 
 
 def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | None) -> None:

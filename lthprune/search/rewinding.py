@@ -128,6 +128,8 @@ class Rewinder:
     def captured(self, model: nn.Module) -> State:
         """Return the captured weights and buffers of a model, by plain name; not a copy, so do not change them.
 
+        A rewinder that does not rewind weights captures none.
+
         Raises:
             PruningError: the step was never reached.
         """
@@ -142,7 +144,7 @@ class Rewinder:
 
     def adopt(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Use a stored state as the captured one, when a search is resumed."""
-        self._states[self._index(model)] = dict(state)
+        self._states[self._index(model)] = dict(state) if self.weights else {}
 
     def check_resumable(self) -> None:
         """Raise if something is rewound that a store does not keep."""
@@ -173,7 +175,7 @@ class Rewinder:
         raise PruningError("this rewinder does not watch that model. Call rewinder.watch(model) before training.")
 
     def _capture(self, model: nn.Module) -> None:
-        self._states[self._index(model)] = snapshot(model)
+        self._states[self._index(model)] = snapshot(model) if self.weights else {}
         if self.keeps_extras:
             self._extras = self._copy_extras()
 

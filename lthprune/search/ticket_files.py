@@ -42,7 +42,7 @@ def write_ticket(
     about: Mapping[str, Any],
     *,
     masks: Packed,
-    weights: State,
+    weights: Mapping[str, Tensor],
     trained: State,
     metrics: Metrics,
     sources: Sequence[Source] = (),
@@ -64,15 +64,15 @@ def write_ticket(
         (source, TensorFile(path.parent / source.file)) for source in sources if (path.parent / source.file).is_file()
     ]
     shared = {}
-    for name, tensor in sorted(weights.items()):  # a resumed search may have them in another order
-        masked = about["tied"].get(name, name)
+    for name in sorted(weights):  # a resumed search may have them in another order
+        tensor, masked = weights[name], about["tied"].get(name, name)
         for source, file in present:
             key, pruned = f"{source.prefix}{name}", source.pruned and masked in masks
             if file.holds(key, tensor, unpack(*masks[masked]) if pruned else None):
                 shared[name] = {"file": source.file, "key": key, "pruned": pruned}
                 break
     tensors = {f"masks/{name}": bits for name, (bits, _) in masks.items()}
-    tensors |= {f"weights/{name}": tensor for name, tensor in weights.items() if name not in shared}
+    tensors |= {f"weights/{name}": weights[name] for name in weights if name not in shared}
     tensors |= {f"trained/{name}": tensor for name, tensor in trained.items()}
     tensors |= {f"metrics/{place}": array for place, array in arrays.items()}
     header |= {"format": _WITH_REFERENCES, "shared": shared} if shared else {"format": _FORMAT}

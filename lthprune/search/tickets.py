@@ -2,17 +2,18 @@
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
+from lthprune.memory import copied
 from lthprune.pruning import (
     FORMS,
     Count,
@@ -28,6 +29,7 @@ from lthprune.pruning import (
     refuse_unreached,
     registered_buffers,
     restore,
+    set_zeros,
     unpack,
     write_masks,
 )
@@ -59,6 +61,33 @@ def _nothing() -> None:
     return None
 
 
+class Continued(NamedTuple):
+    """Weights that a training continued from: those of another ticket, pruned by the masks of the new one."""
+
+    trained: State
+
+
+class _Pruned(Mapping[str, Tensor]):
+    """The tensors of a state, in which packed masks prune entries; computed one by one when asked for."""
+
+    def __init__(self, state: State, packed: Packed, tied: Mapping[str, str]) -> None:
+        self._state, self._packed, self._tied = state, packed, tied
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor, masked = self._state[name], self._tied.get(name, name)
+        if masked not in self._packed:
+            return tensor
+        pruned = copied(tensor)
+        set_zeros(pruned, unpack(*self._packed[masked]).to(tensor.device))
+        return pruned
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+
 @dataclass(frozen=True, eq=False, init=False)  # tensors have no truth value to compare by
 class Ticket:
     """A sparse network: masks, and the weights to train it from.
@@ -69,7 +98,7 @@ class Ticket:
     Args:
         level: as below, like the arguments after it.
         masks: boolean masks by name, or a function that reads them, as for ``weights`` and ``trained``.
-        weights: tensors by name.
+        weights: tensors by name; or ``Continued``, which keeps no copy of the trained weights that it names.
         trained: tensors by name.
         metrics: none by default.
         provenance: empty by default.
@@ -91,6 +120,7 @@ class Ticket:
     tied: dict[str, str]
     _counts: dict[str, Count] | None
     _packed: Packed | None  # None if the masks are in a file
+    _pruned: _Pruned | None  # None if the weights are in a file, or are no other ticket's trained ones
     _masks: Read
     _weights: Read
     _trained: Read
@@ -99,7 +129,7 @@ class Ticket:
         self,
         level: int,
         masks: Masks | Read,
-        weights: State | Read,
+        weights: State | Read | Continued,
         trained: State | Read,
         metrics: Metrics | None = None,
         provenance: dict[str, Any] | None = None,
@@ -107,11 +137,15 @@ class Ticket:
         tied: dict[str, str] | None = None,
     ) -> None:
         self._set(level=level, metrics=metrics or {}, provenance=provenance or {})
-        self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None)
+        self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None, _pruned=None)
         if not callable(masks):
             packed = _pack_all(masks)
             self._set(_packed=packed, _counts=count(masks))
             masks = partial(_unpacked, packed)
+        if isinstance(weights, Continued):
+            pruned = _Pruned(weights.trained, self._packed or {}, self.tied)
+            self._set(_pruned=pruned)
+            weights = partial(dict, pruned)
         self._let(masks, weights, trained)
 
     def _set(self, **attributes: Any) -> None:
@@ -125,7 +159,7 @@ class Ticket:
 
     def release(self, read: Callable[[Part], State]) -> None:
         """Let go of the tensors, which ``read`` reads from now on when they are asked for."""
-        self._set(_counts=self.counts, _packed=None)
+        self._set(_counts=self.counts, _packed=None, _pruned=None)
         self._let(partial(read, "masks"), partial(read, "weights"), partial(read, "trained"))
 
     @property
@@ -240,7 +274,7 @@ class Ticket:
             path,
             about,
             masks=self._packed if self._packed is not None else _pack_all(self.masks),
-            weights=self.weights,
+            weights=self.weights if self._pruned is None else self._pruned,
             trained=self.trained,
             metrics=self.metrics,
             sources=sources,

@@ -108,6 +108,18 @@ def test_refreshing_brings_weight_up_to_date_and_lets_the_model_be_copied():
     assert outputs(copy.deepcopy(model)).equal(outputs(model))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_a_snapshot_of_a_large_tensor_has_its_bits_and_memory_of_its_own(dtype):
+    model = nn.Module()
+    model.register_buffer("large", torch.arange(1 << 22).to(dtype))
+    model.register_buffer("turned", torch.arange(1 << 20, dtype=torch.float64).view(2, -1).t())
+    copies = snapshot(model)
+    assert all_bits(copies) == all_bits(live_state(model))
+    assert copies["turned"].stride() == model.turned.stride()
+    model.large.zero_()
+    assert copies["large"][1] == 1
+
+
 def test_names_that_only_look_like_pruning_are_left_as_they_are():
     model = nn.Linear(2, 1)
     model.register_parameter("scale_orig", nn.Parameter(torch.ones(1)))

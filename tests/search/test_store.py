@@ -321,9 +321,10 @@ def of_a_kibibyte():
     return nn.Sequential(nn.Linear(16, 16, bias=False))  # 256 weights, 1,024 bytes
 
 
+@pytest.mark.parametrize("rewind", ["init", "lr", "none"])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_tickets_without_a_store_hold_their_masks_packed_and_share_one_rewind_point(driver):
-    tickets = DRIVERS[driver](of_a_kibibyte(), shrink, levels=9)
+def test_tickets_without_a_store_hold_their_masks_packed_and_weights_that_others_hold_once(driver, rewind):
+    tickets = DRIVERS[driver](of_a_kibibyte(), shrink, levels=9, rewind=rewind)
     rewound, trained, masks = 1024, 10 * 1024, 10 * 32
     assert storages(tickets) == rewound + trained + masks
 

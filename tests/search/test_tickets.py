@@ -1,6 +1,8 @@
 """Tickets: saved, loaded, applied."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from lthprune.pruning.prunable import select
 from lthprune.pruning.pruner import current_masks, prune
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import live_state, masks_of, snapshot
-from lthprune.search.drivers import imp
+from lthprune.search.drivers import imp, osp
 from lthprune.search.tickets import Ticket, load_ticket
 from tests import strategies
 from tests.nets import all_bits, net, outputs, refused, train
@@ -84,6 +86,29 @@ def test_a_rewound_ticket_trains_to_the_weights_it_was_trained_to():
     model = ticket.apply(net("normalised", seed=1))
     train(model)
     assert all_bits(snapshot(model)) == all_bits(ticket.trained)
+
+
+@pytest.mark.parametrize("form", ["plain", "torch"])
+@pytest.mark.parametrize("rewind", ["lr", "none"])
+@pytest.mark.parametrize(("driver", "source"), [(imp, 1), (osp, 0)])
+def test_a_ticket_without_rewinding_holds_the_weights_that_training_started_from_and_copies_none(
+    tmp_path, driver, source, rewind, form
+):
+    started = []
+
+    def training(model):
+        started.append(all_bits(snapshot(model)))
+        return train(model)
+
+    tickets = driver(net("normalised"), training, levels=2, rate=0.5, rewind=rewind, form=form)
+    assert [all_bits(ticket.weights) for ticket in tickets] == started
+    unpruned = tickets[2].weights.keys() - tickets[2].masks.keys()
+    assert {"1.running_mean", "1.weight"} <= unpruned
+    for name in unpruned:
+        assert tickets[2].weights[name].data_ptr() == tickets[source].trained[name].data_ptr()
+    saved = load_ticket(tickets[2].save(tmp_path / "ticket"))
+    for again in (pickle.loads(pickle.dumps(tickets))[2], copy.deepcopy(tickets[2]), saved):
+        assert parts(again) == parts(tickets[2])
 
 
 @pytest.mark.parametrize("pruned", [False, True])
