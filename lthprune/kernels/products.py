@@ -26,13 +26,19 @@ def rows_forward(weights: Any, starts: Any, columns: Any, x: Any, sums: Any, tea
 def rows_gradient(gradient: Any, rows: Any, columns: Any, x: Any, deltas: Any, team: Any) -> None:
     """Write the gradients of the remaining weights, from deltas (out, 64) and inputs x (in, 64)."""
     first, last = share(team, len(gradient), 16)
+    dots(gradient, deltas, rows, x, columns, first, last)
+
+
+@compiled
+def dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any, first: int, last: int) -> None:
+    """Write dot products of rows of 64: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from first to last."""
     together = first + (last - first) // 16 * 16
-    dot_rows(gradient, deltas, rows, x, columns, first, together)
+    dot_rows(out, left, lefts, right, rights, first, together)
     for place in range(together, last):
-        total = gradient.dtype.type(0)
+        total = out.dtype.type(0)
         for lane in range(LANES):
-            total += deltas[rows[place], lane] * x[columns[place], lane]
-        gradient[place] = total
+            total += left[lefts[place], lane] * right[rights[place], lane]
+        out[place] = total
 
 
 @compiled

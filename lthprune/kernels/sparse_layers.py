@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from lthprune.kernels.compiling import IN_ORDER, compiled
-from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn_block
+from lthprune.kernels.lanes import LANES, add_rows, turn_block
+from lthprune.kernels.products import dots
 
 
 @compiled
@@ -153,25 +154,13 @@ def sparse_backward(
             begin, end = starts[place, 0], starts[place, -1]
             if len(gradient):
                 found, sums = part[: end - begin], gradient[begin:end]
-                _dots(found, own, rows[begin:end], panel, columns[begin:end])
+                dots(found, own, rows[begin:end], panel, columns[begin:end], 0, len(found))
                 for entry in range(len(found)):
                     sums[entry] += found[entry]
             for column in range(len(below)):
                 add_rows(below, column, values, rows, tile, starts[place, column], starts[place, column + 1])
         for feature in range(0, len(below), LANES):
             write_tile(below[feature : feature + LANES], under, sample, feature)
-
-
-@compiled
-def _dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any) -> None:
-    """Write the dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]``."""
-    together = len(out) // 16 * 16
-    dot_rows(out, left, lefts, right, rights, 0, together)
-    for place in range(together, len(out)):
-        total = out.dtype.type(0)
-        for lane in range(LANES):
-            total += left[lefts[place], lane] * right[rights[place], lane]
-        out[place] = total
 
 
 @compiled
