@@ -12,6 +12,7 @@ import numpy as np
 from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import HEIGHT, LANES, WIDTH, add_rows, dot_rows, multiply_block, multiply_row
 from lthprune.kernels.teams import TOGETHER, share
+from lthprune.kernels.turning import turn
 
 
 @compiled
@@ -131,7 +132,7 @@ def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, tea
     first, last = share(team, gradient.shape[1], 1)
     for block in range(len(gradient)):
         units = deltas[block * LANES : (block + 1) * LANES]
-        turn(units, turned, 0, len(units))
+        turn(turned, 0, 0, units, 0, 0, len(units), LANES)
         for place in range(LANES):
             for lane in range(len(units), LANES):  # the last block may be filled up
                 turned[place, lane] = 0
@@ -145,12 +146,3 @@ def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, tea
                 gradient[block, feature, lane] = background[feature] * total[lane]
             start, stop = columns.starts[feature], columns.starts[feature + 1]
             add_rows(gradient[block], feature, columns.numbers, columns.samples, turned, start, stop)
-
-
-@compiled
-def turn(panel: Any, out: Any, first: int, last: int) -> None:
-    """Write ``out[lane, feature] = panel[feature, lane]`` for some of the features."""
-    for begin in range(0, LANES, 8):
-        for feature in range(first, last):
-            for lane in range(begin, begin + 8):
-                out[lane, feature] = panel[feature, lane]
