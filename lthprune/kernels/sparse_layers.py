@@ -8,9 +8,8 @@ inputs and their gradients are read and written one after the other.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import IN_ORDER, compiled
+from lthprune.kernels.compiling import compiled, compiled_in_order
 from lthprune.kernels.lanes import LANES, add_rows
 from lthprune.kernels.products import dots
 from lthprune.kernels.turning import turn
@@ -33,7 +32,7 @@ def scatter_sums(parts: Any, places: Any, out: Any) -> None:
         out[np.uint64(places[place])] = total
 
 
-@compiled
+@compiled_in_order
 def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     """Write ``out = bias + x @ weights.T`` by four samples at a time, which is faster than panels for a few samples.
 
@@ -48,11 +47,6 @@ def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any
         x: (samples, in).
         out: (samples, out).
     """
-    _forward_few(values, starts, columns, bias, x, out)
-
-
-@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
-def _forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     together = np.zeros((x.shape[1], 4), x.dtype)
     flat, zero = together.ravel(), x.dtype.type(0)
     for first in range(0, len(x), 4):
