@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from lthprune.kernels.compiling import compiled, compiled_in_order
-from lthprune.kernels.lanes import LANES, add_rows
+from lthprune.kernels.lanes import LANES, add_rows, turn_block
 from lthprune.kernels.products import dots
-from lthprune.kernels.turning import turn
 
 
 @compiled
@@ -162,8 +161,14 @@ def sparse_backward(
 def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
     """Write ``tile[i, j] = values[sample + j, feature + i]`` for a tile (up to 64, 64), and 0 where no sample is."""
     samples, features = min(LANES, len(values) - sample), len(tile)
-    turn(tile, 0, 0, values, sample, feature, samples, features)
+    flat, out, stride = values.ravel(), tile.ravel(), values.shape[1]
+    even, whole = samples // 8 * 8, features // 8 * 8
+    for lane in range(0, even, 8):
+        for row in range(0, whole, 8):
+            turn_block(out, row * LANES + lane, LANES, flat, (sample + lane) * stride + feature + row, stride)
     for row in range(features):
+        for lane in range(even if row < whole else 0, samples):
+            tile[row, lane] = values[sample + lane, feature + row]
         for lane in range(samples, LANES):
             tile[row, lane] = 0
 
@@ -171,4 +176,12 @@ def read_tile(values: Any, sample: int, feature: int, tile: Any) -> None:
 @compiled
 def write_tile(tile: Any, out: Any, sample: int, feature: int) -> None:
     """Write ``out[sample + j, feature + i] = tile[i, j]`` for a tile (up to 64, 64), as far as there are samples."""
-    turn(out, sample, feature, tile, 0, 0, len(tile), min(LANES, len(out) - sample))
+    samples, features = min(LANES, len(out) - sample), len(tile)
+    flat, values, stride = out.ravel(), tile.ravel(), out.shape[1]
+    even, whole = samples // 8 * 8, features // 8 * 8
+    for lane in range(0, even, 8):
+        for row in range(0, whole, 8):
+            turn_block(flat, (sample + lane) * stride + feature + row, stride, values, row * LANES + lane, LANES)
+    for row in range(features):
+        for lane in range(even if row < whole else 0, samples):
+            out[sample + lane, feature + row] = tile[row, lane]

@@ -1,4 +1,4 @@
-"""Transposition, between samples as torch has them and panels, which have the features of 64 samples."""
+"""Transposition of panels (features, 64), or parts of them, to samples (64, features)."""
 
 from typing import Any
 
@@ -24,14 +24,9 @@ def turn(out: Any, row: int, column: int, values: Any, first: int, begin: int, r
     """
     to, of, step, stride = out.ravel(), values.ravel(), out.shape[1], values.shape[1]
     high, wide = rows // _BLOCK * _BLOCK, columns // _BLOCK * _BLOCK
-    if stride > step:  # goes along the longer rows, which are farther apart in memory
+    for j in range(0, wide, _BLOCK):
         for i in range(0, high, _BLOCK):
-            for j in range(0, wide, _BLOCK):
-                turn_block(to, (row + j) * step + column + i, step, of, (first + i) * stride + begin + j, stride)
-    else:
-        for j in range(0, wide, _BLOCK):
-            for i in range(0, high, _BLOCK):
-                turn_block(to, (row + j) * step + column + i, step, of, (first + i) * stride + begin + j, stride)
+            turn_block(to, (row + j) * step + column + i, step, of, (first + i) * stride + begin + j, stride)
     for j in range(columns):
         for i in range(high if j < wide else 0, rows):
             out[row + j, column + i] = values[first + i, begin + j]

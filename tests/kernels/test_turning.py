@@ -1,4 +1,4 @@
-"""Transposition equals numpy's for any part of a matrix, and nothing else is written."""
+"""Transposition equals numpy's for any part of a matrix."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_a_block_of_8_by_8_is_transposed_and_nothing_else_is_written(number, see
 @given(
     seed=seeds, to=st.tuples(PLACES, PLACES), of=st.tuples(PLACES, PLACES), size=st.tuples(SIZES, SIZES), more=PLACES
 )
-def test_any_part_is_transposed_whichever_rows_are_longer(number, seed, to, of, size, more):
+def test_any_part_is_transposed_and_nothing_else_is_written(number, seed, to, of, size, more):
     random, (rows, columns) = np.random.default_rng(seed), size
     values = random.normal(size=(of[0] + rows, of[1] + columns + more)).astype(number)
     out = random.normal(size=(to[0] + columns, to[1] + rows + 9 - more)).astype(number)
