@@ -63,7 +63,7 @@ ROOMS = """
     models
     kernels.compiling
     kernels.lanes kernels.activations
-    kernels.losses kernels.optimisers kernels.teams
+    kernels.losses kernels.optimisers kernels.teams kernels.turning
     kernels.inputs
     kernels.products
     kernels.perceptrons kernels.sparse_layers

@@ -41,6 +41,9 @@ class Dataset:
     Inputs are (N, C, H, W) or (N, features). Labels are int64, (N,) for one task and (N, tasks) for several. A seed
     decides which training samples are held out for validation; the test split is that of the data set's authors.
     ``fingerprint`` is a SHA-256 over the data before splitting and normalising.
+
+    Raises:
+        DataError: a split is empty, or its labels are not int64.
     """
 
     x_train: Tensor
@@ -51,6 +54,20 @@ class Dataset:
     y_test: Tensor
     tasks: tuple[Task, ...]
     fingerprint: str
+
+    def __post_init__(self) -> None:
+        for split in ("train", "val", "test"):
+            x, y = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+            if len(x) == 0:
+                raise DataError(
+                    f"x_{split} is empty, of shape {tuple(x.shape)}. A data set needs samples in each of its splits: "
+                    "for training, for validation (val) and for testing."
+                )
+            if y.dtype != torch.int64:
+                raise DataError(
+                    f"y_{split} holds labels of type {y.dtype}. Labels are the numbers of classes from 0, as "
+                    f"torch.int64: if these are such numbers, give y_{split}.long()."
+                )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

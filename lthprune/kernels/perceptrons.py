@@ -16,11 +16,11 @@ from lthprune.kernels.products import (
     dense_gradient,
     rows_forward,
     rows_gradient,
-    turn,
     wide_forward,
     wide_gradient,
 )
 from lthprune.kernels.teams import TOGETHER, Team, has_given_up, meet, share
+from lthprune.kernels.turning import turn
 
 PANELS = 16  # of 64 samples: an evaluation's sums are made of so many at once, whatever the number of threads
 ROWS, DENSE, WIDE = range(3)  # the forms of a layer's weights, see products.py
@@ -225,7 +225,7 @@ def _backward(
         turned = panels.turned[: LANES * into].reshape(LANES, into)
         if layer[FORM] == DENSE and place:
             begin, end = share(team, into, 8)
-            turn(below, turned, begin, end)
+            turn(turned, 0, begin, below, begin, 0, end - begin, LANES)
         elif layer[FORM] == DENSE:
             read_rows(inputs, samples, turned, team)
         meet(team)

@@ -12,6 +12,7 @@ import numpy as np
 from lthprune.kernels.compiling import compiled
 from lthprune.kernels.lanes import HEIGHT, LANES, WIDTH, add_rows, dot_rows, multiply_block, multiply_row
 from lthprune.kernels.teams import TOGETHER, share
+from lthprune.kernels.turning import turn
 
 
 @compiled
@@ -26,13 +27,19 @@ def rows_forward(weights: Any, starts: Any, columns: Any, x: Any, sums: Any, tea
 def rows_gradient(gradient: Any, rows: Any, columns: Any, x: Any, deltas: Any, team: Any) -> None:
     """Write the gradients of the remaining weights, from deltas (out, 64) and inputs x (in, 64)."""
     first, last = share(team, len(gradient), 16)
+    dots(gradient, deltas, rows, x, columns, first, last)
+
+
+@compiled
+def dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any, first: int, last: int) -> None:
+    """Write dot products of rows of 64: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from first to last."""
     together = first + (last - first) // 16 * 16
-    dot_rows(gradient, deltas, rows, x, columns, first, together)
+    dot_rows(out, left, lefts, right, rights, first, together)
     for place in range(together, last):
-        total = gradient.dtype.type(0)
+        total = out.dtype.type(0)
         for lane in range(LANES):
-            total += deltas[rows[place], lane] * x[columns[place], lane]
-        gradient[place] = total
+            total += left[lefts[place], lane] * right[rights[place], lane]
+        out[place] = total
 
 
 @compiled
@@ -125,7 +132,7 @@ def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, tea
     first, last = share(team, gradient.shape[1], 1)
     for block in range(len(gradient)):
         units = deltas[block * LANES : (block + 1) * LANES]
-        turn(units, turned, 0, len(units))
+        turn(turned, 0, 0, units, 0, 0, len(units), LANES)
         for place in range(LANES):
             for lane in range(len(units), LANES):  # the last block may be filled up
                 turned[place, lane] = 0
@@ -139,12 +146,3 @@ def wide_gradient(gradient: Any, background: Any, columns: Any, deltas: Any, tea
                 gradient[block, feature, lane] = background[feature] * total[lane]
             start, stop = columns.starts[feature], columns.starts[feature + 1]
             add_rows(gradient[block], feature, columns.numbers, columns.samples, turned, start, stop)
-
-
-@compiled
-def turn(panel: Any, out: Any, first: int, last: int) -> None:
-    """Write ``out[lane, feature] = panel[feature, lane]`` for some of the features."""
-    for begin in range(0, LANES, 8):
-        for feature in range(first, last):
-            for lane in range(begin, begin + 8):
-                out[lane, feature] = panel[feature, lane]

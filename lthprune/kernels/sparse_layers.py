@@ -8,10 +8,10 @@ inputs and their gradients are read and written one after the other.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lthprune.kernels.compiling import IN_ORDER, compiled
-from lthprune.kernels.lanes import LANES, add_rows, dot_rows, turn_block
+from lthprune.kernels.compiling import compiled, compiled_in_order
+from lthprune.kernels.lanes import LANES, add_rows, turn_block
+from lthprune.kernels.products import dots
 
 
 @compiled
@@ -31,7 +31,7 @@ def scatter_sums(parts: Any, places: Any, out: Any) -> None:
         out[np.uint64(places[place])] = total
 
 
-@compiled
+@compiled_in_order
 def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     """Write ``out = bias + x @ weights.T`` by four samples at a time, which is faster than panels for a few samples.
 
@@ -46,11 +46,6 @@ def sparse_forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any
         x: (samples, in).
         out: (samples, out).
     """
-    _forward_few(values, starts, columns, bias, x, out)
-
-
-@njit(**IN_ORDER)  # type: ignore[untyped-decorator]
-def _forward_few(values: Any, starts: Any, columns: Any, bias: Any, x: Any, out: Any) -> None:
     together = np.zeros((x.shape[1], 4), x.dtype)
     flat, zero = together.ravel(), x.dtype.type(0)
     for first in range(0, len(x), 4):
@@ -153,25 +148,13 @@ def sparse_backward(
             begin, end = starts[place, 0], starts[place, -1]
             if len(gradient):
                 found, sums = part[: end - begin], gradient[begin:end]
-                _dots(found, own, rows[begin:end], panel, columns[begin:end])
+                dots(found, own, rows[begin:end], panel, columns[begin:end], 0, len(found))
                 for entry in range(len(found)):
                     sums[entry] += found[entry]
             for column in range(len(below)):
                 add_rows(below, column, values, rows, tile, starts[place, column], starts[place, column + 1])
         for feature in range(0, len(below), LANES):
             write_tile(below[feature : feature + LANES], under, sample, feature)
-
-
-@compiled
-def _dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any) -> None:
-    """Write the dot products of pairs of rows: ``out[k] = left[lefts[k]] @ right[rights[k]]``."""
-    together = len(out) // 16 * 16
-    dot_rows(out, left, lefts, right, rights, 0, together)
-    for place in range(together, len(out)):
-        total = out.dtype.type(0)
-        for lane in range(LANES):
-            total += left[lefts[place], lane] * right[rights[place], lane]
-        out[place] = total
 
 
 @compiled

@@ -15,11 +15,10 @@ from numba.extending import intrinsic
 
 from lthprune.kernels.compiling import compiled
 
+TOGETHER = 1024  # numbers that no share divides: compiled loops may round the last few of a range differently
 _SPINS = 2000  # looks before a waiting thread lets others go first: longer than a wait takes on an idle machine
 _give_way = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
-
-
-TOGETHER = 1024  # numbers that no share divides: compiled loops may round the last few of a range differently
+_ARRIVED, _MET, _GIVEN_UP, _NUMBERS = range(4)  # what a gate has, and how many numbers these are
 
 
 class Team(NamedTuple):
@@ -28,9 +27,6 @@ class Team(NamedTuple):
     member: int
     members: int
     gate: np.ndarray
-
-
-_ARRIVED, _MET, _GIVEN_UP, _NUMBERS = range(4)  # what a gate has, and how many numbers these are
 
 
 def new_gate() -> np.ndarray:
@@ -56,12 +52,6 @@ def _add(typing: Any, gate: Any, place: Any, number: Any) -> Any:
         return builder.atomic_rmw("add", builder.gep(data, [at]), value, "seq_cst")
 
     return types.int64(gate, place, number), generate
-
-
-@compiled
-def alone() -> Team:
-    """Return a team of one."""
-    return Team(0, 1, np.zeros(_NUMBERS, np.int64))
 
 
 @compiled

@@ -55,8 +55,7 @@ class Compiled:
     def __init__(
         self, models: Sequence[nn.Module], lowered: Sequence[Lowered], data: Dataset, plan: TrainingPlan
     ) -> None:
-        for model in models:
-            _check_fit(model, data)
+        _check_fit(models[0], data)  # their tensors have the same shapes, or ``lower`` could not have stacked them
         self._data = lay_out(data)
         self._rule = kernels.Rule(_RULES[plan.optimizer], plan.momentum, plan.weight_decay)
         several = plan.batch_size > LANES

@@ -25,7 +25,7 @@ from tests.benchmarks.machine import (
     working_seconds,
 )
 
-OTHERS = ("machine", "test_machine", "silent_faults")  # silent_faults measures no times
+OTHERS = ("machine", "test_machine", "silent_faults", "twin")  # the last two measure no times
 BENCHMARKS = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in OTHERS)
 REFUSED = r"Other programs use [\d.]+ of this machine's \d+ cores.*--busy"
 IDLE = (Usage(0, 10, 5), Usage(2, 10.02, 5.01), Usage(12, 28, 22.8))  # ours: 17.79 of 17.98 s, in 10 s

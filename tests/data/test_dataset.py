@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -109,6 +111,21 @@ def test_the_fingerprint_tells_any_two_data_sets_apart() -> None:
 def test_a_validation_part_that_leaves_one_side_empty_is_refused(validation: int) -> None:
     with pytest.raises(DataError, match="at least 1 and at most 29"):
         split_and_normalise(raw(30), validation, generator())
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_data_set_with_an_empty_split_is_refused(split: str) -> None:
+    data = split_and_normalise(raw(30), 5, generator())
+    with pytest.raises(DataError, match=rf"x_{split} is empty, of shape \(0, 2, 3, 3\).*each of its splits"):
+        replace(data, **{name: getattr(data, name)[:0] for name in (f"x_{split}", f"y_{split}")})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int32, torch.bool])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_labels_that_not_every_engine_reads_are_refused(split: str, dtype: torch.dtype) -> None:
+    data = split_and_normalise(raw(30), 5, generator())
+    with pytest.raises(DataError, match=rf"y_{split} holds labels of type {dtype}.*y_{split}\.long\(\)"):
+        replace(data, **{f"y_{split}": getattr(data, f"y_{split}").to(dtype)})
 
 
 def test_classes_are_counted_over_training_and_test_data() -> None:

@@ -13,7 +13,6 @@ from lthprune.kernels.products import (
     dense_gradient,
     rows_forward,
     rows_gradient,
-    turn,
     wide_forward,
     wide_gradient,
 )
@@ -102,16 +101,3 @@ def test_wide_weights_multiply_inputs_on_any_background(
     np.testing.assert_allclose(gradient, blocks_of(deltas[:, :count] @ x.T), rtol=0, atol=TOLERANCE[number])
     unused = blocks_of(np.ones_like(weight)) == 0
     assert not gradient[unused].any()
-
-
-@given(features=st.integers(0, 70), first=st.integers(0, 70), last=st.integers(0, 70))
-def test_turning_swaps_the_axes_for_some_features(features: int, first: int, last: int) -> None:
-    first, last = min(first, features), min(last, features)
-    panel, out = (
-        np.arange(features * LANES, dtype=np.float64).reshape(features, LANES),
-        np.full((LANES, features), -1.0),
-    )
-    turn(panel, out, first, last)
-    chosen = np.zeros(features, bool)
-    chosen[first:last] = True
-    assert (out == np.where(chosen, panel.T, -1)).all()

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 
 from lthprune.kernels import gather, scatter_sums, sparse_backward, sparse_forward, sparse_forward_few
-from lthprune.kernels.lanes import LANES, turn_block
+from lthprune.kernels.lanes import LANES
 from lthprune.kernels.sparse_layers import read_tile, write_tile
 from tests.strategies import seeds
 
@@ -40,24 +39,6 @@ class Layer(NamedTuple):
 def close(found: np.ndarray, expected: np.ndarray, terms: int) -> None:
     tolerance = 8 * (terms + 1) * np.finfo(found.dtype).eps
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-
-
-@njit
-def turned(out: np.ndarray, place: int, step: int, values: np.ndarray, start: int, stride: int) -> None:
-    turn_block(out, place, step, values, start, stride)
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-@given(seed=seeds, place=st.integers(0, 3), step=st.integers(8, 12), start=st.integers(0, 3), stride=st.integers(8, 12))
-def test_a_block_of_8_by_8_is_transposed_and_nothing_else_is_written(number, seed, place, step, start, stride):
-    values = np.random.default_rng(seed).normal(size=100).astype(number)
-    out = np.zeros(100, number)
-    turned(out, place, step, values, start, stride)
-    expected = np.zeros(100, number)
-    for i in range(8):
-        for j in range(8):
-            expected[place + j * step + i] = values[start + i * stride + j]
-    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
