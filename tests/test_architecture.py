@@ -57,7 +57,7 @@ ROOMS = """
     data.loading
     data
     models.spec models.fitting
-    models.named models.own
+    models.named models.own models.residual
     models.build
     models.blueprint
     models
