@@ -1,10 +1,21 @@
-"""Memory that a process has freed: giving it back to the system."""
+"""Memory of the system: how much is available, and giving back what a process has freed."""
 
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 _LARGE = 1 << 26  # freed bytes that are worth a call, which takes milliseconds
+
+
+def available_memory() -> int | None:
+    """Return how many bytes a process may still take before the system swaps, as Linux estimates it; None elsewhere."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(kilobytes) * 1024
+    except (OSError, ValueError):
+        return None
 
 
 def give_back_freed_memory(freed: int) -> None:

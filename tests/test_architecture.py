@@ -51,7 +51,9 @@ ROOMS = """
     search
     data.dataset
     data.arrays data.toys data.joining data.reducing
-    data.npz data.own
+    data.npz data.own data.through_torchvision data.images
+    data.folders
+    data.tiny_imagenet
     data.sources
     data.spec
     data.loading
