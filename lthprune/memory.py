@@ -1,8 +1,9 @@
-"""Memory of large tensors: copies in large pages, and giving freed memory back to the system."""
+"""Memory: how much is available, copies in large pages, and giving freed memory back to the system."""
 
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,16 @@ def copied(tensor: Tensor) -> Tensor:
         return tensor.clone()
     memory = torch.from_numpy(np.empty(tensor.nbytes, np.uint8))
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes a process may still take before the system swaps, as Linux estimates it; None elsewhere."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(kilobytes) * 1024
+    except (OSError, ValueError):
+        return None
 
 
 def give_back_freed_memory(freed: int) -> None:

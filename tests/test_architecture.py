@@ -51,13 +51,15 @@ ROOMS = """
     search
     data.dataset
     data.arrays data.toys data.joining data.reducing
-    data.npz data.own
+    data.npz data.own data.through_torchvision data.images
+    data.folders
+    data.tiny_imagenet
     data.sources
     data.spec
     data.loading
     data
     models.spec models.fitting
-    models.named models.own
+    models.named models.own models.residual
     models.build
     models.blueprint
     models

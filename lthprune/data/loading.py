@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from lthprune.data.dataset import Dataset, Raw, Task, classes_of, split_and_normalise
+from lthprune.data.folders import load_folder
 from lthprune.data.joining import join, pair_at_random, side_by_side
 from lthprune.data.npz import load_npz
 from lthprune.data.own import load_own
 from lthprune.data.reducing import keep_classes, resize_images
 from lthprune.data.sources import SOURCES, data_root
-from lthprune.data.spec import DataSpec, is_file
+from lthprune.data.spec import DataSpec, is_folder, is_path
 from lthprune.data.toys import TOYS, draw_toy
 from lthprune.seeds import Seeds
 
@@ -113,13 +114,15 @@ def _load_part(spec: DataSpec, place: int, root: Path, trust_code: bool) -> Raw:
         return draw_toy(name, train=_TOY_SAMPLES + spec.validation, test=_TOY_SAMPLES, seed=drawn)
     if name in SOURCES:
         raw = SOURCES[name].load(root)
-    elif is_file(name):
+    elif is_folder(name):
+        raw = load_folder(Path(name).expanduser(), spec.size)
+    elif is_path(name):
         raw = load_npz(Path(name).expanduser())
     else:
         raw = load_own(name, spec.settings, root, trust_code=trust_code)
     if spec.classes is not None:
         raw = keep_classes(raw, spec.classes, name)
-    return raw if spec.size is None else resize_images(raw, spec.size, name)
+    return raw if spec.size is None or is_folder(name) else resize_images(raw, spec.size, name)
 
 
 def _described(spec: DataSpec, data_dir: str | Path | None, trust_code: bool) -> list[tuple[tuple[int, ...], int]]:
@@ -148,5 +151,5 @@ def _tasks(spec: DataSpec, described: Sequence[tuple[tuple[int, ...], int]]) -> 
 
 
 def _task_name(part: str) -> str:
-    """Return the name of a part's task: a file's name without its folder, a function's without its module."""
-    return Path(part).stem if is_file(part) else part.rpartition(":")[2]
+    """Return the name of a part's task: a path's last name, a function's name without its module."""
+    return Path(part).name.removesuffix(".npz") if is_path(part) else part.rpartition(":")[2]

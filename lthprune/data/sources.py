@@ -1,22 +1,32 @@
 """Built-in data sets: embedded, read from disk, or downloaded once through torchvision."""
 
 import os
-import shutil
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from lthprune.data.dataset import Raw
 from lthprune.data.npz import load_npz
-from lthprune.errors import DataError
+from lthprune.data.through_torchvision import Files, read_torchvision
+from lthprune.data.tiny_imagenet import load_tiny_imagenet
 
-_TIMEOUT = 30  # seconds without an answer before a download fails
+_TRAIN = {"train": True}
+_MNIST, _FASHION_MNIST = (
+    Files(name, {name: _TRAIN}, f"{name}/raw/train-images-idx3-ubyte and its three sisters")
+    for name in ("MNIST", "FashionMNIST")
+)
+_CIFAR10 = Files("CIFAR10", {"cifar-10-batches-py": _TRAIN}, "cifar-10-batches-py/, or cifar10.npz")
+_CIFAR100 = Files("CIFAR100", {"cifar-100-python": _TRAIN}, "cifar-100-python/")
+_SVHN = Files(
+    "SVHN",
+    {f"{split}_32x32.mat": {"split": split} for split in ("train", "test")},
+    "train_32x32.mat and test_32x32.mat",
+    ({"split": "train"}, {"split": "test"}),
+)
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
@@ -37,20 +47,10 @@ def _digits(root: Path) -> Raw:
     return Raw(x[train], y[train], x[test], y[test])
 
 
-def _mnist(root: Path) -> Raw:
-    return _through_torchvision("MNIST", root, "MNIST", "MNIST/raw/train-images-idx3-ubyte and its three sisters")
-
-
-def _fashion_mnist(root: Path) -> Raw:
-    return _through_torchvision(
-        "FashionMNIST", root, "FashionMNIST", "FashionMNIST/raw/train-images-idx3-ubyte and its three sisters"
-    )
-
-
 def _cifar10(root: Path) -> Raw:
     if (root / "cifar10.npz").is_file():
         return load_npz(root / "cifar10.npz")
-    return _through_torchvision("CIFAR10", root, "cifar-10-batches-py", "cifar-10-batches-py/, or cifar10.npz")
+    return read_torchvision(_CIFAR10, root)
 
 
 class Source(NamedTuple):
@@ -63,70 +63,10 @@ class Source(NamedTuple):
 
 SOURCES: dict[str, Source] = {
     "digits": Source(_digits, (1, 8, 8)),
-    "mnist": Source(_mnist, (1, 28, 28)),
-    "fashion-mnist": Source(_fashion_mnist, (1, 28, 28)),
+    "mnist": Source(partial(read_torchvision, _MNIST), (1, 28, 28)),
+    "fashion-mnist": Source(partial(read_torchvision, _FASHION_MNIST), (1, 28, 28)),
     "cifar10": Source(_cifar10, (3, 32, 32)),
+    "cifar100": Source(partial(read_torchvision, _CIFAR100), (3, 32, 32), classes=100),
+    "svhn": Source(partial(read_torchvision, _SVHN), (3, 32, 32)),
+    "tiny-imagenet": Source(load_tiny_imagenet, (3, 64, 64), classes=200),
 }
-
-
-def _through_torchvision(name: str, root: Path, folder: str, files: str) -> Raw:
-    try:
-        from torchvision import datasets
-    except (ImportError, RuntimeError) as error:  # a torchvision that was built for another torch
-        raise DataError(
-            f"torchvision, which reads {name}, cannot be imported ({' '.join(str(error).split())}). Install torch and "
-            "torchvision together, from one index: pip install --force-reinstall torch torchvision."
-        ) from error
-
-    make = getattr(datasets, name)
-    if not (root / folder).exists():
-        _download(make, name, root, folder, files)
-    try:
-        train, test = make(root, train=True), make(root, train=False)
-    except Exception as error:  # torchvision's parsers raise errors of many types
-        raise DataError(
-            f"the {name} files in {root / folder} are incomplete or damaged ({error}). Put {files} there, "
-            "or remove the folder to have it downloaded."
-        ) from error
-    raw = Raw(*_tensors(train), *_tensors(test))
-    if len(raw.x_train) != len(raw.y_train) or len(raw.x_test) != len(raw.y_test):
-        raise DataError(
-            f"the {name} files in {root / folder} do not belong together: {len(raw.x_train):,} and {len(raw.x_test):,} "
-            f"images, {len(raw.y_train):,} and {len(raw.y_test):,} labels. Put {files} there, or remove "
-            "the folder to have it downloaded."
-        )
-    return raw
-
-
-def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
-    return (images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()), labels
-
-
-def _download(make: Callable[..., Any], name: str, root: Path, folder: str, files: str) -> None:
-    """Download into a temporary folder beside the target, and move it once it is complete."""
-    made = [path for path in (root, *root.parents) if not path.exists()]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary, _socket_timeout(_TIMEOUT):
-            make(temporary, train=True, download=True)
-            shutil.move(Path(temporary) / folder, root / folder)
-    except Exception as error:  # the network, the server and the disk raise errors of many types
-        for empty in made:
-            with suppress(OSError):
-                empty.rmdir()
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{name} is not in {root} and could not be downloaded ({reason}). Put {files} into that folder, or point "
-            "--data-dir or LTHPRUNE_DATA at a folder that has them."
-        ) from error
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

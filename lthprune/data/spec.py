@@ -1,6 +1,7 @@
 """The ``[data]`` table of a recipe."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from pydantic import (
@@ -24,8 +25,9 @@ class DataSpec(Section):
     """The ``[data]`` table of a recipe."""
 
     name: str
-    """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``moons``, ``circles``; the path of an ``.npz`` file; your
-    own function, as in ``my_module:load``; or several of these joined, as in ``moons+circles``"""
+    """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``tiny-imagenet``, ``moons``,
+    ``circles``; the path of an ``.npz`` file, or of a folder of images, with ``/`` at its end; your own function, as in
+    ``my_module:load``; or several of these joined, as in ``moons+circles``"""
     validation: int = Field(ge=1)
     """how many training samples are held out for validation"""
     size: int | None = Field(default=None, ge=1)
@@ -39,8 +41,8 @@ class DataSpec(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         for part in split_name(name):
-            if not is_file(part):
-                also = ", the path of an .npz file, or several of these joined by +"
+            if not is_path(part):
+                also = ", the path of an .npz file, of a folder of images with / at its end, or several joined by +"
                 check_part_name(DATA, part, _KNOWN, what="data set", also=also)
         return name
 
@@ -81,7 +83,7 @@ class DataSpec(Section):
     @property
     def own(self) -> bool:
         """Whether a function of your own, or of an installed package, loads some of the data."""
-        return any(part not in _KNOWN and not is_file(part) for part in self.parts)
+        return any(part not in _KNOWN and not is_path(part) for part in self.parts)
 
     @property
     def known_beforehand(self) -> bool:
@@ -92,25 +94,44 @@ class DataSpec(Section):
 def split_name(name: str) -> tuple[str, ...]:
     """Return the data sets that a name joins by ``+``; a path may contain ``+`` itself.
 
-    A part that is neither built in nor a function extends to the next ``.npz``. Write ``./moons+circles.npz`` for a
-    file whose name begins like a data set.
+    A part that is neither built in nor a function extends to the next ``.npz``, or to the next part that ends in ``/``.
+    Write ``./moons+circles.npz`` for a file whose name begins like a data set.
 
     Examples:
         >>> split_name("moons+circles+/data/a+b.npz+digits")
         ('moons', 'circles', '/data/a+b.npz', 'digits')
         >>> split_name("./moons+circles.npz")
         ('./moons+circles.npz',)
+        >>> split_name("/data/cats+dogs/+digits")
+        ('/data/cats+dogs/', 'digits')
     """
     words, parts = name.split("+"), []
     while words:
         end = 1
         if words[0] not in _KNOWN and not is_own_part(DATA, words[0]):
-            end = next((at for at, word in enumerate(words, start=1) if is_file(word)), 1)
+            end = next((at for at, word in enumerate(words, start=1) if is_path(word)), 1)
         parts.append("+".join(words[:end]))
         words = words[end:]
     return tuple(parts)
 
 
-def is_file(part: str) -> bool:
-    """Return whether a part of a data set's name is the path of a file."""
-    return part.endswith(".npz")
+def is_folder(part: str) -> bool:
+    """Return whether a part of a data set's name is the path of a folder: it ends in ``/``."""
+    return part.endswith("/")
+
+
+def is_path(part: str) -> bool:
+    """Return whether a part of a data set's name is the path of a file or of a folder."""
+    return part.endswith(".npz") or is_folder(part)
+
+
+def absolute_part(part: str) -> str:
+    """Return a part of a data set's name, made absolute if it is a path.
+
+    Examples:
+        >>> absolute_part("/data/../flowers/"), absolute_part("moons")
+        ('/flowers/', 'moons')
+    """
+    if not is_path(part):
+        return part
+    return f"{Path(part).expanduser().resolve()}{'/' * is_folder(part)}"

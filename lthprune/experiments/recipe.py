@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import ValidationError, model_validator
 from torch import nn
 
-from lthprune.data import DataSpec, is_file, split_name
+from lthprune.data import DataSpec, absolute_part, split_name
 from lthprune.errors import RecipeError, suggestion
 from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
@@ -153,13 +153,13 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
 
 
 def absolute_name(name: str) -> str:
-    """Return the name of a data set with the paths of ``.npz`` files made absolute.
+    """Return the name of a data set with its paths made absolute.
 
     Examples:
         >>> absolute_name("moons+/data/../own.npz")
         'moons+/own.npz'
     """
-    return "+".join(str(Path(part).expanduser().resolve()) if is_file(part) else part for part in split_name(name))
+    return "+".join(map(absolute_part, split_name(name)))
 
 
 def _read(name: str | Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from lthprune.data import Dataset, DataSpec, data_root, is_file, load_data, split_name
+from lthprune.data import Dataset, DataSpec, data_root, is_path, load_data, split_name
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
@@ -186,7 +186,7 @@ def begin_sweep(
             except LthpruneError as error:
                 raise type(error)(f"in the cell {cell}: {error}") from error
     data = cells[0].recipe.data.name
-    if any(map(is_file, split_name(data))) and "data.name" not in axes:  # to find the file from another folder later
+    if any(map(is_path, split_name(data))) and "data.name" not in axes:  # to find the file from another folder later
         settings = [*settings, f"data.name={in_toml(data)}"]
     declared = {
         "format": _FORMAT,

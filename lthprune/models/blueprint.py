@@ -9,6 +9,7 @@ from torch import nn
 
 from lthprune.errors import StorageError, suggestion
 from lthprune.models.build import ACTIVATIONS
+from lthprune.models.residual import BLOCK_ARGUMENTS, PreActivationBlock, ResidualBlock
 
 Blueprint = list[dict[str, Any]]
 
@@ -19,6 +20,9 @@ _KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "batch_norm": (nn.BatchNorm2d, ("num_features",)),
     "max_pool": (nn.MaxPool2d, ("kernel_size",)),
     "avg_pool": (nn.AvgPool2d, ("kernel_size",)),
+    "global_pool": (nn.AdaptiveAvgPool2d, ("output_size",)),
+    "residual": (ResidualBlock, BLOCK_ARGUMENTS),
+    "pre_activation": (PreActivationBlock, BLOCK_ARGUMENTS),
     "flatten": (nn.Flatten, ()),
     **{name: (activation, ()) for name, activation in ACTIVATIONS.items()},
 }

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from lthprune.errors import RecipeError
 from lthprune.models.named import build_named
 from lthprune.models.own import build_own
-from lthprune.models.spec import LIBRARIES, ModelSpec, parse_item
+from lthprune.models.residual import residual_layers
+from lthprune.models.spec import LIBRARIES, RESIDUAL, ModelSpec, parse_item
 from lthprune.pruning import refresh, select
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -21,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "leaky_relu": nn.LeakyReLU,
 }
+_HALVING = {"M": nn.MaxPool2d, "A": nn.AvgPool2d}
 
 
 def build_model(
@@ -34,8 +36,9 @@ def build_model(
 ) -> nn.Module:
     """Build the network of a ``[model]`` table, with initial weights that come from the generator and nothing else.
 
-    The layers that lthprune builds are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``. A network
-    of torchvision or timm, or of your own function, is tried on a batch.
+    The layers that lthprune builds are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``, and the
+    blocks of residual networks ``block1``, .... A network of torchvision or timm, or of your own function, is tried on
+    a batch.
 
     Args:
         spec: the table.
@@ -59,7 +62,7 @@ def build_model(
     if spec.own:
         return build_own(spec, input_shape, outputs, generator, samples=samples, trust_code=trust_code)
     with torch.device("meta"):  # no memory, and no draws from the global generator
-        layers, shape = _convolutions(spec, input_shape)
+        layers, shape = _image_layers(spec, input_shape)
         if len(shape) > 1:
             layers["flatten"] = nn.Flatten()
         features = torch.Size(shape).numel()
@@ -115,22 +118,29 @@ def _initialiser(spec: ModelSpec) -> Callable[[Tensor, torch.Generator], Tensor]
     return draws[spec.init]
 
 
-def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[OrderedDict[str, nn.Module], tuple[int, ...]]:
-    """Return the convolutional layers and the shape of their output."""
-    architecture = spec.architecture
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if not architecture.conv:
-        return layers, input_shape
+def _image_layers(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[OrderedDict[str, nn.Module], tuple[int, ...]]:
+    """Return the layers before the dense ones and the shape of their output."""
+    if not spec.architecture.conv and spec.kind not in RESIDUAL:
+        return OrderedDict(), input_shape
     if len(input_shape) != 3:
         raise RecipeError(f"convolutions need images (C, H, W); the data have the shape {input_shape}.")
+    if spec.kind in RESIDUAL:
+        return residual_layers(spec, input_shape[0])
+    return _convolutions(spec, input_shape)
+
+
+def _convolutions(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[OrderedDict[str, nn.Module], tuple[int, ...]]:
+    """Return the layers of a list ``conv`` and the shape of their output."""
+    architecture = spec.architecture
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, *image = input_shape
     convolutions = pools = 0
     for item in map(parse_item, architecture.conv):
-        if item == "M" or item == "A":
+        if item == "M" or item == "A" or item == "G":
             pools += 1
             name = f"pool{pools}"
-            layers[name] = nn.MaxPool2d(2) if item == "M" else nn.AvgPool2d(2)
-            image = [size // 2 for size in image]
+            layers[name] = nn.AdaptiveAvgPool2d(1) if item == "G" else _HALVING[item](2)
+            image = [1, 1] if item == "G" else [size // 2 for size in image]
         else:
             convolutions += 1
             name = f"conv{convolutions}"

@@ -13,6 +13,7 @@ BiasInit = Literal["zeros", "uniform"]
 Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
 
 LIBRARIES = ("torchvision", "timm")
+RESIDUAL = {"resnet": 2, "wide-resnet": 4}  # three stages of n blocks: the depth is 6n + 2, or 6n + 4
 
 
 class Architecture(NamedTuple):
@@ -33,7 +34,27 @@ ARCHITECTURES: dict[str, Architecture] = {
     "tiny": Architecture((8, 8, "M", 8, "M"), (300, 100)),
 }
 
-_LISTED = (*ARCHITECTURES, "mlp", "plan")  # kinds that lthprune builds, layer by layer
+
+def _vgg(*convolutions: int) -> tuple[int | str, ...]:
+    """Return the layers of a VGG by the number of convolutions in each stage, with a mean after the last stage."""
+    items: list[str] = []
+    for channels, number in zip((64, 128, 256, 512, 512), convolutions, strict=True):
+        items += [*[f"{channels}B"] * number, "M"]
+    return (*items[:-1], "G")
+
+
+# Simonyan & Zisserman (2015), table 1, with batch norm, and a single dense layer after a mean over all positions: as in
+# open_lth and in Frankle & Carbin (2019), figure 2.
+VGG = {
+    11: _vgg(1, 1, 2, 2, 2),
+    13: _vgg(2, 2, 2, 2, 2),
+    16: _vgg(2, 2, 3, 3, 3),
+    19: _vgg(2, 2, 4, 4, 4),
+}
+
+_LISTED = (*ARCHITECTURES, "mlp", "plan", "vgg", *RESIDUAL)  # kinds that lthprune builds, layer by layer
+_INITIAL = frozenset({"kind", "init", "init_std", "bias_init"})  # keys of all of these
+_OF_DEPTH = {"vgg": {"depth", "activation"}, "resnet": {"depth", "width"}, "wide-resnet": {"depth", "widen"}}
 
 
 class ModelSpec(Section):
@@ -41,15 +62,24 @@ class ModelSpec(Section):
 
     kind: str
     """``lenet``, ``lenet5``, ``conv2``, ``conv4``, ``conv6``, ``tiny``; ``mlp`` needs ``dense``, ``plan`` needs
-    ``conv``, ``dense`` or both; ``torchvision`` and ``timm`` need ``name`` and take only ``settings`` besides; or your
-    own function, as in ``my_module:build``, which takes only ``settings``"""
+    ``conv``, ``dense`` or both; ``resnet``, ``wide-resnet`` and ``vgg`` need ``depth``; ``torchvision`` and ``timm``
+    need ``name`` and take only ``settings`` besides; or your own function, as in ``my_module:build``, which takes only
+    ``settings``"""
+    depth: int | None = None
+    """the number of layers with weights: of ``resnet`` 20, 32, 44, 56, 110 or another 6n + 2, of ``wide-resnet`` 16,
+    22, 28, 40 or another 6n + 4, of ``vgg`` 11, 13, 16 or 19"""
+    width: int | None = Field(default=None, ge=1)
+    """the channels of the first stage of ``resnet``, 16 by default; the later stages have 2 and 4 times as many"""
+    widen: int | None = Field(default=None, ge=1)
+    """how many times the channels of ``wide-resnet`` are those of a ``resnet``: 8 in WRN-16-8; 1 by default"""
     name: str | None = None
     """a classification network of torchvision or timm, as in ``resnet18``"""
     settings: dict[str, JsonValue] | None = None
     """keyword arguments for that network's constructor, as in ``{ zero_init_residual = true }``, or for your own
     function; see [Extending](extending.md)"""
     conv: tuple[int | str, ...] | None = None
-    """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling"""
+    """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling,
+    ``"G"`` the mean over all positions"""
     dense: tuple[int, ...] | None = None
     """sizes of the dense layers; the output layer is added, with the size that the data need"""
     hidden: int | None = Field(default=None, ge=1)
@@ -99,13 +129,33 @@ class ModelSpec(Section):
             raise ValueError(
                 f'kind = "{self.kind}", a function of your own, takes settings and no {", no ".join(foreign)}'
             )
-        if foreign:
+        if {"name", "settings"} & set(foreign):
             raise ValueError(
                 f'kind = "{self.kind}" takes no {", no ".join(foreign)}; name and settings are for '
                 'kind = "torchvision" and kind = "timm", settings for a function of your own'
             )
+        if foreign:
+            *takes, last = (key for key in type(self).model_fields if key in keys_of(self.kind) - {"kind"})
+            raise ValueError(
+                f'kind = "{self.kind}" takes no {", no ".join(foreign)}; it takes {", ".join(takes)} and {last}'
+            )
         if self.kind in LIBRARIES and self.name is None:
             raise ValueError(f'kind = "{self.kind}" needs the name of a network, as in name = "resnet18"')
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_depth(self) -> "ModelSpec":
+        if self.kind not in _OF_DEPTH:
+            return self
+        if self.kind == "vgg":
+            fits, depths = self.depth in VGG, f"{', '.join(map(str, tuple(VGG)[:-1]))} or {max(VGG)}"
+        else:
+            rest = RESIDUAL[self.kind]
+            fits = self.depth is not None and self.depth > 6 and self.depth % 6 == rest
+            depths = f"{rest + 6}, {rest + 12}, {rest + 18}, {rest + 24} or another 6n + {rest}"
+        if not fits:
+            given = "none is given" if self.depth is None else f"not {self.depth}"
+            raise ValueError(f'kind = "{self.kind}" needs a depth of {depths}; {given}')
         return self
 
     @model_validator(mode="after")
@@ -136,8 +186,12 @@ class ModelSpec(Section):
 
     @property
     def architecture(self) -> Architecture:
-        """The layers of a network that lthprune builds: those of the named one, replaced by what the table lists."""
-        named = ARCHITECTURES.get(self.kind, Architecture((), ()))
+        """The layers of a network that lthprune builds: those of the named one, replaced by what the table lists.
+
+        Those of ``resnet`` and ``wide-resnet`` are no such list, and left out.
+        """
+        plan = VGG[self.depth] if self.kind == "vgg" and self.depth is not None else ()
+        named = ARCHITECTURES.get(self.kind, Architecture(plan, ()))
         dense = named.dense if self.dense is None else self.dense
         return Architecture(
             conv=named.conv if self.conv is None else self.conv,
@@ -157,9 +211,13 @@ def keys_of(kind: object) -> frozenset[str]:
         ['kind', 'settings']
         >>> "activation" in keys_of("lenet")
         True
+        >>> sorted(keys_of("resnet"))
+        ['bias_init', 'depth', 'init', 'init_std', 'kind', 'width']
     """
+    if kind in _OF_DEPTH:
+        return _INITIAL | _OF_DEPTH[str(kind)]
     if kind in _LISTED:
-        return frozenset(ModelSpec.model_fields) - {"name", "settings"}
+        return frozenset(ModelSpec.model_fields) - {"name", "settings", "depth", "width", "widen"}
     return frozenset({"kind", "name", "settings"} if kind in LIBRARIES else {"kind", "settings"})
 
 
@@ -170,7 +228,7 @@ class ConvItem(NamedTuple):
     batch_norm: bool
 
 
-def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
+def parse_item(item: int | str) -> ConvItem | Literal["M", "A", "G"]:
     """Read one item of the list ``conv``.
 
     Examples:
@@ -178,12 +236,12 @@ def parse_item(item: int | str) -> ConvItem | Literal["M", "A"]:
         (ConvItem(channels=64, batch_norm=False), ConvItem(channels=8, batch_norm=True), 'M')
     """
     text = str(item).strip()
-    if text in ("M", "A"):
+    if text in ("M", "A", "G"):
         return text  # type: ignore[return-value]
     digits = text.removesuffix("B")
     if not digits.isdecimal() or int(digits) < 1:
         raise RecipeError(
-            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M' and 'A'; not {item!r}"
-            f"{suggestion(text, ('M', 'A', '64B'))}"
+            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M', 'A' and 'G'; not {item!r}"
+            f"{suggestion(text, ('M', 'A', 'G', '64B'))}"
         )
     return ConvItem(int(digits), batch_norm=text.endswith("B"))

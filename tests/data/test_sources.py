@@ -21,7 +21,14 @@ SIZES = {
     "fashion-mnist": (60_000, 10_000),
     "cifar10": (50_000, 10_000),
 }
-FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
+FILES = {
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "svhn": "train_32x32.mat and test_32x32.mat",
+    "tiny-imagenet": "tiny-imagenet-200",
+}
 RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -55,7 +62,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, proxy)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", SIZES)
 def test_a_data_set_has_its_known_shape_sizes_classes_and_scale(name: str) -> None:
     data = load(name)
     train, test = SIZES[name]
@@ -90,7 +97,7 @@ def test_the_digits_tested_on_are_none_of_those_trained_on() -> None:
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("there", [True, False])
 def test_missing_data_say_where_to_put_which_files_and_leave_nothing_behind(
     tmp_path: Path, name: str, there: bool
@@ -100,7 +107,7 @@ def test_missing_data_say_where_to_put_which_files_and_leave_nothing_behind(
         root.mkdir()
     with pytest.raises(DataError) as caught:
         load_data(spec(name), data_dir=root)
-    for word in (str(root), FOLDERS[name], "--data-dir", "LTHPRUNE_DATA"):
+    for word in (str(root), FILES[name], "--data-dir", "LTHPRUNE_DATA"):
         assert word in str(caught.value)
     assert list(tmp_path.rglob("*")) == ([root] if there else [])
 
@@ -109,7 +116,7 @@ def test_missing_data_say_where_to_put_which_files_and_leave_nothing_behind(
 def test_a_copy_on_disk_is_read_from_the_data_dir_or_from_the_environment(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_idx(tmp_path / FOLDERS[name])
+    write_idx(tmp_path / FILES[name])
     data = load_data(spec(name, 4), data_dir=tmp_path)
     assert (data.x_train.shape, data.x_test.shape) == ((8, 1, 28, 28), (6, 1, 28, 28))
     monkeypatch.setenv("LTHPRUNE_DATA", str(tmp_path))

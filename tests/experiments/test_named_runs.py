@@ -175,7 +175,9 @@ def test_a_compacted_network_that_no_name_builds_is_not_exported(quiet: Run, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_setting_of_the_kind_removes_the_keys_that_it_does_not_take_and_keeps_those_set_with_it() -> None:
+def test_a_setting_of_the_kind_removes_the_keys_that_it_does_not_take_and_keeps_those_set_with_it(
+    tmp_path: Path,
+) -> None:
     library = ["model.kind=torchvision", "model.name=resnet18"]
     for settings in (library, library[::-1]):
         assert load_recipe("conv6-cifar10", settings).model.model_dump() == {
@@ -183,7 +185,9 @@ def test_a_setting_of_the_kind_removes_the_keys_that_it_does_not_take_and_keeps_
             "name": "resnet18",
             "settings": None,
         }
-    assert load_recipe("resnet18-cifar10", ["model.kind=conv2"]).model.kind == "conv2"
+    (tmp_path / "own.toml").write_text(load_recipe("conv6-cifar10", library).to_toml())
+    for named in (tmp_path / "own.toml", "resnet18-cifar10"):
+        assert load_recipe(named, ["model.kind=conv2"]).model.kind == "conv2"
     with pytest.raises(RecipeError, match="takes name and settings, and no init"):
         load_recipe("conv6-cifar10", ["model.init=normal", *library])
 
@@ -192,8 +196,9 @@ def test_a_recipe_imports_a_library_only_when_it_names_it_and_is_built() -> None
     code = (
         "import sys; from lthprune import load_recipe\n"
         "seen = lambda: [name for name in ('torchvision', 'timm') if name in sys.modules]\n"
-        "load_recipe('lenet-mnist'); load_recipe('resnet18-cifar10'); print(seen())\n"
-        "load_recipe('resnet18-cifar10').build_model((3, 32, 32), 10); print(seen())"
+        "own = load_recipe('conv2-cifar10', ['model.kind=torchvision', 'model.name=resnet18'])\n"
+        "load_recipe('resnet18-cifar10').build_model((3, 32, 32), 10); print(seen())\n"
+        "own.build_model((3, 32, 32), 10); print(seen())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "['torchvision']"]

@@ -33,6 +33,14 @@ PAPER = {  # section 2 of Frankle & Carbin (2019), figure 2: learning rate, batc
     "conv6-cifar10": (3e-4, 60, 30_000, DENSE | {"conv": 0.15}),
     "lenet5-mnist": (1.2e-3, 64, 15_000, DENSE | {"conv": 0.1}),
 }
+# Section 5 of Frankle & Carbin (2019), and table 1 of Frankle et al. (2020): learning rate, batch size, steps,
+# milestones, what to rewind to, and how many weights are never pruned.
+LATER = {
+    "resnet18-cifar10": (0.01, 128, 30_000, (20_000, 25_000), "init", 2_560 + 640),
+    "vgg19-cifar10": (0.01, 64, 112_480, (56_240, 84_360), "init", 5_120),
+    "resnet20-cifar10": (0.1, 128, 63_000, (32_000, 48_000), 2_000, 0),
+    "vgg16-cifar10": (0.1, 128, 63_000, (32_000, 48_000), 1_000, 5_120),
+}
 TABLES: dict[str, dict[str, Any]] = {
     "model": {"kind": "mlp", "dense": [8]},
     "data": {"name": "digits", "validation": 237},
@@ -62,7 +70,7 @@ def test_every_bundled_recipe_opens_with_its_title_its_command_and_what_to_expec
 @pytest.mark.parametrize("method", ["imp", "osp"])
 @pytest.mark.parametrize("name", bundled())
 def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name: str, method: str) -> None:
-    recipe = load_recipe(name, [f"prune.method={method}", "train.steps=1", "train.batch_size=2"])
+    recipe = load_recipe(name, [f"prune.method={method}", "prune.rewind=init", "train.steps=1", "train.batch_size=2"])
     assert recipe.prune.method == method
     shape, outputs = shape_of_data(recipe.data)
     model = build_model(recipe.model, shape, outputs, torch.Generator().manual_seed(0))
@@ -86,6 +94,19 @@ def test_the_papers_recipes_have_the_papers_hyperparameters(name: str) -> None:
     assert (recipe.prune.method, recipe.prune.scope, recipe.prune.rate) == ("imp", "layerwise", rates)
     assert (recipe.model.init, recipe.data.validation, recipe.run.trials) == ("glorot_normal", 5000, 5)
     assert (recipe.train.weight_decay, recipe.prune.rewind, recipe.prune.bias) == (0, "init", False)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_recipes_of_residual_networks_and_vggs_have_their_papers_hyperparameters(name: str) -> None:
+    lr, batch_size, steps, milestones, rewind, unpruned = LATER[name]
+    recipe = load_recipe(name)
+    train, prune = recipe.train, recipe.prune
+    assert (train.lr, train.batch_size, train.steps, train.lr_milestones) == (lr, batch_size, steps, milestones)
+    assert (train.optimizer, train.momentum, train.weight_decay, train.lr_gamma) == ("sgd", 0.9, 1e-4, 0.1)
+    assert (prune.scope, prune.rate, prune.rewind) == ("global", 0.2, rewind)
+    preview = preview_recipe(recipe)
+    weights = sum(row.weights for row in preview.layers if row.kind != "norm")
+    assert weights - preview.counts["weights"][0] == unpruned
 
 
 conv_items = st.sampled_from([4, 8, "6B", "M", "A"])

@@ -12,20 +12,22 @@ from lthprune.models.build import ACTIVATIONS, build_model
 from lthprune.models.spec import ModelSpec
 from tests.nets import refused
 
-items = st.sampled_from([4, "4B", "M", "A"])
-specs = st.builds(
+items = st.sampled_from([4, "4B", "M", "A", "G"])
+plans = st.builds(
     ModelSpec,
     kind=st.just("plan"),
-    conv=st.lists(items, max_size=4).map(tuple),
+    conv=st.tuples(st.lists(items, max_size=4), st.sampled_from([(), ("G",)])).map(lambda both: (*both[0], *both[1])),
     dense=st.lists(st.integers(1, 5), max_size=2).map(tuple),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
     kernel_size=st.sampled_from([1, 3]),
     padding=st.sampled_from([0, 1]),
 )
+residual = st.builds(ModelSpec, kind=st.just("resnet"), depth=st.sampled_from([8, 14]), width=st.integers(1, 4))
+wide = st.builds(ModelSpec, kind=st.just("wide-resnet"), depth=st.just(10), widen=st.integers(1, 2))
 
 
-@given(specs)
-def test_every_network_of_a_plan_is_built_again_from_its_description(spec):
+@given(plans | residual | wide)
+def test_every_network_that_lthprune_lists_is_built_again_from_its_description(spec):
     model = build_model(spec, (3, 40, 40), 2, torch.Generator().manual_seed(0)).eval()
     again = build_from(json.loads(json.dumps(describe(model))))
     again.load_state_dict(model.state_dict(), assign=True)

@@ -39,7 +39,8 @@ def test_a_list_becomes_convolutions_norms_and_poolings_in_its_order() -> None:
 
 
 @given(
-    conv=st.lists(st.sampled_from([2, "3B", "M", "A"]), max_size=4),
+    conv=st.lists(st.sampled_from([2, "3B", "M", "A"]), max_size=4)
+    | st.lists(st.sampled_from([2, "3B", "M"]), max_size=3).map(lambda items: [*items, "G"]),
     dense=st.lists(st.integers(1, 6), max_size=3),
     image=st.tuples(st.integers(1, 3), st.integers(16, 20), st.integers(16, 20)),
     kernel_size=st.integers(1, 4),

@@ -15,7 +15,7 @@ def test_channel_numbers_are_read_as_numbers_and_as_text_with_batch_norm_or_with
     assert parse_item(item) == ConvItem(channels, batch_norm)
 
 
-@pytest.mark.parametrize("pooling", ["M", "A"])
+@pytest.mark.parametrize("pooling", ["M", "A", "G"])
 def test_pooling_letters_stand_for_themselves(pooling: str) -> None:
     assert parse_item(pooling) == pooling
 
@@ -55,6 +55,18 @@ def test_anything_else_in_the_list_of_convolutions_is_refused_and_quoted(item: i
             'kind = "my_nets:build", a function of your own, takes settings and no',
         ),
         ({"kind": "my_nets:"}, "unknown kind of network 'my_nets:'"),
+        ({"kind": "resnet"}, "needs a depth of 8, 14, 20, 26 or another 6n [+] 2; none is given"),
+        ({"kind": "resnet", "depth": 18}, "another 6n [+] 2; not 18"),
+        ({"kind": "resnet", "depth": 2}, "not 2"),
+        ({"kind": "resnet", "depth": -4}, "not -4"),
+        ({"kind": "resnet", "depth": 20, "width": 0}, "greater than or equal to 1"),
+        ({"kind": "resnet", "depth": 20, "widen": 8}, "takes no widen; it takes depth, width, init"),
+        ({"kind": "resnet", "depth": 20, "conv": [4], "activation": "tanh"}, "takes no conv, no activation"),
+        ({"kind": "wide-resnet", "depth": 20}, "10, 16, 22, 28 or another 6n [+] 4; not 20"),
+        ({"kind": "wide-resnet", "depth": 16, "width": 8}, "takes no width; it takes depth, widen"),
+        ({"kind": "vgg", "depth": 17}, "needs a depth of 11, 13, 16 or 19; not 17"),
+        ({"kind": "vgg", "depth": 16, "dense": [4]}, "takes no dense; it takes depth, activation"),
+        ({"kind": "lenet", "depth": 5}, "takes no depth; it takes conv, dense"),
     ],
 )
 def test_a_table_that_declares_no_network_is_refused(words: dict[str, object], fault: str) -> None:
@@ -88,6 +100,9 @@ def test_a_listed_network_has_three_by_three_kernels_with_padding() -> None:
         ({"kind": "lenet"}, {"activation", "init", "dense", "kernel_size"}),
         ({"kind": "timm", "name": "resnet18", "settings": {"drop_rate": 0.1}}, {"name", "settings"}),
         ({"kind": "my_nets:build", "settings": {"width": 4}}, {"kind", "settings"}),
+        ({"kind": "resnet", "depth": 20}, {"kind", "depth", "width", "init"}),
+        ({"kind": "wide-resnet", "depth": 16, "widen": 8}, {"kind", "depth", "widen", "init"}),
+        ({"kind": "vgg", "depth": 16}, {"kind", "depth", "activation", "init"}),
     ],
 )
 def test_a_table_is_written_with_the_keys_that_its_kind_takes_and_read_again(
