@@ -35,11 +35,13 @@ def dots(out: Any, left: Any, lefts: Any, right: Any, rights: Any, first: int, l
     """Write dot products of rows of 64: ``out[k] = left[lefts[k]] @ right[rights[k]]`` for k from first to last."""
     together = first + (last - first) // 16 * 16
     dot_rows(out, left, lefts, right, rights, first, together)
-    for place in range(together, last):
-        total = out.dtype.type(0)
-        for lane in range(LANES):
-            total += left[lefts[place], lane] * right[rights[place], lane]
-        out[place] = total
+    if together < last:  # made by the same instructions: LLVM orders a loop's sums one way here and another way there
+        places, others, sums = np.zeros(16, lefts.dtype), np.zeros(16, rights.dtype), np.empty(16, out.dtype)
+        for place in range(last - together):
+            places[place], others[place] = lefts[together + place], rights[together + place]
+        dot_rows(sums, left, places, right, others, 0, 16)
+        for place in range(last - together):
+            out[together + place] = sums[place]
 
 
 @compiled

@@ -11,6 +11,7 @@ from lthprune.kernels.products import (
     dense_backward,
     dense_forward,
     dense_gradient,
+    dots,
     rows_forward,
     rows_gradient,
     wide_forward,
@@ -101,3 +102,24 @@ def test_wide_weights_multiply_inputs_on_any_background(
     np.testing.assert_allclose(gradient, blocks_of(deltas[:, :count] @ x.T), rtol=0, atol=TOLERANCE[number])
     unused = blocks_of(np.ones_like(weight)) == 0
     assert not gradient[unused].any()
+
+
+@NUMBERS
+@given(seed=seeds, number_of=st.integers(1, 50), first=st.integers(0, 20), last=st.integers(0, 20))
+def test_the_bits_of_a_dot_product_do_not_depend_on_its_neighbours(
+    number: type, seed: int, number_of: int, first: int, last: int
+) -> None:
+    random = np.random.default_rng(seed)
+    left, right = drawn(random, number, 7, LANES), drawn(random, number, 9, LANES)
+    lefts, rights = random.integers(0, 7, number_of), random.integers(0, 9, number_of)
+    whole, one_by_one = np.zeros(number_of, number), np.zeros(number_of, number)
+    dots(whole, left, lefts, right, rights, 0, number_of)
+    for place in range(number_of):
+        dots(one_by_one, left, lefts, right, rights, place, place + 1)
+    assert whole.tobytes() == one_by_one.tobytes()
+    part = np.zeros(number_of, number)
+    dots(part, left, lefts, right, rights, min(first, number_of), min(first + last, number_of))
+    inside = slice(min(first, number_of), min(first + last, number_of))
+    assert part[inside].tobytes() == whole[inside].tobytes()
+    assert not part[: inside.start].any()
+    assert not part[inside.stop :].any()
