@@ -23,6 +23,7 @@ ROOMS = """
     pruning.naming pruning.steps
     pruning.masks
     pruning.ranking
+    pruning.shuffling
     pruning.torch_form pruning.keeping
     pruning.zero_hooks
     pruning.plain_form pruning.kinds
@@ -45,7 +46,7 @@ ROOMS = """
     search.spec
     search.verification
     search.trainings
-    search.descent
+    search.descent search.retraining search.controls
     search.findings search.generators
     search.drivers
     search
@@ -57,6 +58,7 @@ ROOMS = """
     data.loading
     data
     models.spec models.fitting
+    models.narrowing
     models.named models.own
     models.build
     models.blueprint
@@ -100,7 +102,7 @@ ROOMS = """
     experiments.run
     experiments.folders
     experiments.execution
-    experiments.sweep experiments.timing
+    experiments.sweep experiments.timing experiments.controls
     experiments.sweep_summary
     experiments
     integrations.repeated
