@@ -98,7 +98,7 @@ ROOMS = """
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.figures experiments.run_folder
+    experiments.figures experiments.run_folder experiments.comparison
     experiments.run
     experiments.folders
     experiments.execution
@@ -113,8 +113,9 @@ CLI_ROOMS = """
     options progress
     recipes
     sweeping
+    comparing
     results
-    running listing analysing exporting
+    running listing analysing exporting controlling
     main
 """
 FILES = {

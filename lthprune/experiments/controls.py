@@ -73,12 +73,25 @@ _WITHOUT_CHANCE = ("constant", "inverted", "one-shot")  # the kinds whose second
 _FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
 
 
-def controls_of(run: Run) -> dict[tuple[str, int], Run]:
-    """Return the controls of a run that exist, by kind and repetition."""
-    found = [Run(path.parent, trust_code=run.trust_code) for path in run.folder.glob("controls/*/manifest.json")]
-    kinds = list(CONTROLS)
-    named = {(str(each.control["kind"]), int(each.control["repeat"])): each for each in found if each.control}
-    return dict(sorted(named.items(), key=lambda item: (kinds.index(item[0][0]), item[0][1])))
+def plan_controls(run: Run, kinds: Sequence[str], repeats: int = 1) -> list[tuple[str, int]]:
+    """Return the kinds and repetitions to train for a run; trains nothing.
+
+    Args:
+        run: the run to control.
+        kinds: keys of ``CONTROLS``, or ``"all"`` for all that apply to the run.
+        repeats: how many of each kind for every trial; kinds that draw nothing at random have one.
+
+    Raises:
+        PruningError: a kind is unknown.
+        RecipeError: a kind that was named does not apply to the run.
+        StorageError: the run is itself a control, or no level of it is finished.
+    """
+    for kind in kinds:
+        check_word("control", kind, (*CONTROLS, "all"))
+        if kind != "all":
+            _refuse(run, kind)
+    chosen = [kind for kind in CONTROLS if kind in kinds or ("all" in kinds and _reason_against(run, kind) is None)]
+    return [(kind, repeat) for kind in chosen for repeat in range(1 if kind in _WITHOUT_CHANCE else repeats)]
 
 
 def run_control(
@@ -126,7 +139,9 @@ def run_control(
     """
     check_word("control", kind, CONTROLS)
     repeat = whole_number("repeat", repeat)
-    _refuse(run, kind, repeat)
+    _refuse(run, kind)
+    if kind in _WITHOUT_CHANCE and repeat:
+        raise RecipeError(f"the control {kind!r} draws nothing at random, so a repetition would equal the first.")
     before = run.environment()
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
     threads = before.get("threads_asked") if threads is None else threads
@@ -146,22 +161,33 @@ def run_control(
     return control
 
 
-def _refuse(run: Run, kind: str, repeat: int) -> None:
+def _refuse(run: Run, kind: str) -> None:
     """Raise an error if the control does not apply to the run."""
     if run.control is not None:
         raise StorageError(f"{run.folder} is itself a control. Name the run that it controls: {run.folder.parents[1]}")
     if not run.tickets.finished:
         raise StorageError(f"no level of {run.folder} is finished yet; resume with: {run.resume_command}")
-    prune = run.recipe().prune
-    if kind in _DENSITIES and prune.rewind in ("lr", "none"):
-        raise RecipeError(
+    reason = _reason_against(run, kind)
+    if reason is not None:
+        raise RecipeError(f"{reason} Choose another control, such as reinitialised.")
+
+
+def _reason_against(run: Run, kind: str) -> str | None:
+    """Return why a kind of control does not apply to a run; None if it does."""
+    recipe = run.recipe()
+    if kind in _DENSITIES and recipe.prune.rewind in ("lr", "none"):
+        return (
             f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
-            f"trained weights (prune.rewind = {prune.rewind!r}). Choose another control, such as reinitialised."
+            f"trained weights (prune.rewind = {recipe.prune.rewind!r})."
         )
-    if kind == "one-shot" and prune.method == "osp":
-        raise RecipeError("this run prunes in one shot itself. Choose another control, such as reinitialised.")
-    if kind in _WITHOUT_CHANCE and repeat:
-        raise RecipeError(f"the control {kind!r} draws nothing at random, so a repetition would be the same. Leave it.")
+    if kind == "one-shot" and recipe.prune.method == "osp":
+        return "the control 'one-shot' prunes in one shot, as this run does itself."
+    if kind == "small-dense" and not recipe.model.listed:
+        return (
+            f"the control 'small-dense' builds narrower networks, and lthprune does not list the layers of "
+            f"{recipe.model.name or recipe.model.kind}."
+        )
+    return None
 
 
 def _begin(run: Run, kind: str, repeat: int, begun: dict[str, Any], environment: dict[str, Any]) -> Run:
