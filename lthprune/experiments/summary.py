@@ -29,9 +29,9 @@ class LevelSummary:
         val_acc: validation accuracy.
         test_acc: test accuracy.
         early_stop: the early-stopping step, which is that of the lowest validation loss.
+        task_test_acc: each task's test accuracy, by the task's name; empty for data of a single task.
         cut_off: the number of trials whose validation loss was lowest at the last step of the plan, so that a longer
             training might have reached a lower one later.
-        task_test_acc: each task's test accuracy, by the task's name; empty for data of a single task.
     """
 
     level: int
@@ -40,8 +40,8 @@ class LevelSummary:
     val_acc: Spread
     test_acc: Spread
     early_stop: Spread
-    cut_off: int = 0
     task_test_acc: dict[str, Spread] = field(default_factory=dict)
+    cut_off: int = 0
 
 
 def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> list[LevelSummary]:
@@ -63,10 +63,10 @@ def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> 
             val_acc=_spread(val_acc[:, level]),
             test_acc=_spread(test_acc[:, level]),
             early_stop=_spread(steps[:, level]),
-            cut_off=int((steps[:, level] == histories.steps[-1]).sum()),
             task_test_acc={name: _spread(of_tasks[:, level, place]) for place, name in enumerate(tasks)}
             if of_tasks is not None
             else {},
+            cut_off=int((steps[:, level] == histories.steps[-1]).sum()),
         )
         for level in range(histories.finished)
     ]
