@@ -15,7 +15,7 @@ Stream = Literal["init", "order", "mask", "noise", "split"]
 DataStream = Literal["toy", "pairing"]
 _STREAMS: tuple[str, ...] = get_args(Stream)
 _DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
-_KEYS = ("init", "order", "mask", "noise", "split", "data")  # likewise; "data" stands for all data streams
+_KEYS = ("init", "order", "mask", "noise", "split", "data", "control")  # likewise; "data" stands for all data streams
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,16 @@ class Seeds:
             False
         """
         return self._derived(_KEYS.index("data"), place, _DATA_STREAMS.index(stream))
+
+    def control(self, *, trial: int = 0, repeat: int = 0, level: int = 0) -> torch.Generator:
+        """Return a fresh CPU generator at the start of the stream of a control, the only one that it changes.
+
+        Args:
+            trial: the trial that is controlled.
+            repeat: the number of the repetition.
+            level: the level, for draws that differ from level to level.
+        """
+        return torch.Generator().manual_seed(self._derived(_KEYS.index("control"), trial, repeat, level))
 
     def _derived(self, *key: int) -> int:
         sequence = np.random.SeedSequence(self.root, spawn_key=key)

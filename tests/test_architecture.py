@@ -23,6 +23,7 @@ ROOMS = """
     pruning.naming pruning.steps
     pruning.masks
     pruning.ranking
+    pruning.shuffling
     pruning.torch_form pruning.keeping
     pruning.zero_hooks
     pruning.plain_form pruning.kinds
@@ -45,7 +46,7 @@ ROOMS = """
     search.spec
     search.verification
     search.trainings
-    search.descent
+    search.descent search.retraining search.controls
     search.findings search.generators
     search.drivers
     search
@@ -59,6 +60,7 @@ ROOMS = """
     data.loading
     data
     models.spec models.fitting
+    models.narrowing
     models.named models.own models.residual
     models.build
     models.blueprint
@@ -98,11 +100,11 @@ ROOMS = """
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.figures experiments.run_folder
+    experiments.figures experiments.run_folder experiments.comparison
     experiments.run
     experiments.folders
     experiments.execution
-    experiments.sweep experiments.timing
+    experiments.sweep experiments.timing experiments.controls
     experiments.sweep_summary
     experiments
     integrations.repeated
@@ -113,8 +115,9 @@ CLI_ROOMS = """
     options progress
     recipes
     sweeping
+    comparing
     results
-    running listing analysing exporting
+    running listing analysing exporting controlling
     main
 """
 FILES = {

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, exporting, listing, recipes, results, running, sweeping
+from lthprune_cli import analysing, controlling, exporting, listing, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -26,6 +26,7 @@ app.command("show")(recipes.show)
 app.command("run")(running.run)
 app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
+app.command("control")(controlling.control)
 app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
 app.command("plot")(results.plot)

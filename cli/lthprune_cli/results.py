@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.comparing import print_comparisons, print_winners
 from lthprune_cli.options import RunsArgument, RunsOrSweepsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def print_summary(run: "Run") -> None:
         console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
         _print_state(run, 0, settings["prune"]["levels"] + 1)
         return
-    winner = smallest_winning(levels)
+    winners = (smallest_winning(levels, "accuracy"), "+"), (smallest_winning(levels), "*")
+    marks = {level.level: mark for level, mark in winners if level is not None}
     table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=0)
     tasks = _task_columns(levels[0])
     for column in ("level", "density", "weights", "val acc %", "test acc %", *tasks, "early\nstop"):
@@ -56,27 +58,23 @@ def print_summary(run: "Run") -> None:
     ranges = trials > 1 and not tasks  # for which a table of several tasks has no room
     for level in levels:
         table.add_row(
-            f"{level.level}{' *' if level is winner else '  '}",
+            f"{level.level} {marks.get(level.level, ' ')}",
             f"{level.density:.2%}",
             f"{level.left:,}",
             *(_accuracy(each, ranges) for each in (level.val_acc, level.test_acc, *_task_accuracies(level))),
             f"{level.early_stop.mean:,.0f}",
-            style="bold green" if level is winner else None,
+            style="bold green" if marks.get(level.level) == "*" else None,
         )
     console.print(table)
     what = f"Mean{' (minimum-maximum)' if ranges else ''} over the trials at" if trials > 1 else "At"
     console.print(f"{what} early stopping: the step of lowest validation loss.")
     if tasks:
         console.print("Accuracies are means over the tasks; those of a task alone are on test data.")
-    if winner is None:
-        console.print("No pruned level reaches the dense network's mean validation accuracy.")
-    else:
-        console.print(
-            f"* smallest winning ticket: level {winner.level}, {winner.density:.2%} of the weights, "
-            "chosen on validation accuracy.",
-            highlight=False,
-        )
+    print_winners(run, levels)
     _print_state(run, len(levels), settings["prune"]["levels"] + 1)
+    if comparisons := run.comparisons():
+        console.print()
+        print_comparisons(comparisons)
 
 
 def _print_state(run: "Run", finished: int, levels: int) -> None:

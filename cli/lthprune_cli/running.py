@@ -1,6 +1,7 @@
 """Verbs that train: ``run`` and ``resume``."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,14 +71,19 @@ def resume(
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Resume an interrupted run or sweep after its last finished level."""
-    from lthprune.experiments import Run, Sweep, resume_run
+    """Resume an interrupted run, sweep or control after its last finished level."""
+    from lthprune.experiments import Run, Sweep, resume_run, run_control
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:
         run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device, threads=threads)
         return
     begun = Run(run, trust_code=trust_code)
+    if begun.control is not None:
+        whole = Run(run.resolve().parents[1], trust_code=trust_code)
+        go = partial(run_control, whole, **begun.control, data_dir=data_dir, device=device, threads=threads)
+        _watched(begun.recipe(), begun.tickets.finished, lambda watcher: go(watcher=watcher))
+        return
     finished = begun.tickets.finished
     _watched(
         begun.recipe(),

@@ -1,6 +1,8 @@
 """Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
 
 from lthprune.experiments.axes import in_toml, parse_axes
+from lthprune.experiments.comparison import Comparison, Difference, against_dense, compare, level_ranges
+from lthprune.experiments.controls import CONTROLS, plan_controls, run_control
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
@@ -13,8 +15,11 @@ from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
 
 __all__ = [
+    "CONTROLS",
     "Cell",
     "CellSummary",
+    "Comparison",
+    "Difference",
     "Extension",
     "LayerRow",
     "LevelSplitting",
@@ -29,16 +34,21 @@ __all__ = [
     "Sweep",
     "TimeEstimate",
     "Watcher",
+    "against_dense",
     "begin_sweep",
     "bundled",
+    "compare",
     "estimate_time",
     "find_runs",
     "find_sweeps",
     "in_toml",
+    "level_ranges",
     "load_recipe",
     "parse_axes",
+    "plan_controls",
     "preview_recipe",
     "resume_run",
+    "run_control",
     "run_recipe",
     "run_sweep",
     "smallest_winning",

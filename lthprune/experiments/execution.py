@@ -189,6 +189,8 @@ def resume_run(
         before = {}  # a record of the past, which resuming does not need
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
     threads = before.get("threads_asked") if threads is None else threads
+    if run.control is not None:
+        raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
@@ -205,27 +207,42 @@ def resume_run(
 
 def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     watcher.on_begin(run)
-    histories = run.gather_histories()
     levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
     stored = run.tickets.load()
-    if not _ended(experiment, run, stored.last):
-        found = levels(
-            experiment.models,
-            lambda models, level: _train_level(experiment, models, level, watcher),
-            experiment.search,
-            stored,
-        )
-        del stored  # its initial weights, which the models have now
-        with _deterministic_convolutions():
+    if _ended(experiment, run, stored.last):
+        run.gather_histories().save(run.folder / "histories.npz")
+        return
+    found = levels(
+        experiment.models,
+        lambda models, level: train_level(experiment, models, level, watcher),
+        experiment.search,
+        stored,
+    )
+    del stored  # its initial weights, which the models have now
+    collect_levels(
+        found, run, experiment.data.x_train.device, watcher, lambda tickets: _ended(experiment, run, tickets)
+    )
+
+
+def collect_levels(
+    found: Iterator[tuple[Ticket, ...]],
+    run: Run,
+    device: torch.device,
+    watcher: Watcher,
+    ends: Callable[[Sequence[Ticket]], bool] = lambda tickets: False,
+) -> None:
+    """Keep the tickets of each level in a run as they are found, until there are no more or a level ends the run."""
+    histories = run.gather_histories()
+    with _deterministic_convolutions():
+        started = time.perf_counter()
+        for tickets in found:
+            histories.record(tickets)
+            run.append(tickets, histories)
+            _account_for_level(run, tickets[0].level, device, time.perf_counter() - started)
+            watcher.on_level(tickets)
+            if ends(tickets):
+                break
             started = time.perf_counter()
-            for tickets in found:
-                histories.record(tickets)
-                run.append(tickets, histories)
-                _account_for_level(run, tickets[0].level, experiment.data.x_train.device, time.perf_counter() - started)
-                watcher.on_level(tickets)
-                if _ended(experiment, run, tickets):
-                    break
-                started = time.perf_counter()
     histories.save(run.folder / "histories.npz")
 
 
@@ -255,15 +272,29 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
     return fulfilled
 
 
-def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: Level, watcher: Watcher) -> list[Metrics]:
-    """Train the trials of one level side by side, and return their metrics."""
+def train_level(
+    experiment: Experiment,
+    models: Sequence[nn.Module],
+    level: Level,
+    watcher: Watcher,
+    orders: Sequence[torch.Generator] | None = None,
+) -> list[Metrics]:
+    """Train the trials of one level side by side, and return their metrics.
+
+    Args:
+        experiment: data and plan.
+        models: one for each trial.
+        level: its number, and the step to start from.
+        watcher: whose ``on_evaluation`` is called.
+        orders: the order of the samples, for each trial; by default the recipe's.
+    """
     recipe, rewind = experiment.recipe, experiment.search.rewind
     late = rewind if isinstance(rewind, Rewinder) else None
     trained = train_population(
         models,
         experiment.data,
         recipe.train,
-        [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same order at every level
+        orders or [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
         start=level.start,
         no_stop_before=late.at if late is not None else 0,

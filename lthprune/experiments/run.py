@@ -10,6 +10,7 @@ from lthprune.compaction import Export, export_ticket
 from lthprune.data import shape_of_data, shapes_of_parts, tasks_of
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments import figures
+from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
 from lthprune.experiments.run_folder import RunFolder
 from lthprune.experiments.structure import (
@@ -22,6 +23,7 @@ from lthprune.experiments.structure import (
     split_levels,
 )
 from lthprune.experiments.summary import LevelSummary, summarise
+from lthprune.training import Histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +88,27 @@ class Run(RunFolder):
         dense = self.tickets.ticket(0)
         weights = sum(mask.numel() for mask in dense.masks.values())
         return summarise(self.histories(), weights, tuple(dense.metrics.get("tasks", {})))
+
+    def controls(self) -> dict[tuple[str, int], "Run"]:
+        """Return the controls of this run that were begun, by kind and repetition.
+
+        [`run_control`][lthprune.experiments.run_control] trains them.
+        """
+        paths = sorted(self.folder.glob("controls/*/manifest.json"))
+        found = [(run, run.control) for run in (Run(path.parent, trust_code=self.trust_code) for path in paths)]
+        return {(control["kind"], control["repeat"]): run for run, control in found if control is not None}
+
+    def comparisons(self) -> list[Comparison]:
+        """Compare this run with each kind of its controls, level by level and trial by trial.
+
+        Raises:
+            StorageError: a file of the run or of a control is damaged.
+        """
+        kinds: dict[str, list[Histories]] = {}
+        for (kind, _), control in self.controls().items():
+            if control.tickets.finished:
+                kinds.setdefault(kind, []).append(control.histories())
+        return [compare(kind, self.histories(), repeats) for kind, repeats in kinds.items()]
 
     def structure(self, trial: int = 0, *, functional: bool = False) -> Structure:
         """Return the states of one trial's neurons and parameters at each finished level.

@@ -67,6 +67,15 @@ class RunFolder:
         settings: dict[str, Any] = self._begun()["settings"]
         return settings
 
+    @property
+    def control(self) -> dict[str, Any] | None:
+        """What kind of control this is, and which repetition, as in ``{"kind": "shuffled", "repeat": 0}``.
+
+        None for a run of its own. A control is a run inside the folder of the run that it controls.
+        """
+        control: dict[str, Any] | None = self._begun().get("control")
+        return control
+
     def _begun(self) -> dict[str, Any]:
         begun: dict[str, Any] = self.tickets.manifest()["search"]
         if not {"recipe", "settings", "data"} <= begun.keys():

@@ -60,3 +60,9 @@ class RunSpec(Section):
         if isinstance(self.seed, tuple):
             return Seeds(self.seed[trial]).generator(stream)
         return Seeds(self.seed).generator(stream, trial=trial)
+
+    def control_generator(self, trial: int, repeat: int, level: int = 0) -> torch.Generator:
+        """Return a generator for what a control of a trial draws; see ``Seeds.control``."""
+        if isinstance(self.seed, tuple):
+            return Seeds(self.seed[trial]).control(repeat=repeat, level=level)
+        return Seeds(self.seed).control(trial=trial, repeat=repeat, level=level)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from lthprune.arguments import check_word
 from lthprune.training import Histories
 
 
@@ -29,6 +30,8 @@ class LevelSummary:
         test_acc: test accuracy.
         early_stop: the early-stopping step, which is that of the lowest validation loss.
         task_test_acc: each task's test accuracy, by the task's name; empty for data of a single task.
+        cut_off: the number of trials whose validation loss was lowest at the last step of the plan, so that a longer
+            training might have reached a lower one later.
     """
 
     level: int
@@ -38,6 +41,7 @@ class LevelSummary:
     test_acc: Spread
     early_stop: Spread
     task_test_acc: dict[str, Spread] = field(default_factory=dict)
+    cut_off: int = 0
 
 
 def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> list[LevelSummary]:
@@ -62,17 +66,40 @@ def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> 
             task_test_acc={name: _spread(of_tasks[:, level, place]) for place, name in enumerate(tasks)}
             if of_tasks is not None
             else {},
+            cut_off=int((steps[:, level] == histories.steps[-1]).sum()),
         )
         for level in range(histories.finished)
     ]
 
 
-def smallest_winning(levels: Sequence[LevelSummary]) -> LevelSummary | None:
-    """Return the sparsest level whose mean validation accuracy is at least that of the dense network.
+def smallest_winning(
+    levels: Sequence[LevelSummary], condition: Literal["both", "accuracy"] = "both"
+) -> LevelSummary | None:
+    """Return the sparsest level that is a winning ticket; None if no pruned level is.
 
-    Test accuracy is not used to choose. Returns None if no pruned level reaches the dense network.
+    Frankle & Carbin (2019), section 1, ask for an accuracy of at least the dense network's and for an early-stopping
+    step no later than its. Both are means over the trials; accuracy is that on validation data, since test accuracy
+    must not choose.
+
+    Args:
+        levels: what ``Run.summary`` returned.
+        condition: ``"both"``, or ``"accuracy"`` alone.
+
+    Examples:
+        >>> def level(number, accuracy, step):
+        ...     spreads = [Spread(value, value, value) for value in (accuracy, accuracy, step)]
+        ...     return LevelSummary(number, 0.8**number, round(100 * 0.8**number), *spreads)
+        >>> levels = [level(0, 0.97, 500), level(1, 0.98, 400), level(2, 0.97, 600), level(3, 0.95, 300)]
+        >>> smallest_winning(levels).level, smallest_winning(levels, "accuracy").level
+        (1, 2)
     """
-    winning = [level for level in levels[1:] if level.val_acc.mean >= levels[0].val_acc.mean]
+    check_word("condition", condition, ("both", "accuracy"))
+    winning = [
+        level
+        for level in levels[1:]
+        if level.val_acc.mean >= levels[0].val_acc.mean
+        and (condition == "accuracy" or level.early_stop.mean <= levels[0].early_stop.mean)
+    ]
     return min(winning, key=lambda level: level.density, default=None)
 
 

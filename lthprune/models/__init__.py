@@ -2,6 +2,7 @@
 
 from lthprune.models.blueprint import build_from, describe
 from lthprune.models.build import build_model, initialise
+from lthprune.models.narrowing import narrow, narrow_to
 from lthprune.models.spec import ARCHITECTURES, LIBRARIES, ModelSpec, keys_of
 
 __all__ = [
@@ -13,4 +14,6 @@ __all__ = [
     "describe",
     "initialise",
     "keys_of",
+    "narrow",
+    "narrow_to",
 ]

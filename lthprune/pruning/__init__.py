@@ -51,6 +51,7 @@ from lthprune.pruning.scores import (
     score_named,
 )
 from lthprune.pruning.selection import Selection
+from lthprune.pruning.shuffling import Densities, random_masks
 from lthprune.pruning.state import (
     State,
     check_fit,
@@ -77,6 +78,7 @@ __all__ = [
     "Count",
     "Coverage",
     "CoveredParameter",
+    "Densities",
     "Explicit",
     "Form",
     "Geometric",
@@ -130,6 +132,7 @@ __all__ = [
     "project",
     "prune",
     "random",
+    "random_masks",
     "rate_of",
     "refresh",
     "refuse_unreached",

@@ -1,12 +1,14 @@
 """How tickets are found and kept: rewinding, tickets, stores, the descent and its drivers."""
 
 from lthprune.search.collection import Tickets
+from lthprune.search.controls import randomly_masked, reinitialised, with_constant_magnitude, with_signs_kept
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
 from lthprune.search.findings import FoundTickets
 from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.metrics import Metrics
 from lthprune.search.own import try_score
+from lthprune.search.retraining import retrain_levels
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
@@ -33,7 +35,12 @@ __all__ = [
     "load_ticket",
     "osp",
     "osp_levels",
+    "randomly_masked",
+    "reinitialised",
+    "retrain_levels",
     "schedule_from",
     "source_level",
     "try_score",
+    "with_constant_magnitude",
+    "with_signs_kept",
 ]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from lthprune.arguments import described
 from lthprune.errors import PruningError, StorageError
 from lthprune.memory import give_back_freed_memory
 from lthprune.pruning import (
@@ -32,7 +31,7 @@ from lthprune.pruning import (
     snapshot,
     write_masks,
 )
-from lthprune.search.metrics import Metrics, check_metrics
+from lthprune.search.metrics import Metrics, metrics_of_trials
 from lthprune.search.rewinding import Rewinder, rewinder_for
 from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored
@@ -193,7 +192,7 @@ class Descent:
         Raises:
             PruningError: the metrics cannot be stored, or the training changed something that it must not change.
         """
-        checked = _metrics(metrics, len(self.models))
+        checked = metrics_of_trials(metrics, len(self.models))
         if self._dense:
             self._compare()
         self._sources = []
@@ -299,14 +298,3 @@ def _take_up(models: Sequence[nn.Module], stored: Stored, rewinder: Rewinder | N
     for model, state, masks in zip(models, stored.initial, before, strict=True):
         write_masks(model, {name: torch.ones_like(mask) for name, mask in masks_of(model).items()} | masks, "plain")
         restore(model, state)
-
-
-def _metrics(returned: object, trials: int) -> list[Metrics]:
-    if returned is None:
-        return [{} for _ in range(trials)]
-    if not isinstance(returned, Sequence) or len(returned) != trials:
-        raise PruningError(
-            f"train() was given a list of {trials} models and returned {described(returned)}; "
-            "return one dict of metrics for each model, or None."
-        )
-    return [check_metrics(metrics) for metrics in returned]

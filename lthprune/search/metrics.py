@@ -1,6 +1,6 @@
 """Metrics of a training: which values are allowed, and how they are written to a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,22 @@ from lthprune.errors import PruningError
 
 Metrics = dict[str, Any]
 _ARRAY = "$array"  # the key in the header that replaces an array
+
+
+def metrics_of_trials(returned: object, trials: int) -> list[Metrics]:
+    """Return the metrics of each model, given what a ``train`` function returned for a list of models.
+
+    Raises:
+        PruningError: it is neither None nor a list with one dict, or None, for each model.
+    """
+    if returned is None:
+        return [{} for _ in range(trials)]
+    if not isinstance(returned, Sequence) or len(returned) != trials:
+        raise PruningError(
+            f"train() was given a list of {trials} models and returned {described(returned)}; "
+            "return one dict of metrics for each model, or None."
+        )
+    return [check_metrics(metrics) for metrics in returned]
 
 
 def check_metrics(metrics: object) -> Metrics:

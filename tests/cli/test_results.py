@@ -11,6 +11,7 @@ from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.run import Run
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import begin_sweep, run_sweep
+from lthprune.training.histories import Histories
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, joined, tiny, toys
 
@@ -112,7 +113,7 @@ def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finishe
     result = cli("summary", finished.folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     levels = finished.summary()
-    winner = smallest_winning(levels)
+    winner, accurate = smallest_winning(levels), smallest_winning(levels, "accuracy")
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
     assert len(rows) == 3
     for level, row in zip(levels, rows, strict=True):
@@ -121,10 +122,14 @@ def test_summary_shows_every_level_and_marks_the_smallest_winning_ticket(finishe
             mean, low, high = (f"{100 * value:.2f}" for value in spread)
             assert float(low) <= float(mean) <= float(high)
             accuracies += [mean, f"({low}-{high})"]
-        mark = ["*"] if level is winner else []
+        mark = ["*"] if level is winner else ["+"] if level is accurate else []
         counts = [f"{level.density:.2%}", f"{level.left:,}"]
         assert row == [str(level.level), *mark, *counts, *accuracies, f"{level.early_stop.mean:,.0f}"]
-    words = "chosen on validation accuracy" if winner else "No pruned level reaches the dense network's"
+    words = "No pruned level reaches the dense network's mean validation accuracy."
+    if winner:
+        words = f"* smallest winning ticket: level {winner.level}, {winner.density:.2%} of the weights;"
+    elif accurate:
+        words = f"+ smallest that is as accurate, but stops later: level {accurate.level}, {accurate.density:.2%}"
     assert words in " ".join(result.out.split())
     assert "All 3 levels are finished, the dense one included." in result.out
     assert "lthprune resume" not in result.out
@@ -155,12 +160,22 @@ def test_summary_of_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(finis
     assert "2 of 3 levels are finished, the dense one included; resume with:\n  lthprune resume begun\n" in result.out
 
 
+def measured(levels: list[LevelSummary]) -> Histories:
+    """Histories of two trials that go on to the last of these levels."""
+    histories = Histories.empty(2, levels[-1].level, [100, 50_000])
+    for curve in histories.curves.values():
+        curve[:] = 1.0
+    histories.density[:] = 1.0
+    return histories
+
+
 def test_summary_of_trials_that_are_all_right_and_of_millions_of_weights_fits_into_80_columns(
     finished: Run, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     perfect = Spread(1.0, 1.0, 1.0)
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1)) for level in (0, 10)]
     monkeypatch.setattr(Run, "summary", lambda run: levels)
+    monkeypatch.setattr(Run, "histories", lambda run: measured(levels))
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     assert "10 *" in result.out
@@ -211,7 +226,9 @@ def test_summary_shows_the_test_accuracy_of_every_task(tmp_path: Path, cli: Cli,
     result = cli("summary", run.folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     assert "moons % circles %" in result.out
-    rows = [line.replace("*", "").split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    rows = [
+        line.replace("*", "").replace("+", "").split() for line in result.out.splitlines() if line.strip()[:1].isdigit()
+    ]
     for level, row in zip(run.summary(), rows, strict=True):
         spreads = (level.val_acc, level.test_acc, *level.task_test_acc.values())
         assert row[3:-1] == [f"{100 * spread.mean:.2f}" for spread in spreads]
@@ -226,6 +243,7 @@ def test_summary_of_many_tasks_fits_into_80_columns_and_shows_the_lowest_where_t
     by_task = {f"fashion-mnist{place}": perfect for place in range(1, tasks)} | {"moons": Spread(0.25, 0.25, 0.25)}
     levels = [LevelSummary(level, 1.0, 9_999_999, perfect, perfect, Spread(50_000, 1, 1), by_task) for level in (0, 10)]
     monkeypatch.setattr(Run, "summary", lambda run: levels)
+    monkeypatch.setattr(Run, "histories", lambda run: measured(levels))
     result = cli("summary", finished.folder)
     assert (result.code, result.narrow) == (0, True)
     header = result.out.partition("─")[0]

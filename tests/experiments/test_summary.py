@@ -34,16 +34,30 @@ def test_a_level_is_summed_up_over_the_trials_at_their_early_stopping_steps(tmp_
         assert level.early_stop == pytest.approx((np.mean(steps), min(steps), max(steps)))
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([0.1, 0.5, 0.9])), min_size=1, max_size=6))
-def test_the_smallest_winning_ticket_is_chosen_on_validation_accuracy_alone(
-    accuracies: list[tuple[float, float]],
+ACCURACIES, STEPS = st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([100, 200, 300])
+
+
+@given(st.lists(st.tuples(ACCURACIES, ACCURACIES, STEPS), min_size=1, max_size=6))
+def test_a_winning_ticket_is_as_accurate_on_validation_data_and_stops_no_later_than_the_dense_network(
+    measured: list[tuple[float, float, int]],
 ) -> None:
     levels = [
-        LevelSummary(at, 0.8**at, 100 - at, Spread(val, 0, 1), Spread(test, 0, 1), Spread(2, 2, 2))
-        for at, (val, test) in enumerate(accuracies)
+        LevelSummary(at, 0.8**at, 100 - at, Spread(val, 0, 1), Spread(test, 0, 1), Spread(step, step, step))
+        for at, (val, test, step) in enumerate(measured)
     ]
-    winning = [at for at, (val, _) in enumerate(accuracies) if at > 0 and val >= accuracies[0][0]]
+    accurate = [at for at, (val, _, _) in enumerate(measured) if at > 0 and val >= measured[0][0]]
+    winning = [at for at in accurate if measured[at][2] <= measured[0][2]]
+    assert smallest_winning(levels, "accuracy") == (levels[accurate[-1]] if accurate else None)
     assert smallest_winning(levels) == (levels[winning[-1]] if winning else None)
+
+
+def test_a_level_counts_the_trials_whose_validation_loss_is_lowest_at_the_last_step(tmp_path: Path) -> None:
+    run = run_recipe(tiny("run.trials=3", "train.lr=0.01"), "tiny", out=tmp_path)
+    for level in run.summary():
+        losses = [ticket.metrics["history"]["val_loss"] for ticket in run.tickets.level(level.level)]
+        assert level.cut_off == sum(early_stopping_index(loss) == len(loss) - 1 for loss in losses)
+    diverging = run_recipe(tiny("train.lr=3.0"), "tiny", out=tmp_path)
+    assert diverging.summary()[0].cut_off < 2
 
 
 def test_a_run_without_a_finished_level_has_an_empty_summary(tmp_path: Path) -> None:

@@ -1,0 +1,332 @@
+"""Controls of a run: the same experiment with one thing replaced by chance, or by an alternative.
+
+A control takes masks, data, data order and evaluation from the run that it controls. It is a run of its own in the
+folder ``controls`` of that run, with the same trials and levels, so whatever reads runs reads controls.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lthprune.arguments import check_word, whole_number
+from lthprune.errors import RecipeError, StorageError
+from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
+from lthprune.experiments.execution import Experiment, Watcher, collect_levels, prepare, train_level
+from lthprune.experiments.folders import create_run
+from lthprune.experiments.run import Run
+from lthprune.experiments.threads import torch_threads
+from lthprune.files import remove_leftovers
+from lthprune.models import ModelSpec, build_model, narrow_to
+from lthprune.pruning import (
+    Candidate,
+    Densities,
+    Masks,
+    Score,
+    State,
+    current_masks,
+    name_of,
+    score_named,
+    snapshot,
+)
+from lthprune.search import (
+    Level,
+    Rewinder,
+    Ticket,
+    imp_levels,
+    osp_levels,
+    randomly_masked,
+    reinitialised,
+    retrain_levels,
+    with_constant_magnitude,
+    with_signs_kept,
+)
+
+CONTROLS: dict[str, str] = {
+    "reinitialised": "the tickets' masks, weights and biases drawn anew by the recipe's initialiser",
+    "signs-kept": "as reinitialised, but every weight keeps the sign of its initial value",
+    "constant": "the tickets' masks; each weight has its sign and one magnitude per layer",
+    "shuffled": "the initial weights; each layer's mask shuffled, so random masks with the run's densities",
+    "shuffled-globally": "the initial weights; all masks shuffled as one",
+    "random-uniform": "the initial weights; random masks with the same density in all layers",
+    "random-erk": "the initial weights; random masks with Erdős-Rényi-Kernel densities",
+    "inverted": "a search from the same dense network that prunes the highest scores",
+    "one-shot": "one-shot pruning of the same dense network",
+    "small-dense": "a narrower dense network with about as many weights",
+    "dense-longer": "the dense network, trained on with as many steps as the search has made",
+}
+"""The kinds of controls, and what each trains."""
+
+_DENSITIES: dict[str, Densities] = {
+    "shuffled": "layers",
+    "shuffled-globally": "global",
+    "random-uniform": "uniform",
+    "random-erk": "erk",
+}
+_OWN_DENSE = ("reinitialised", "signs-kept", "constant")  # the kinds that change the dense network, too
+_WITHOUT_CHANCE = ("constant", "inverted", "one-shot")  # the kinds whose second repetition would equal the first
+_FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
+
+
+def plan_controls(run: Run, kinds: Sequence[str], repeats: int = 1) -> list[tuple[str, int]]:
+    """Return the kinds and repetitions to train for a run; trains nothing.
+
+    Args:
+        run: the run to control.
+        kinds: keys of ``CONTROLS``, or ``"all"`` for all that apply to the run.
+        repeats: how many of each kind for every trial; kinds that draw nothing at random have one.
+
+    Raises:
+        PruningError: a kind is unknown.
+        RecipeError: a kind that was named does not apply to the run.
+        StorageError: the run is itself a control, or no level of it is finished.
+    """
+    for kind in kinds:
+        check_word("control", kind, (*CONTROLS, "all"))
+        if kind != "all":
+            _refuse(run, kind)
+    chosen = [kind for kind in CONTROLS if kind in kinds or ("all" in kinds and _reason_against(run, kind) is None)]
+    return [(kind, repeat) for kind in chosen for repeat in range(1 if kind in _WITHOUT_CHANCE else repeats)]
+
+
+def run_control(
+    run: Run,
+    kind: str,
+    repeat: int = 0,
+    *,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train a control of a run at each of its finished levels, or resume it after its own last finished level.
+
+    Only the random stream ``control`` differs from the run: weights or masks are drawn from it or, for
+    ``dense-longer``, the order of the samples after the first training. Level 0 is the run's, except where the control
+    changes the dense network's weights, too.
+
+    Args:
+        run: the run to control.
+        kind: a key of ``CONTROLS``.
+        repeat: the number of the repetition, from 0. Each one draws anew.
+        data_dir: the data root; by default that of the run.
+        device: ``cpu`` or ``cuda``; by default that of the run.
+        threads: the number of threads to compute with; by default that of the run.
+        watcher: functions to call while the control is trained.
+
+    Returns:
+        The control, in the folder ``controls/KIND-REPEAT`` of the run.
+
+    Raises:
+        PruningError: the kind is unknown, or ``repeat`` is no number.
+        RecipeError: the kind does not apply to this run.
+        StorageError: the run is itself a control, no level of it is finished, or a file is damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> from lthprune import load_recipe, run_recipe
+        >>> recipe = load_recipe("lenet-digits", ["train.steps=5", "prune.levels=1", "run.trials=2"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = run_recipe(recipe, "short", out=folder)
+        ...     control = run_control(run, "reinitialised")
+        ...     [level.left for level in control.summary()]
+        [50200, 40260]
+    """
+    check_word("control", kind, CONTROLS)
+    repeat = whole_number("repeat", repeat)
+    _refuse(run, kind)
+    if kind in _WITHOUT_CHANCE and repeat:
+        raise RecipeError(f"the control {kind!r} draws nothing at random, so a repetition would equal the first.")
+    before = run.environment()
+    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
+    threads = before.get("threads_asked") if threads is None else threads
+    with torch_threads(threads):
+        experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code)
+        begun = experiment.provenance(run.recipe_name) | {"settings": run.settings}
+        run.tickets.check(begun)
+        now = describe_environment(find_device(device), data_dir, threads)
+        warn_of_other_roundings(before, now)
+        control = _begin(run, kind, repeat, begun, now)
+        job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
+        job.watcher.on_begin(control)
+        if not control.tickets.finished and kind not in _OWN_DENSE:
+            collect_levels(iter([run.tickets.level(0)]), control, find_device(device), job.watcher)
+        missing = run.tickets.finished - control.tickets.finished
+        collect_levels(islice(job.levels(), missing), control, find_device(device), job.watcher)
+    return control
+
+
+def _refuse(run: Run, kind: str) -> None:
+    """Raise an error if the control does not apply to the run."""
+    if run.control is not None:
+        raise StorageError(f"{run.folder} is itself a control. Name the run that it controls: {run.folder.parents[1]}")
+    if not run.tickets.finished:
+        raise StorageError(f"no level of {run.folder} is finished yet; resume with: {run.resume_command}")
+    reason = _reason_against(run, kind)
+    if reason is not None:
+        raise RecipeError(f"{reason} Choose another control, such as reinitialised.")
+
+
+def _reason_against(run: Run, kind: str) -> str | None:
+    """Return why a kind of control does not apply to a run; None if it does."""
+    recipe = run.recipe()
+    if kind in _DENSITIES and recipe.prune.rewind in ("lr", "none"):
+        return (
+            f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
+            f"trained weights (prune.rewind = {recipe.prune.rewind!r})."
+        )
+    if kind == "one-shot" and recipe.prune.method == "osp":
+        return "the control 'one-shot' prunes in one shot, as this run does itself."
+    if kind == "small-dense" and not recipe.model.listed:
+        return (
+            f"the control 'small-dense' builds narrower networks, and lthprune does not list the layers of "
+            f"{recipe.model.name or recipe.model.kind}."
+        )
+    return None
+
+
+def _begin(run: Run, kind: str, repeat: int, begun: dict[str, Any], environment: dict[str, Any]) -> Run:
+    """Return the control, with its folder made if it has not begun before."""
+    control = Run(run.folder / "controls" / f"{kind}-{repeat}", trust_code=run.trust_code)
+    begun = begun | {"control": {"kind": kind, "repeat": repeat}}
+    if control.tickets.exists:
+        control.tickets.check(begun)
+        remove_leftovers(control.folder)
+    else:
+        create_run(run.recipe(), control.folder)
+        control.write_environment(environment)
+        initial = run.tickets.load().initial
+        control.tickets.begin(begun, initial, [{} for _ in initial])
+    return control
+
+
+@dataclass(frozen=True)
+class _Control:
+    """A control in training: the tickets of its levels, from the first that it lacks."""
+
+    experiment: Experiment
+    run: Run
+    control: Run
+    kind: str
+    repeat: int
+    watcher: Watcher
+
+    def levels(self) -> Iterator[tuple[Ticket, ...]]:
+        """Train and yield level after level."""
+        if self.kind in ("one-shot", "inverted"):
+            return self._search()
+        if self.kind == "small-dense":
+            return self._narrower()
+        return self._retrain(self.experiment.models, map(self._starts, self._missing()))
+
+    def _missing(self) -> range:
+        return range(self.control.tickets.finished, self.run.tickets.finished)
+
+    def _search(self) -> Iterator[tuple[Ticket, ...]]:
+        """Prune the run's dense network once more, in one shot or by inverted scores."""
+        search, driver = self.experiment.search, self.experiment.recipe.prune.method
+        if self.kind == "one-shot":
+            driver = "osp"
+        else:
+            search = replace(search, pruning=replace(search.pruning, score=_Inverted(search.pruning.score)))
+        found = (imp_levels if driver == "imp" else osp_levels)(
+            self.experiment.models,
+            lambda models, level: train_level(self.experiment, models, level, self.watcher),
+            search,
+            self.control.tickets.load(),
+        )
+        return found
+
+    def _retrain(self, models: Sequence[nn.Module], starts: Iterable[Sequence[Ticket]]) -> Iterator[tuple[Ticket, ...]]:
+        rewind, search = self.experiment.search.rewind, self.experiment.search
+        late = rewind.at if isinstance(rewind, Rewinder) and self.kind not in _FROM_NOTHING else 0
+        experiment = replace(self.experiment, search=replace(search, rewind="init"))
+        return retrain_levels(
+            models,
+            lambda models, level: train_level(experiment, models, level, self.watcher, self._orders(level)),
+            starts,
+            levels=search.levels,
+            start=late,
+            pruning=search.pruning,
+        )
+
+    def _orders(self, level: Level) -> list[torch.Generator] | None:
+        return self._generators(level.number) if self.kind == "dense-longer" else None
+
+    def _generators(self, level: int = 0) -> list[torch.Generator]:
+        recipe = self.experiment.recipe.run
+        return [recipe.control_generator(trial, self.repeat, level) for trial in range(recipe.trials)]
+
+    def _starts(self, level: int) -> list[Ticket]:
+        """Return what the trials of a level start from."""
+        dense, tickets = self.run.tickets.open(0), self.run.tickets.open(level)
+        if self.kind == "dense-longer":
+            before = self.control.tickets.open(level - 1)
+            return [_dense(level, first.masks, last.trained, first) for first, last in zip(dense, before, strict=True)]
+        if self.kind == "constant":
+            return [with_constant_magnitude(ticket, first) for ticket, first in zip(tickets, dense, strict=True)]
+        if self.kind in _DENSITIES:  # the same draws at every level, so that masks are nested as the run's are
+            return [
+                randomly_masked(ticket, first, _DENSITIES[self.kind], generator)
+                for ticket, first, generator in zip(tickets, dense, self._generators(), strict=True)
+            ]
+        redraw = reinitialised if self.kind == "reinitialised" else with_signs_kept
+        spec = self.experiment.recipe.model
+        return [
+            redraw(ticket, self._build(spec, generator))
+            for ticket, generator in zip(tickets, self._generators(level), strict=True)
+        ]
+
+    def _narrower(self) -> Iterator[tuple[Ticket, ...]]:
+        """Train narrower networks, each level's with about as many weights as its tickets have."""
+        pruning, spec = self.experiment.search.pruning, self.experiment.recipe.model
+
+        @functools.cache
+        def count(spec: ModelSpec) -> int:
+            return sum(tensor.parameter.numel() for tensor in pruning.tensors(self._build(spec, torch.Generator())))
+
+        for level in self._missing():
+            (left,) = {ticket.left for ticket in self.run.tickets.open(level)}
+            small = narrow_to(spec, left, count)
+            models = [self._build(small, generator) for generator in self._generators(level)]
+            starts = []
+            for model, ticket in zip(models, self.run.tickets.open(0), strict=True):
+                masks = current_masks(pruning.tensors(model))
+                starts.append(_dense(level, masks, snapshot(model), ticket))
+            yield from self._retrain([model.to(self._device) for model in models], [starts])
+
+    @property
+    def _device(self) -> torch.device:
+        return self.experiment.data.x_train.device
+
+    def _build(self, spec: ModelSpec, generator: torch.Generator) -> nn.Module:
+        data, recipe = self.experiment.data, self.experiment.recipe
+        return build_model(
+            spec,
+            data.input_shape,
+            data.outputs,
+            generator,
+            samples=min(2, recipe.train.batch_size),
+            trust_code=self.run.trust_code,
+        )
+
+
+def _dense(level: int, masks: Masks, weights: State, like: Ticket) -> Ticket:
+    """Return the starting point of a dense network."""
+    return Ticket(level, masks, weights, weights, provenance=like.provenance, late_buffers=like.late_buffers)
+
+
+class _Inverted:
+    """A score that prunes what another one keeps."""
+
+    def __init__(self, score: Score | str) -> None:
+        self._score = score_named(score)
+        self.__qualname__ = f"inverted({name_of(score)})"
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        return -self._score(candidate)

@@ -1,0 +1,120 @@
+"""Training of given masks and weights, level by level, without a search: how controls are trained."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from torch import nn
+
+from lthprune.errors import PruningError
+from lthprune.pruning import Pruning, convert, forget_interrupted, refresh, snapshot
+from lthprune.search.metrics import metrics_of_trials
+from lthprune.search.tickets import Ticket
+from lthprune.search.trainings import Level, Train, call_training, models_of
+from lthprune.search.verification import TrainingCheck
+
+
+@overload
+def retrain_levels(
+    model: nn.Module,
+    train: Train,
+    starts: Iterable[Ticket],
+    *,
+    levels: int,
+    start: int = 0,
+    pruning: Pruning | None = None,
+) -> Iterator[Ticket]: ...
+@overload
+def retrain_levels(
+    model: Sequence[nn.Module],
+    train: Train,
+    starts: Iterable[Sequence[Ticket]],
+    *,
+    levels: int,
+    start: int = 0,
+    pruning: Pruning | None = None,
+) -> Iterator[tuple[Ticket, ...]]: ...
+def retrain_levels(
+    model: nn.Module | Sequence[nn.Module],
+    train: Train,
+    starts: Iterable[Any],
+    *,
+    levels: int,
+    start: int = 0,
+    pruning: Pruning | None = None,
+) -> Iterator[Any]:
+    """Train a model from each of some tickets, and yield the tickets with their trained weights and metrics.
+
+    Every training is verified as that of a search is. The masks and weights of one training do not depend on another.
+
+    Args:
+        model: a model that the tickets fit, or a list of models of one architecture.
+        train: as for ``imp_levels``.
+        starts: the tickets to train from; for a list of models, one ticket for each model at every level.
+        levels: the number of the last level, for training functions that ask for it.
+        start: the step that training starts from, for training functions that ask for it.
+        pruning: which tensors the tickets prune; by default ``Pruning()``.
+
+    Raises:
+        PruningError: a ticket prunes other tensors, or the training changed something that it must not change.
+        StorageError: a ticket does not fit the model.
+
+    Examples:
+        >>> import torch
+        >>> import lthprune
+        >>> def train(model):
+        ...     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        ...     model(torch.ones(4)).sum().backward()
+        ...     optimizer.step()
+        >>> tickets = lthprune.imp(nn.Linear(4, 3), train, levels=2)
+        >>> starts = [lthprune.search.reinitialised(ticket, nn.Linear(4, 3)) for ticket in tickets]
+        >>> control = lthprune.Tickets(retrain_levels(nn.Linear(4, 3), train, starts, levels=2))
+        >>> [ticket.left for ticket in control]
+        [12, 10, 8]
+    """
+    models, pruning = models_of(model, train), pruning or Pruning()
+    for each in models:
+        convert(each, "plain")
+    modes = [(module, module.training) for each in models for module in each.modules()]
+    for given in starts:
+        tickets: Sequence[Ticket] = [given] if isinstance(model, nn.Module) else list(given)
+        if len(tickets) != len(models):
+            raise PruningError(
+                f"each level needs one ticket for each of the {len(models)} models; one has {len(tickets)}."
+            )
+        forget_interrupted()
+        for module, training in modes:
+            module.training = training
+        checks = [_begin(*each, pruning) for each in zip(models, tickets, strict=True)]
+        level = Level(tickets[0].level, levels, tickets[0].density, start)
+        returned = call_training(train, model if isinstance(model, nn.Module) else models, level)
+        metrics = metrics_of_trials([returned] if isinstance(model, nn.Module) else returned, len(models))
+        trained = []
+        for trained_model, ticket, check, measured in zip(models, tickets, checks, metrics, strict=True):
+            check.finish(ticket.weights, frozenset())
+            refresh(trained_model)
+            trained.append(
+                Ticket(
+                    level=ticket.level,
+                    masks=ticket.masks,
+                    weights=ticket.weights,
+                    trained=snapshot(trained_model),
+                    metrics=measured,
+                    provenance=ticket.provenance,
+                    late_buffers=ticket.late_buffers,
+                    tied=ticket.tied,
+                )
+            )
+        yield trained[0] if isinstance(model, nn.Module) else tuple(trained)
+
+
+def _begin(model: nn.Module, ticket: Ticket, pruning: Pruning) -> TrainingCheck:
+    """Give a model the ticket's masks and weights, and return the check of its training."""
+    ticket.apply(model)
+    model.zero_grad(set_to_none=True)
+    tensors = pruning.tensors(model)
+    if {tensor.name for tensor in tensors} != ticket.masks.keys():
+        raise PruningError(
+            f"the ticket of level {ticket.level} prunes {', '.join(ticket.masks)}; the model's prunable tensors are "
+            f"{', '.join(tensor.name for tensor in tensors)}. Pass the pruning of the search that found it."
+        )
+    return TrainingCheck(model, tensors, ticket.masks)
