@@ -21,10 +21,14 @@ def narrow(spec: ModelSpec, factor: float) -> ModelSpec:
     if not spec.listed:
         raise RecipeError(
             f"a narrower {spec.name or spec.kind} cannot be built: lthprune does not list its layers. Networks of the "
-            'kinds "mlp" and "plan" and the named ones, such as "lenet", can be narrowed.'
+            'kinds "mlp" and "plan" and the named ones, such as "lenet" and "resnet", can be narrowed.'
         )
+    if spec.kind == "resnet":
+        return spec.model_copy(update={"width": _size(spec.width or 16, factor)})
+    if spec.kind == "wide-resnet":
+        return spec.model_copy(update={"widen": _size(spec.widen or 1, factor)})
     whole = spec.architecture
-    settings = spec.model_dump(exclude={"kind", "conv", "dense", "hidden", "name", "settings"})
+    settings = spec.model_dump(exclude={"kind", "conv", "dense", "hidden", "depth"})
     return ModelSpec(
         **settings | {"kernel_size": whole.kernel_size, "padding": whole.padding},
         kind="plan",
@@ -65,7 +69,7 @@ def narrow_to(spec: ModelSpec, weights: int, count: Callable[[ModelSpec], int]) 
 
 def _narrower(item: int | str, factor: float) -> int | str:
     parsed = parse_item(item)
-    if parsed == "M" or parsed == "A":
+    if isinstance(parsed, str):
         return parsed
     return f"{_size(parsed.channels, factor)}{'B' if parsed.batch_norm else ''}"
 

@@ -19,7 +19,23 @@ def weights(spec: ModelSpec) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
 
 
-@pytest.mark.parametrize("spec", [CONV, BATCH_NORM, ModelSpec(kind="lenet5"), ModelSpec(kind="mlp", dense=(30, 20))])
+LISTED = [
+    CONV,
+    BATCH_NORM,
+    ModelSpec(kind="lenet5"),
+    ModelSpec(kind="mlp", dense=(30, 20)),
+    ModelSpec(kind="resnet", depth=8, width=8),
+    ModelSpec(kind="wide-resnet", depth=10, widen=2),
+    ModelSpec(kind="vgg", depth=11),
+]
+
+
+@pytest.mark.parametrize("spec", LISTED, ids=lambda spec: spec.kind)
+def test_half_the_factor_leaves_fewer_weights(spec: ModelSpec) -> None:
+    assert weights(narrow(spec, 0.5)) < 0.6 * weights(spec)
+
+
+@pytest.mark.parametrize("spec", LISTED, ids=lambda spec: spec.kind)
 def test_a_factor_of_one_leaves_the_network_as_it_is(spec: ModelSpec) -> None:
     same, own = (
         build_model(each, (3, 16, 16), 10, torch.Generator().manual_seed(0)) for each in (narrow(spec, 1), spec)
