@@ -89,7 +89,8 @@ ROOMS = """
     compaction.compacting
     compaction.export
     compaction
-    plots.curves plots.palette
+    plots.style
+    plots.curves
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment

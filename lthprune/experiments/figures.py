@@ -11,10 +11,13 @@ from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
 from lthprune.errors import PruningError, RecipeError, StorageError
 from lthprune.experiments.structure import Structure
+from lthprune.experiments.summary import smallest_winning, summarise
 from lthprune.training import Histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ENDINGS = ("png", "svg", "pdf")
 
 
 class _NotApplicableError(PruningError):
@@ -64,10 +67,17 @@ class Subject:
         except PruningError as error:  # kept, so that the next figure does not trace the network again
             return error
 
+    @cached_property
+    def winner(self) -> int | None:
+        """The level of the smallest winning ticket; None if no pruned level wins."""
+        found = smallest_winning(summarise(self.histories, weights=0))  # whose numbers of weights no figure shows
+        return found and found.level
+
     @property
     def all_trials(self) -> str:
         """The title of figures that show all trials."""
-        return f"{self.title}, {len(self.histories.curves['val_acc'])} trials"
+        trials = len(self.histories.curves["val_acc"])
+        return f"{self.title}, {trials} trial{'' if trials == 1 else 's'}"
 
     @property
     def one_trial(self) -> str:
@@ -86,13 +96,15 @@ def plot(subject: Subject, name: str) -> "Figure":
 
 
 def save_figures(subject: Subject, folder: Path) -> list[Path]:
-    """Draw the figures that apply to a run into a folder, as PNG and SVG, and return their paths.
+    """Draw the figures that apply to a run into a folder, as PNG, SVG and PDF, and return their paths.
 
     Warns of the figures that show neurons if the network cannot be traced, and leaves them out.
 
     Raises:
         StorageError: a file of the run is damaged, or the folder cannot be written.
     """
+    from lthprune.plots import save
+
     paths, left_out = [], {}
     for name, draw in FIGURES.items():
         try:
@@ -104,9 +116,9 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
             continue
         try:
             folder.mkdir(exist_ok=True)
-            for ending in ("png", "svg"):
+            for ending in ENDINGS:
                 paths.append(folder / f"{name}.{ending}")
-                figure.savefig(paths[-1])
+                save(figure, paths[-1])
         except OSError as error:
             raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
     if left_out:
@@ -118,19 +130,19 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
 def _accuracy_over_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_over_steps
 
-    return plot_accuracy_over_steps(subject.histories, subject.all_trials)
+    return plot_accuracy_over_steps(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _accuracy_at_early_stop(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_at_early_stop
 
-    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials)
+    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _early_stop_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_early_stop_steps
 
-    return plot_early_stop_steps(subject.histories, subject.all_trials)
+    return plot_early_stop_steps(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _states(subject: Subject) -> "Figure":

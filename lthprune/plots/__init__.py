@@ -1,17 +1,18 @@
 """Figures of measurements and structure, with matplotlib; pyplot and its global state are not used."""
 
 from lthprune.plots.biases import plot_biases
-from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
+from lthprune.plots.curves import Series, plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
-from lthprune.plots.palette import COLOURS
 from lthprune.plots.splitting import plot_coverage, plot_decidedness
 from lthprune.plots.states import plot_states
+from lthprune.plots.style import COLOURS, save
 
 __all__ = [
     "COLOURS",
     "MOST_NEURONS",
+    "Series",
     "plot_accuracy_at_early_stop",
     "plot_accuracy_over_steps",
     "plot_biases",
@@ -22,5 +23,6 @@ __all__ = [
     "plot_lifetimes",
     "plot_network",
     "plot_states",
+    "save",
     "shown_layers",
 ]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lthprune.analysis import NeuronState, TicketStates, bias_statistics
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.style import COLOURS
 
 
 def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:

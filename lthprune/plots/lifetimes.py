@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lthprune.analysis import Lifetimes, TicketStates, neuron_lifetimes, parameter_lifetimes
-from lthprune.plots.palette import COLOURS, explain_colours
+from lthprune.plots.style import COLOURS, explain_states
 
 
 def plot_lifetimes(levels: Sequence[TicketStates], title: str = "") -> Figure:
@@ -33,7 +33,7 @@ def plot_lifetimes(levels: Sequence[TicketStates], title: str = "") -> Figure:
         axes[0, column].set_ylabel(what)
         _draw_flows(axes[1, column], own)
         axes[1, column].set_title(f"{what}, from level to level", fontsize="medium")
-    explain_colours(figure)
+    explain_states(figure)
     return figure
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lthprune.analysis import Graph, Layer, NetworkStates, NeuronState
 from lthprune.errors import PruningError
-from lthprune.plots.palette import COLOURS, explain_colours
+from lthprune.plots.style import COLOURS, explain_states
 
 MOST_NEURONS = 2_000  # dots that fit into a figure
 _MOST_LINES = 4_000  # more would hide each other
@@ -65,7 +65,7 @@ def plot_network(
         axes.scatter(x, y, s=np.clip(6000 / size, 12, 90), c=colours, edgecolors="#444444", linewidths=0.2, zorder=2)
         where = axes.get_xaxis_transform()  # x of the neurons, y of the axes: below all neurons
         axes.text(centre, -0.01, f"{layer.name}\n{len(layer.neurons):,}", transform=where, ha="center", va="top")
-    explain_colours(figure)
+    explain_states(figure)
     signs = [Line2D([], [], color=_SIGNS[sign][0], label=_SIGNS[sign][1]) for sign in sorted({*np.sign(values)})]
     axes.legend(handles=signs, loc="upper right", bbox_to_anchor=(1, 1.08), ncols=3, frameon=False, fontsize=8)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from lthprune.analysis import Lifetimes, NeuronState, TicketStates, neuron_lifetimes, parameter_lifetimes
-from lthprune.plots.palette import COLOURS, explain_colours
+from lthprune.plots.style import COLOURS, explain_states
 
 
 def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
@@ -38,7 +38,7 @@ def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
         relative.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         relative.set_xlabel("level")
         relative.xaxis.set_major_locator(MaxNLocator(integer=True))
-    explain_colours(figure)
+    explain_states(figure)
     return figure
 
 

@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgba
 
 from lthprune.analysis import NeuronState, bias_statistics, ticket_states
 from lthprune.plots.biases import plot_biases
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.style import COLOURS
 from tests.drawn import INPUTS, search
 
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from lthprune.analysis import neuron_lifetimes, parameter_lifetimes, ticket_states
 from lthprune.plots.lifetimes import plot_lifetimes
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.style import COLOURS
 from tests.drawn import INPUTS, search
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from lthprune import PruningError, neuron_states, prune
 from lthprune.analysis import NeuronState
 from lthprune.plots.network import plot_network
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.style import COLOURS
 from lthprune.pruning.state import snapshot
 from tests.drawn import INPUTS
 from tests.nets import FORMS, net

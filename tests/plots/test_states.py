@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
 from lthprune.analysis import NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.plots.palette import COLOURS
 from lthprune.plots.states import plot_states
+from lthprune.plots.style import COLOURS
 from tests.drawn import INPUTS, search
 
 
