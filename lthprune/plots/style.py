@@ -26,7 +26,7 @@ COLOURS: dict[NeuronState, str] = {
 }
 # In greyscale, hatches and markers tell the states apart.
 HATCHES = dict(zip(COLOURS, ("", "....", "/////", "xxxxx", "\\\\\\\\\\", ""), strict=True))
-STATE_MARKERS = dict(zip(COLOURS, "oD^svX", strict=True))
+STATE_MARKERS = dict(zip(COLOURS, "oD^sv>", strict=True))
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#888888"  # of curves; markers or line styles tell them apart in grey
 MARKERS = "osD^vPX*"
 RANGE = "minimum to maximum"
