@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lthprune.analysis import NeuronState, TicketStates, bias_statistics
-from lthprune.plots.style import COLOURS, FULL_WIDTH, GREY, HATCHES, styled
+from lthprune.plots.style import COLOURS, FULL_WIDTH, GREY, bar_look, styled
 
 _BANDS = (("nine tenths of the biases", 0.3), ("middle half", 0.6))  # from light to dark; the dark one lies above
 
@@ -40,8 +40,7 @@ def plot_biases(levels: Sequence[TicketStates], title: str = "") -> Figure:
         upper.plot(numbers, median, color="black", marker=".")
         upper.axhline(0, color=GREY, lw=0.6)
         upper.set_title(state.name.lower())
-        look = {"facecolor": COLOURS[state], "hatch": HATCHES[state], "edgecolor": "#333333", "lw": 0.2}
-        lower.bar(numbers, statistics.left[:, state], width=0.9, **look)
+        lower.bar(numbers, statistics.left[:, state], width=0.9, **bar_look(state))
         lower.set_xlabel("level")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     above[0].set_ylabel("bias")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from lthprune.plots.style import (
     ONE_COLUMN,
     RANGE,
     VERMILLION,
+    Look,
     evenly,
     percent,
     shades,
@@ -45,7 +47,7 @@ class Series:
     dotted: bool = False
 
     @property
-    def line(self) -> str:
+    def line(self) -> Literal[":", "-"]:
         """The line style."""
         return ":" if self.dotted else "-"
 
@@ -81,14 +83,15 @@ def plot_accuracy_over_steps(
             steps, values = _measured(each.histories, curve, level)
             if not len(steps) or (place and level == 0):
                 continue
-            style = {"linestyle": ":" if each.dotted else line, "marker": "" if place else marker}
-            marked = (len(steps) * (1 + level % 3) // 24, max(1, len(steps) // 6))  # not all at the same steps
             mean = values.mean(axis=0)
-            axes.plot(
-                *(steps, mean),
-                **{"color": colour, "label": f"_{each.label}" if place else label, "markevery": marked, **style},
-                zorder=3 if level else 4,
-            )
+            look: Look = {
+                "color": colour,
+                "linestyle": ":" if each.dotted else line,
+                "marker": "" if place else marker,
+                "markevery": (len(steps) * (1 + level % 3) // 24, max(1, len(steps) // 6)),  # not all at the same steps
+                "label": f"_{each.label}" if place else label,
+            }
+            axes.plot(steps, mean, zorder=3 if level else 4, **look)
             lows.append(np.quantile(mean, 0.25))
             if place == 0:
                 low, high = values.min(axis=0), values.max(axis=0)
@@ -201,12 +204,14 @@ def _over_density(
     colour, place = look
     mean = values.mean(axis=0)
     spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # rounding may make it < 0
-    axes.errorbar(
-        *(density * dodge, mean),
-        yerr=spread if len(values) > 1 else None,
-        **{"color": colour, "label": label, "linestyle": series.line, "elinewidth": 0.7},
-        **{"marker": MARKERS[place], "markerfacecolor": colour if dodge == 1 else "white"},
-    )
+    style: Look = {
+        "color": colour,
+        "linestyle": series.line,
+        "elinewidth": 0.7,
+        "marker": MARKERS[place],
+        "markerfacecolor": colour if dodge == 1 else "white",
+    }
+    axes.errorbar(density * dodge, mean, yerr=spread if len(values) > 1 else None, label=label, **style)
     if place == 0:
         axes.axhline(float(mean[0]), color=colour, linestyle="--", linewidth=0.8)
 

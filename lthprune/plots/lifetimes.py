@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lthprune.analysis import Lifetimes, NeuronState, TicketStates, neuron_lifetimes, parameter_lifetimes
-from lthprune.plots.style import COLOURS, FULL_WIDTH, GREY, STATE_MARKERS, styled
+from lthprune.plots.style import COLOURS, FULL_WIDTH, GREY, STATE_MARKERS, Look, styled
 
 
 @styled
@@ -42,9 +42,9 @@ def plot_lifetimes(levels: Sequence[TicketStates], title: str = "") -> Figure:
         Line2D([], [], color=COLOURS[state], marker=STATE_MARKERS[state], label=state.name.lower())
         for state in NeuronState
     ]
-    for label, filled in (("left the state", GREY), ("still in it at the last level", "white")):
-        look = {"color": GREY, "marker": "o", "markerfacecolor": filled, "label": label}
-        handles.append(Line2D([], [], linestyle="-" if filled == GREY else "", **look))
+    for label, filled, line in (("left the state", GREY, "-"), ("still in it at the last level", "white", "")):
+        look: Look = {"color": GREY, "marker": "o", "markerfacecolor": filled, "linestyle": line}
+        handles.append(Line2D([], [], label=label, **look))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
@@ -55,11 +55,11 @@ def _draw_spent(axes: Axes, lifetimes: Lifetimes, final: Mapping[str, np.ndarray
     for place, state in enumerate(lifetimes.states):
         spent = np.concatenate([own[place].ravel() for own in lifetimes.spent.values()])
         still = np.concatenate([final[name].ravel() == state for name in lifetimes.spent])
-        look = {"color": COLOURS[state], "marker": STATE_MARKERS[state]}
-        for chosen, more in ((~still, {"lw": 1}), (still, {"lw": 0, "markerfacecolor": "white"})):
+        look: Look = {"color": COLOURS[state], "marker": STATE_MARKERS[state]}
+        for chosen, width, filled in ((~still, 1, COLOURS[state]), (still, 0, "white")):
             numbers = np.bincount(spent[chosen], minlength=levels + 1)[1:]
             if numbers.any():  # zeros are gaps: no line crosses them
-                axes.plot(times, np.where(numbers, numbers, np.nan), **look, **more)
+                axes.plot(times, np.where(numbers, numbers, np.nan), lw=width, markerfacecolor=filled, **look)
     axes.set_yscale("log")
     axes.set_xlim(0.5, levels + 0.5)
     axes.set_xlabel("levels spent in a state")

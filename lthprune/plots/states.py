@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from lthprune.analysis import Lifetimes, NeuronState, TicketStates, neuron_lifetimes, parameter_lifetimes
-from lthprune.plots.style import COLOURS, FULL_WIDTH, HATCHES, explain_states, styled
+from lthprune.plots.style import FULL_WIDTH, bar_look, explain_states, styled
 
 
 @styled
@@ -54,7 +54,6 @@ def _stack(axes: Axes, levels: Sequence[int], counts: np.ndarray, states: Sequen
     """Draw counts (states, levels) as stacked bars; lines would suggest values between two levels."""
     bottom = np.zeros(len(levels))
     for own, state in zip(counts, states, strict=False):
-        look = {"facecolor": COLOURS[state], "hatch": HATCHES[state], "label": state.name.lower()}
-        axes.bar(levels, own, width=0.9, bottom=bottom, edgecolor="#333333", lw=0.2, **look)
+        axes.bar(levels, own, width=0.9, bottom=bottom, label=state.name.lower(), **bar_look(state))
         bottom += own
     axes.margins(x=0.01)

@@ -31,12 +31,13 @@ BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#888888"  # of curves; markers o
 MARKERS = "osD^vPX*"
 RANGE = "minimum to maximum"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
     "figure.titlesize": 9,
+    "figure.labelsize": 8,
     "legend.fontsize": 7,
     "legend.title_fontsize": 7,
     "legend.frameon": False,
@@ -48,7 +49,6 @@ _STYLE: dict[str, Any] = {
     "grid.linewidth": 0.4,
     "grid.alpha": 0.4,
     "hatch.linewidth": 0.4,
-    "hatch.color": "#333333",
     "lines.linewidth": 1.1,
     "lines.markersize": 3.5,
     "errorbar.capsize": 1.8,
@@ -58,6 +58,8 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "lthprune",  # the same names within the file every time
 }
 _TICKS: dict[str, Any] = {"labelsize": 7, "width": 0.6, "length": 2.5}
+
+Look = dict[str, Any]  # keyword arguments of matplotlib's artists
 
 _Words = ParamSpec("_Words")
 
@@ -84,7 +86,7 @@ def save(figure: Figure, path: Any) -> None:
 
 def shades(number: int) -> list[str]:
     """Return colours from dark to light for quantities in order, such as densities or the layers of a network."""
-    return [to_hex(colour) for colour in colormaps["plasma"](np.linspace(0.02, 0.84, max(1, number)))]
+    return [to_hex(colour) for colour in colormaps["plasma"](np.linspace(0.02, 0.84, number))]
 
 
 def evenly(number: int, most: int) -> list[int]:
@@ -117,10 +119,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def bar_look(state: NeuronState) -> Look:
+    """Return how bars and patches of a state look."""
+    return {"facecolor": COLOURS[state], "hatch": HATCHES[state], "edgecolor": "#333333", "lw": 0.2}
+
+
 def explain_states(figure: Figure, states: Sequence[NeuronState] = tuple(NeuronState)) -> None:
     """Add a legend of the states below a figure of bars."""
-    handles = [
-        Patch(facecolor=COLOURS[state], hatch=HATCHES[state], edgecolor="#333333", lw=0.3, label=state.name.lower())
-        for state in states
-    ]
+    handles = [Patch(label=state.name.lower(), **bar_look(state)) for state in states]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
