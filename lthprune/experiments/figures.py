@@ -263,7 +263,10 @@ def _weights(subject: Subject) -> "Figure":
 def _weight_histograms(subject: Subject) -> "Figure":
     from lthprune.plots import plot_weight_histograms
 
-    return plot_weight_histograms(subject.tickets, subject.one_trial)
+    try:
+        return plot_weight_histograms(subject.tickets, subject.one_trial)
+    except PruningError as error:
+        raise _NotApplicableError(f"the figure 'weight-histograms' does not apply: {error}") from error
 
 
 def _check_finite(name: str, subject: Subject) -> None:

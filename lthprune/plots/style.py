@@ -1,6 +1,6 @@
 """The style of all figures: sizes and fonts for a thesis or a paper, and colours that are distinct in greyscale too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -124,7 +124,7 @@ def bar_look(state: NeuronState) -> Look:
     return {"facecolor": COLOURS[state], "hatch": HATCHES[state], "edgecolor": "#333333", "lw": 0.2}
 
 
-def explain_states(figure: Figure, states: Sequence[NeuronState] = tuple(NeuronState)) -> None:
+def explain_states(figure: Figure) -> None:
     """Add a legend of the states below a figure of bars."""
-    handles = [Patch(label=state.name.lower(), **bar_look(state)) for state in states]
+    handles = [Patch(label=state.name.lower(), **bar_look(state)) for state in NeuronState]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -67,7 +67,8 @@ def plot_weight_histograms(tickets: Sequence[Ticket], title: str = "") -> Figure
 
 
 def _styles(number: int) -> list[Literal["--", "-"]]:
-    return ["--", *("-" for _ in range(number - 1))]
+    pruned: list[Literal["--", "-"]] = ["-"] * (number - 1)
+    return ["--", *pruned]
 
 
 def _unpruned(ticket: Ticket, names: Sequence[str]) -> list[np.ndarray]:
