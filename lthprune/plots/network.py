@@ -72,7 +72,7 @@ def plot_network(
     axes = figure.add_subplot()
     axes.set_axis_off()
     largest = _largest(values, np.searchsorted([layer.neurons.start for layer, _ in layers], pairs[:, 1], "right"))
-    words = f"\n{len(largest):,} of {len(values):,} weights: the largest of each layer"
+    words = f"\n{len(largest):,} of {len(values):,} connections: the largest of each layer"
     axes.set_title(title + (words if len(largest) < len(values) else ""))
     dead = np.isin(states[pairs[largest]], (NeuronState.UNPRODUCTIVE, NeuronState.COMATOSE)).any(axis=1)
     kinds = np.where(dead, _DEAD, np.sign(values[largest])).astype(int)

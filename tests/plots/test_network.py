@@ -139,7 +139,7 @@ def test_a_large_layer_stands_in_several_columns_and_only_the_largest_weights_of
     model = nn.Sequential(nn.Linear(90, 60), nn.Tanh(), nn.Linear(60, 2))
     figure = plot_network(neuron_states(model), snapshot(model), "wide")
     assert [len(np.unique(where[:, 0])) for where, _ in dots(figure)] == [2, 2, 1]
-    assert figure.axes[0].get_title() == "wide\n200 of 5,520 weights: the largest of each layer"
+    assert figure.axes[0].get_title() == "wide\n200 of 5,520 connections: the largest of each layer"
     ends = lines(figure).get_segments()
     right = max(where[:, 0].max() for where, _ in dots(figure)[1:2])
     assert len(ends) == 200
