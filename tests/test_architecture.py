@@ -93,8 +93,10 @@ ROOMS = """
     compaction.compacting
     compaction.export
     compaction
-    plots.curves plots.palette
+    plots.style
+    plots.curves
     plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
+    plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.threads

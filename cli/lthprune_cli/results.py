@@ -1,7 +1,8 @@
 """Verbs about the results of runs: ``summary`` and ``plot``."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -27,15 +28,23 @@ def summary(runs: RunsOrSweepsArgument, trust_code: TrustCode = False) -> None:
             print_summary(Run(folder))
 
 
-def plot(runs: RunsArgument, trust_code: TrustCode = False) -> None:
-    """Draw the figures of runs as PNG and SVG: accuracies of all trials, and the structure of the first one."""
+def plot(
+    runs: RunsArgument,
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The level of figures of one level. Without it the last finished one."),
+    ] = None,
+    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial of figures of one trial.")] = 0,
+    trust_code: TrustCode = False,
+) -> None:
+    """Draw the figures of runs as PNG, SVG and PDF: accuracies of all trials, structure and weights of one of them."""
     from lthprune.experiments import Run
 
     found = [Run(folder, trust_code=trust_code) for folder in runs]
     for run in found:
         run.recipe()  # so that nothing is drawn if one of them is no run
     for run in found:
-        for path in run.save_figures():
+        for path in run.save_figures(trial=trial, level=level):
             Console().print(str(path), highlight=False, soft_wrap=True)
 
 

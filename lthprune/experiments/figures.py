@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
+from lthprune.data import Task
 from lthprune.errors import PruningError, RecipeError, StorageError
-from lthprune.experiments.structure import Structure
+from lthprune.experiments.structure import LevelStructure, Structure
+from lthprune.experiments.summary import smallest_winning, summarise
+from lthprune.search import Ticket
 from lthprune.training import Histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ENDINGS = ("png", "svg", "pdf")
 
 
 class _NotApplicableError(PruningError):
@@ -27,19 +32,27 @@ class Subject:
 
     Attributes:
         title: the recipe and the method, for the figures' titles.
-        trial: the trial that the structure is of.
+        trial: the trial that structure and weights are of.
+        level: the level that figures of one level show.
         tasks: how many tasks the data have.
         read_shapes: reads the shape of a sample of each data set that the run's data join.
         read_histories: reads what was measured over all trials.
+        read_tasks: reads the tasks of the data.
+        open_tickets: returns the trial's tickets, level by level, which read their tensors when these are asked for.
         analyse: reads and analyses the trial's tickets.
+        analyse_level: reads and analyses the ticket of one level.
     """
 
     title: str
     trial: int
+    level: int
     tasks: int
     read_shapes: Callable[[], Sequence[tuple[int, ...]]]
     read_histories: Callable[[], Histories]
+    read_tasks: Callable[[], Sequence[Task]]
+    open_tickets: Callable[[], Sequence[Ticket]]
     analyse: Callable[[], Structure]
+    analyse_level: Callable[[], LevelStructure]
 
     @cached_property
     def histories(self) -> Histories:
@@ -64,10 +77,33 @@ class Subject:
         except PruningError as error:  # kept, so that the next figure does not trace the network again
             return error
 
+    @cached_property
+    def winner(self) -> int | None:
+        """The level of the smallest winning ticket; None if no pruned level wins."""
+        found = smallest_winning(summarise(self.histories, weights=0))  # whose numbers of weights no figure shows
+        return found.level if found else None
+
     @property
     def all_trials(self) -> str:
         """The title of figures that show all trials."""
-        return f"{self.title}, {len(self.histories.curves['val_acc'])} trials"
+        trials = len(self.histories.curves["val_acc"])
+        return f"{self.title}, {trials} trial{'' if trials == 1 else 's'}"
+
+    @cached_property
+    def tickets(self) -> Sequence[Ticket]:
+        """The trial's tickets, level by level."""
+        return self.open_tickets()
+
+    @property
+    def at_level(self) -> Structure:
+        """The structure of the trial, whose network is that of the level."""
+        structure = self.structure
+        return structure if structure.levels[-1].level == self.level else self.analyse_level().structure
+
+    @property
+    def one_level(self) -> str:
+        """The title of figures that show one level of one trial."""
+        return f"{self.one_trial}, level {self.level} ({100 * self.tickets[self.level].density:.3g} %)"
 
     @property
     def one_trial(self) -> str:
@@ -86,13 +122,15 @@ def plot(subject: Subject, name: str) -> "Figure":
 
 
 def save_figures(subject: Subject, folder: Path) -> list[Path]:
-    """Draw the figures that apply to a run into a folder, as PNG and SVG, and return their paths.
+    """Draw the figures that apply to a run into a folder, as PNG, SVG and PDF, and return their paths.
 
     Warns of the figures that show neurons if the network cannot be traced, and leaves them out.
 
     Raises:
         StorageError: a file of the run is damaged, or the folder cannot be written.
     """
+    from lthprune.plots import save
+
     paths, left_out = [], {}
     for name, draw in FIGURES.items():
         try:
@@ -104,9 +142,9 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
             continue
         try:
             folder.mkdir(exist_ok=True)
-            for ending in ("png", "svg"):
+            for ending in ENDINGS:
                 paths.append(folder / f"{name}.{ending}")
-                figure.savefig(paths[-1])
+                save(figure, paths[-1])
         except OSError as error:
             raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
     if left_out:
@@ -118,19 +156,19 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
 def _accuracy_over_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_over_steps
 
-    return plot_accuracy_over_steps(subject.histories, subject.all_trials)
+    return plot_accuracy_over_steps(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _accuracy_at_early_stop(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_at_early_stop
 
-    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials)
+    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _early_stop_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_early_stop_steps
 
-    return plot_early_stop_steps(subject.histories, subject.all_trials)
+    return plot_early_stop_steps(subject.histories, subject.all_trials, winner=subject.winner)
 
 
 def _states(subject: Subject) -> "Figure":
@@ -187,26 +225,65 @@ def _splitting(subject: Subject, draw: Callable[[Sequence[Splitting], Sequence[i
 
 
 def _network(subject: Subject) -> "Figure":
-    """Draw the network of the last level, if it fits into a figure and its weights are finite."""
-    from lthprune.plots import MOST_NEURONS, plot_network, shown_layers
+    """Draw the network of one level, if it fits into a figure and its weights are finite."""
+    from lthprune.plots import MOST_NEURONS, layers_to_draw, plot_network
 
-    structure = subject.structure
-    last, network = structure.levels[-1], structure.network
-    neurons = sum(len(layer.neurons) for layer in shown_layers(network.graph))
+    structure = subject.at_level
+    neurons = sum(len(own) for _, own in layers_to_draw(structure.network.graph))
     if neurons > MOST_NEURONS:
         raise _NotApplicableError(
-            f"the figure 'network' shows at most {MOST_NEURONS:,} neurons; this network has {neurons:,}."
+            f"the figure 'network' shows at most {MOST_NEURONS:,} neurons; this network has {neurons:,} with weights "
+            f"at level {subject.level}."
         )
-    if not all(tensor.isfinite().all() for tensor in structure.trained.values()):
-        raise _NotApplicableError("the figure 'network' needs finite weights; the training of the last level diverged.")
-    title = f"{subject.one_trial}, level {last.level}, density {last.density:.2%}"
-    return plot_network(network, structure.trained, title)
+    _check_finite("network", subject)
+    tasks = subject.read_tasks() if subject.tasks > 1 else ()
+    return plot_network(structure.network, structure.trained, subject.one_level, tasks=tasks)
+
+
+def _pruned_by_layer(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_pruned_by_layer
+
+    return plot_pruned_by_layer([ticket.counts for ticket in subject.tickets], subject.one_trial)
+
+
+def _steps_needed(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_steps_needed
+
+    return plot_steps_needed(subject.histories, subject.all_trials)
+
+
+def _weights(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_weights
+
+    _check_finite("weights", subject)
+    ticket = subject.tickets[subject.level]
+    return plot_weights(ticket.trained, ticket.masks, subject.one_level)
+
+
+def _weight_histograms(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_weight_histograms
+
+    try:
+        return plot_weight_histograms(subject.tickets, subject.one_trial)
+    except PruningError as error:
+        raise _NotApplicableError(f"the figure 'weight-histograms' does not apply: {error}") from error
+
+
+def _check_finite(name: str, subject: Subject) -> None:
+    if not all(tensor.isfinite().all() for tensor in subject.tickets[subject.level].trained.values()):
+        raise _NotApplicableError(
+            f"the figure {name!r} needs finite weights; the training of level {subject.level} diverged."
+        )
 
 
 FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
     "accuracy-over-steps": _accuracy_over_steps,
     "accuracy-at-early-stop": _accuracy_at_early_stop,
     "early-stop-steps": _early_stop_steps,
+    "steps-needed": _steps_needed,
+    "pruned-by-layer": _pruned_by_layer,
+    "weights": _weights,
+    "weight-histograms": _weight_histograms,
     "states": _states,
     "lifetimes": _lifetimes,
     "biases": _biases,

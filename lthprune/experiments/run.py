@@ -136,35 +136,39 @@ class Run(RunFolder):
             return ()
         return split_levels(self._trial(trial), range(self.tickets.finished))
 
-    def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0) -> "Figure":
+    def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.
 
         Args:
-            name: ``accuracy-over-steps``, ``accuracy-at-early-stop`` or ``early-stop-steps`` of all trials; or
-                ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``, ``decidedness`` or ``network`` of one.
-            trial: the number of that one.
+            name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps`` or ``steps-needed`` of all
+                trials; ``pruned-by-layer``, ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``,
+                ``coverage`` or ``decidedness`` of one trial; or ``weights`` or ``network`` of one level of it.
+            trial: the number of that trial.
+            level: the number of that level; by default the last finished one.
 
         Raises:
-            StorageError: no level is finished, there is no such trial, or a file is damaged.
+            StorageError: no level is finished, there is no such trial or level, or a file is damaged.
             PruningError: the name is unknown, the figure does not apply to this run, or the network cannot be traced.
         """
-        return figures.plot(self._subject(trial), name)
+        return figures.plot(self._subject(trial, level), name)
 
-    def save_figures(self, *, trial: int = 0, out: str | Path | None = None) -> list[Path]:
-        """Write all figures that apply to the run as PNG and SVG, and return their paths.
+    def save_figures(self, *, trial: int = 0, level: int | None = None, out: str | Path | None = None) -> list[Path]:
+        """Write all figures that apply to the run as PNG, SVG and PDF, and return their paths.
 
         Each ticket is read and traced once. Warns if the network cannot be traced, and leaves out the figures that
         show its neurons.
 
         Args:
             trial: the trial that figures of one trial show.
+            level: the level that figures of one level show; by default the last finished one.
             out: the folder; ``figures`` in the run directory by default.
 
         Raises:
-            StorageError: no level is finished, a file is damaged, or the folder cannot be written.
+            StorageError: no level is finished, there is no such trial or level, a file is damaged, or the folder
+                cannot be written.
         """
         folder = self.folder / "figures" if out is None else Path(out).expanduser()
-        return figures.save_figures(self._subject(trial), folder)
+        return figures.save_figures(self._subject(trial, level), folder)
 
     def to_frame(self, per: Literal["evaluation", "level"] = "evaluation") -> Any:
         """Return the measurements as a table: a pandas DataFrame if pandas is installed, otherwise a dict of arrays.
@@ -249,14 +253,22 @@ class Run(RunFolder):
             coverage=recipe.run.coverage,
         )
 
-    def _subject(self, trial: int) -> figures.Subject:
-        self._some_levels()
+    def _subject(self, trial: int, level: int | None) -> figures.Subject:
+        finished = self._some_levels()
         recipe = self.recipe()
+        self.check_trial(trial)
+        shown = finished - 1 if level is None else level
+        if shown not in range(finished):
+            raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
         return figures.Subject(
             title=f"{self.recipe_name}: {recipe.prune.method.upper()}",
             trial=trial,
+            level=shown,
             tasks=len(recipe.data.parts),
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
+            read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
+            open_tickets=lambda: [self.tickets.open(each)[trial] for each in range(finished)],
             analyse=lambda: self.structure(trial),
+            analyse_level=lambda: self.structure_at(shown, trial),
         )

@@ -110,10 +110,15 @@ class RunFolder:
             StorageError: the folder is no run, or there is no such trial.
         """
         recipe = self.recipe()
-        if trial not in range(recipe.run.trials):
-            raise StorageError(f"{self.folder} has trials 0 to {recipe.run.trials - 1}; there is no trial {trial}.")
+        self.check_trial(trial)
         shape = shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)
         return recipe.build_model(*shape, trial, trust_code=self.trust_code)
+
+    def check_trial(self, trial: int) -> None:
+        """Raise a StorageError if there is no such trial."""
+        trials = self.recipe().run.trials
+        if trial not in range(trials):
+            raise StorageError(f"{self.folder} has trials 0 to {trials - 1}; there is no trial {trial}.")
 
     def environment(self) -> dict[str, Any]:
         """Return the versions, the machine and the durations of the run.

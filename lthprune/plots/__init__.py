@@ -1,17 +1,23 @@
 """Figures of measurements and structure, with matplotlib; pyplot and its global state are not used."""
 
 from lthprune.plots.biases import plot_biases
-from lthprune.plots.curves import plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
+from lthprune.plots.curves import Series, plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
-from lthprune.plots.network import MOST_NEURONS, plot_network, shown_layers
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.network import MOST_NEURONS, layers_to_draw, plot_network
+from lthprune.plots.pruned_by_layer import plot_pruned_by_layer
 from lthprune.plots.splitting import plot_coverage, plot_decidedness
 from lthprune.plots.states import plot_states
+from lthprune.plots.steps_needed import plot_steps_needed
+from lthprune.plots.style import COLOURS, save
+from lthprune.plots.weight_histograms import plot_weight_histograms
+from lthprune.plots.weights import plot_weights
 
 __all__ = [
     "COLOURS",
     "MOST_NEURONS",
+    "Series",
+    "layers_to_draw",
     "plot_accuracy_at_early_stop",
     "plot_accuracy_over_steps",
     "plot_biases",
@@ -21,6 +27,10 @@ __all__ = [
     "plot_inputs",
     "plot_lifetimes",
     "plot_network",
+    "plot_pruned_by_layer",
     "plot_states",
-    "shown_layers",
+    "plot_steps_needed",
+    "plot_weight_histograms",
+    "plot_weights",
+    "save",
 ]

@@ -1,120 +1,256 @@
 """Figures of a run's measurements: accuracy over the steps, and accuracy and step at early stopping."""
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from lthprune.plots.style import (
+    BLUE,
+    FULL_WIDTH,
+    GREY,
+    MARKERS,
+    ONE_COLUMN,
+    RANGE,
+    VERMILLION,
+    Look,
+    evenly,
+    percent,
+    shades,
+    styled,
+)
 from lthprune.training import Histories
 
-_MOST_CURVES = 8  # as many levels as colours that a reader can tell apart
-_LABELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_acc": "validation accuracy"}
+_MOST_CURVES = 6  # as many levels as colours that a reader can tell apart
+_LABELS = {"test_acc": "test accuracy (%)", "val_acc": "validation accuracy (%)"}
 
 
-def plot_accuracy_over_steps(histories: Histories, title: str = "", curve: str = "test_acc") -> Figure:
+@dataclass(frozen=True)
+class Series:
+    """Measurements to draw together with others.
+
+    Attributes:
+        label: for the legend.
+        histories: the measurements.
+        dotted: whether to draw dotted lines, as for controls.
+    """
+
+    label: str
+    histories: Histories
+    dotted: bool = False
+
+    @property
+    def line(self) -> Literal[":", "-"]:
+        """The line style."""
+        return ":" if self.dotted else "-"
+
+
+@styled
+def plot_accuracy_over_steps(
+    histories: Histories | Sequence[Series], title: str = "", curve: str = "test_acc", *, winner: int | None = None
+) -> Figure:
     """Plot the mean accuracy over the steps, with a line for each density (the paper's figure 3).
 
-    The dense network's line is dashed. Bands span the trials' minimum and maximum. Of more than eight levels, eight are
-    shown at even distances.
+    The dense network's line is dashed. Bands span the trials' minimum and maximum. Of more than six pruned levels, six
+    are shown at even distances, and the winner. The axis shows at least three quarters of each line's evaluations, and
+    may leave out the first ones.
 
     Args:
-        histories: the measurements of a run.
+        histories: the measurements of a run; or several series, each drawn in the colours of the first one's densities,
+            level by level. Bands belong to the first.
         title: of the figure.
         curve: ``"test_acc"`` or ``"val_acc"``.
+        winner: the level of the smallest winning ticket, which the legend marks.
     """
-    figure, axes = _canvas(title)
-    finished = np.flatnonzero(~np.isnan(histories.density))
-    shown = np.unique(np.linspace(1, finished[-1], min(_MOST_CURVES, finished[-1])).round().astype(int))
-    colours = colormaps["viridis"](np.linspace(0, 0.92, len(shown)))
-    values = histories.curves[curve]
-    measured = ~np.isnan(values[:, 0]).any(axis=0)
-    steps, dense = histories.steps[measured], values[:, 0, measured]
-    for level, colour in zip(shown, colours, strict=True):
-        measured = ~np.isnan(values[:, level]).any(axis=0)
-        own = values[:, level, measured]
-        axes.plot(histories.steps[measured], own.mean(axis=0), color=colour, label=_percent(histories.density[level]))
-        axes.fill_between(histories.steps[measured], own.min(axis=0), own.max(axis=0), color=colour, alpha=0.12, lw=0)
-    axes.plot(steps, dense.mean(axis=0), color="black", linestyle="--", label="100 % (dense)", zorder=5)
-    finals = values[:, finished]
-    axes.set_ylim(*_accuracy_limits(finals))
+    figure, axes = _canvas(title, FULL_WIDTH)
+    series = _as_series(histories)
+    first = series[0].histories
+    last = first.finished - 1
+    shown = sorted({*(1 + place for place in evenly(last, _MOST_CURVES)), *([] if winner is None else [winner])})
+    looks = [(0, "black", "--", ""), *zip(shown, shades(len(shown)), "-" * len(shown), MARKERS, strict=False)]
+    lows, highs = [], []
+    for level, colour, line, marker in looks:
+        label = "100 % (dense)" if level == 0 else percent(first.density[level])
+        label += " (winner)" if level == winner else ""
+        for place, each in enumerate(series):
+            steps, values = _measured(each.histories, curve, level)
+            if not len(steps) or (place and level == 0):
+                continue
+            mean = values.mean(axis=0)
+            look: Look = {
+                "color": colour,
+                "linestyle": ":" if each.dotted else line,
+                "marker": "" if place else marker,
+                "markevery": (len(steps) * (1 + level % 3) // 24, max(1, len(steps) // 6)),  # not all at the same steps
+                "label": f"_{each.label}" if place else label,
+            }
+            axes.plot(steps, mean, zorder=3 if level else 4, **look)
+            lows.append(np.quantile(mean, 0.25))
+            if place == 0:
+                low, high = values.min(axis=0), values.max(axis=0)
+                axes.fill_between(steps, low, high, color=colour, alpha=0.13, lw=0)
+                highs.append(high.max())
+    axes.set_ylim(*_limits(min(lows), max(highs)))
     axes.set_xlabel("optimiser steps")
-    axes.set_ylabel(_LABELS.get(curve, "test accuracy"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    axes.legend(title="weights left", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.set_ylabel(_LABELS[curve])
+    axes.yaxis.set_major_formatter(FuncFormatter(_in_percent))
+    handles = [*axes.get_legend_handles_labels()[0], *_explain_lines(series)]
+    if _trials(first) > 1:
+        handles.append(Patch(color=GREY, alpha=0.3, lw=0, label=f"{RANGE}\nof {_trials(first)} trials; lines: means"))
+    axes.legend(handles=handles, title="weights left", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
-def plot_accuracy_at_early_stop(histories: Histories, title: str = "") -> Figure:
+@styled
+def plot_accuracy_at_early_stop(
+    histories: Histories | Sequence[Series], title: str = "", *, winner: int | None = None
+) -> Figure:
     """Plot the accuracies at the early-stopping step over the density (the paper's figures 1, left, and 4).
 
     Lines are means over the trials, and bars span their minimum and maximum. The dense network's mean is dashed.
+
+    Args:
+        histories: the measurements of a run; or several series, each in the same colours, with markers of its own.
+        title: of the figure.
+        winner: the level of the smallest winning ticket, marked by a vertical line.
     """
-    figure, axes = _canvas(title)
-    _over_density(axes, histories.density, histories.at_early_stop("val_acc"), "validation", "tab:blue")
-    _over_density(axes, histories.density, histories.at_early_stop("test_acc"), "test", "tab:orange", dodge=1.012)
-    axes.set_ylabel("accuracy at early stopping")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    axes.legend(frameon=False)
+    figure, axes = _canvas(title, ONE_COLUMN)
+    series = _as_series(histories)
+    for name, what, colour, dodge in (("val_acc", "validation", BLUE, 1.0), ("test_acc", "test", VERMILLION, 1.015)):
+        for place, each in enumerate(series):
+            label = f"{what}, {each.label}" if place else what
+            _over_density(axes, each, each.histories.at_early_stop(name), label, (colour, place), dodge=dodge)
+    axes.set_ylabel("accuracy at early stopping (%)")
+    axes.yaxis.set_major_formatter(FuncFormatter(_in_percent))
+    _finish(figure, axes, series, winner)
     return figure
 
 
-def plot_early_stop_steps(histories: Histories, title: str = "") -> Figure:
-    """Plot the early-stopping step over the density (the paper's figure 4a): the step of lowest validation loss."""
-    figure, axes = _canvas(title)
-    _over_density(axes, histories.density, histories.early_stop_steps(), "early-stopping step", "tab:green")
+@styled
+def plot_early_stop_steps(
+    histories: Histories | Sequence[Series], title: str = "", *, winner: int | None = None
+) -> Figure:
+    """Plot the early-stopping step over the density (the paper's figure 4a): the step of lowest validation loss.
+
+    A line shows the last step of the training if some network came near: with more steps, its loss might have fallen
+    further. The arguments are those of ``plot_accuracy_at_early_stop``.
+    """
+    figure, axes = _canvas(title, ONE_COLUMN)
+    series = _as_series(histories)
+    for place, each in enumerate(series):
+        label = each.label if place else "early-stopping step"
+        _over_density(axes, each, each.histories.early_stop_steps(), label, (BLUE, place))
+    highest = max(float(np.nanmax(each.histories.early_stop_steps())) for each in series)
+    last = int(series[0].histories.steps[-1])
+    if highest > 0.5 * last:
+        axes.axhline(last, color="black", lw=0.8, label=f"last step of training ({last:,})", zorder=1)
+        highest = last
     axes.set_ylabel("early-stopping step")
-    axes.set_ylim(0, 1.06 * float(np.nanmax(histories.early_stop_steps())))
-    axes.legend(frameon=False)
+    axes.set_ylim(0, 1.06 * highest)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _finish(figure, axes, series, winner)
     return figure
 
 
-def _canvas(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.5, 4.2), dpi=150, layout="constrained")
+def _as_series(histories: Histories | Sequence[Series]) -> Sequence[Series]:
+    return [Series("", histories)] if isinstance(histories, Histories) else histories
+
+
+def _canvas(title: str, width: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 2.9))
     axes = figure.add_subplot()
     axes.set_title(title)
-    axes.grid(alpha=0.3)
+    axes.grid()
     return figure, axes
 
 
+def _trials(histories: Histories) -> int:
+    return len(histories.curves["val_acc"])
+
+
+def _measured(histories: Histories, curve: str, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps at which all trials of a level were evaluated, and the values (trials, steps)."""
+    if level >= histories.finished:
+        return np.empty(0), np.empty((1, 0))
+    values = histories.curves[curve][:, level]
+    measured = ~np.isnan(values).any(axis=0)
+    return histories.steps[measured], values[:, measured]
+
+
+def _explain_lines(series: Sequence[Series]) -> list[Line2D]:
+    """Return legend entries for the line styles of several series."""
+    if len(series) < 2:
+        return []
+    return [Line2D([], [], color=GREY, linestyle=each.line, label=each.label) for each in series if each.label]
+
+
 def _over_density(
-    axes: Axes, density: np.ndarray, values: np.ndarray, label: str, colour: str, dodge: float = 1.0
+    axes: Axes, series: Series, values: np.ndarray, label: str, look: tuple[str, int], dodge: float = 1.0
 ) -> None:
     """Draw values (trials, levels) on a logarithmic axis of densities that fall from left to right.
 
-    ``dodge`` shifts the points a little to the left, so that the bars of two curves do not hide each other.
+    ``look`` is a colour and the number of the series. ``dodge`` shifts the points a little to the left, so that the
+    bars of two curves do not hide each other; shifted points are open, so that greyscale shows which is which.
     """
-    done = ~np.isnan(density)
-    percent, values = 100 * density[done], values[:, done]
+    done = ~np.isnan(series.histories.density)
+    density, values = 100 * series.histories.density[done], values[:, done]
+    colour, place = look
     mean = values.mean(axis=0)
     spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # rounding may make it < 0
-    axes.errorbar(percent * dodge, mean, yerr=spread, color=colour, label=label, marker="o", markersize=3.5, capsize=2)
-    axes.axhline(float(mean[0]), color=colour, linestyle="--", linewidth=1, label=f"{label}, dense")
+    style: Look = {
+        "color": colour,
+        "linestyle": series.line,
+        "elinewidth": 0.7,
+        "marker": MARKERS[place],
+        "markerfacecolor": colour if dodge == 1 else "white",
+    }
+    axes.errorbar(density * dodge, mean, yerr=spread if len(values) > 1 else None, label=label, **style)
+    if place == 0:
+        axes.axhline(float(mean[0]), color=colour, linestyle="--", linewidth=0.8)
+
+
+def _finish(figure: Figure, axes: Axes, series: Sequence[Series], winner: int | None) -> None:
+    """Label the axis of densities, mark the winner, and add the legend below."""
+    first = series[0].histories
+    density = 100 * first.density[~np.isnan(first.density)]
+    if winner is not None:
+        label = f"smallest winning ticket ({percent(first.density[winner])})"
+        axes.axvline(density[winner], color=GREY, linestyle="-.", lw=0.9, label=label, zorder=1)
     axes.set_xscale("log")
-    axes.set_xlim(percent.max() * 1.08, percent.min() / 1.08)
-    axes.set_xticks(_readable_ticks(percent))
+    axes.set_xlim(density.max() * 1.08, density.min() / 1.08)
+    axes.set_xticks(_readable_ticks(density))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.set_xlabel("weights left (%)")
+    curves = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
+    others = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    dense = Line2D([], [], color=GREY, linestyle="--", linewidth=0.8, label="dense network")
+    title = f"means; bars: {RANGE} of {_trials(first)} trials" if _trials(first) > 1 else None
+    figure.legend(handles=[*curves, dense, *others], title=title, loc="outside lower center", ncols=2)
 
 
-def _readable_ticks(percent: np.ndarray) -> list[float]:
-    """Return the densities to label, at least a tenth of the axis apart."""
-    gap = np.log(percent.max() / percent.min()) / 10 if percent.min() < percent.max() else 0.0
-    ticks = [float(percent[0])]
-    for value in percent[1:]:
+def _readable_ticks(density: np.ndarray) -> list[float]:
+    """Return the densities to label, at least a seventh of the axis apart."""
+    gap = np.log(density.max() / density.min()) / 7 if density.min() < density.max() else 0.0
+    ticks = [float(density[0])]
+    for value in density[1:]:
         if np.log(ticks[-1] / value) >= gap > 0:
             ticks.append(float(value))
     return ticks
 
 
-def _accuracy_limits(values: np.ndarray) -> tuple[float, float]:
-    """Return an axis range that shows the ends of the curves in detail, and not their beginnings."""
-    ends = np.nanmax(values, axis=2)
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
-    margin = max(2.5 * (high - low), 0.01)
-    return max(0.0, low - margin), min(1.0, high + 0.1 * margin)
+def _limits(low: float, high: float) -> tuple[float, float]:
+    """Return an axis range with a margin, at least a percentage point wide."""
+    margin = max(0.04 * (high - low), (0.01 - (high - low)) / 2)
+    return max(0.0, low - margin), min(1.002, high + margin)
 
 
-def _percent(density: float) -> str:
-    return f"{100 * density:.3g} %"
+def _in_percent(value: float, _: int) -> str:
+    return f"{100 * value:.4g}"

@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from lthprune.analysis import TicketStates
 from lthprune.errors import PruningError
+from lthprune.plots.style import FULL_WIDTH, evenly, percent, styled
 
 _MOST_LEVELS = 12  # as many panels as fit
+_NONE = "#C0C0C0"  # pixels that no weight reads
 
 
+@styled
 def plot_inputs(levels: Sequence[TicketStates], shapes: Sequence[tuple[int, ...]], title: str = "") -> Figure:
-    """Plot the number of unpruned weights at each pixel of the input, with a panel for each level.
+    """Plot how many unpruned weights read each pixel of the input, with a panel for each level.
 
-    Of more than twelve levels, twelve are shown at even distances. Each panel has its own scale, from 0 to its maximum.
+    All panels have one scale: the number of weights relative to the level's mean over the pixels, which the panel's
+    title gives. Pixels that no weight reads are grey. Of more than twelve levels, twelve are shown at even distances.
 
     Args:
         levels: the states at each level, of a network whose first layer is dense.
@@ -33,19 +38,27 @@ def plot_inputs(levels: Sequence[TicketStates], shapes: Sequence[tuple[int, ...]
             f"there are no weights to count at the pixels of {', '.join(map(str, shapes))}: the first layer must be "
             "dense and read images (channels, height, width)."
         )
-    chosen = np.unique(np.linspace(0, len(levels) - 1, min(_MOST_LEVELS, len(levels))).round().astype(int))
-    columns = min(4, len(chosen))
-    rows = -(-len(chosen) // columns)
+    chosen = evenly(len(levels), _MOST_LEVELS)
     wide = sum(shape[2] for shape in shapes) / max(shape[1] for shape in shapes)
-    figure = Figure(figsize=(1 + 2 * columns * min(wide, 2.5), 0.6 + 2.1 * rows), dpi=150, layout="constrained")
+    columns = min(6 if wide < 1.5 else 3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    height = 0.9 + rows * (0.35 + FULL_WIDTH / max(columns, 3) / max(wide, 1))
+    figure = Figure(figsize=(FULL_WIDTH, height))
     figure.suptitle(title)
+    images = [_side_by_side(counts[place] / counts[place].mean(), shapes) for place in chosen]
+    highest = max(float(np.nanmax(image)) for image in images)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
-    for axes, place in zip(panels, chosen, strict=False):
-        image = axes.imshow(_side_by_side(counts[place], shapes), cmap="magma", vmin=0, interpolation="nearest")
-        figure.colorbar(image, ax=axes, shrink=0.8)
-        axes.set_title(f"level {levels[place].level}: {levels[place].density:.2%}", fontsize="small")
+    for axes, place, image in zip(panels, chosen, images, strict=False):
+        axes.imshow(np.where(image == 0, 1, np.nan), cmap=ListedColormap([_NONE]), interpolation="nearest")
+        read = np.ma.masked_where(~(image > 0), image)
+        shown = axes.imshow(read, cmap="viridis", vmin=0, vmax=highest, interpolation="nearest")
+        level = levels[place]
+        mean = f"{counts[place].mean():.3g}"
+        axes.set_title(f"level {level.level}: {percent(level.density)}\nmean {mean}", size=7)
+    bar = figure.colorbar(shown, ax=list(panels), location="bottom", shrink=0.6, aspect=40)
+    bar.set_label("weights that read the pixel, relative to the level's mean (grey: none)")
     return figure
 
 

@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from lthprune.analysis import Splitting, Status
+from lthprune.plots.style import FULL_WIDTH, MARKERS, Look, evenly, shades, styled
 
-_COLUMNS = 7  # matrices side by side
-_SHADES: dict[Status, str] = {"interconnected": "none", "separated": "tab:green", "degraded": "tab:red"}
+_COLUMNS = 7  # panels side by side
+_MOST_COMPONENTS = 5  # rows of a panel
+_SHADES: dict[Status, tuple[str, str]] = {"separated": ("#009E73", "///"), "degraded": ("#D55E00", "\\\\\\")}
 
 
+@styled
 def plot_coverage(splittings: Sequence[Splitting], left: Sequence[int], title: str = "") -> Figure:
-    """Plot the coverage matrix of each level, whose rows are the component that suits each task best.
+    """Plot how much of each task (columns) each component of the network (rows) covers, level by level.
 
-    The columns show how much of each task that component covers. The matrix of a separated network is the identity;
-    see ``Splitting.matrix``.
+    A component that covers no task is left out, and so are all but the five largest. A separated network has a
+    component for each task, which covers all of that task and nothing of the others.
 
     Args:
         splittings: the splitting at each level.
@@ -25,57 +29,74 @@ def plot_coverage(splittings: Sequence[Splitting], left: Sequence[int], title: s
         title: of the figure.
     """
     tasks = splittings[0].tasks
-    rows = -(-len(splittings) // _COLUMNS)
-    figure = Figure(figsize=(9, 0.6 + 1.75 * rows), dpi=150, layout="constrained")
+    shown = [np.flatnonzero(split.coverage.any(axis=1))[:_MOST_COMPONENTS] for split in splittings]
+    height = max(len(tasks), *map(len, shown))
+    rows, columns = -(-len(splittings) // _COLUMNS), min(_COLUMNS, len(splittings))
+    figure = Figure(figsize=(FULL_WIDTH, 0.5 + rows * (0.8 + 0.4 * height)))
     figure.suptitle(title)
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-    for place, (split, weights) in enumerate(zip(splittings, left, strict=True)):
-        axes = panels[place]
-        axes.imshow(split.matrix, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(split.matrix.shape):
-            value = split.matrix[row, column]
-            axes.text(
-                *(column, row, f"{value:.2f}".removesuffix(".00")),
-                **{"ha": "center", "va": "center", "fontsize": 8, "color": "white" if value > 0.6 else "black"},
-            )
-        axes.set_title(f"{weights:,} weights\n{split.status}", fontsize=7.5)
-        axes.set_xticks(range(len(tasks)), tasks, fontsize=7, rotation=30)
-        axes.set_yticks(range(len(tasks)), tasks if place % _COLUMNS == 0 else [""] * len(tasks), fontsize=7)
-    for axes in list(panels)[len(splittings) :]:
+    figure.supylabel("component")
+    figure.supxlabel("task")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, split, components, weights in zip(panels.flat, splittings, shown, left, strict=False):
+        matrix = np.full((height, len(tasks)), np.nan)
+        matrix[: len(components)] = split.coverage[components]
+        axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        _write_numbers(axes, matrix[: len(components)])
+        more = int(split.coverage.any(axis=1).sum()) - len(components)
+        axes.set_title(f"{weights:,} weights\n{split.status}" + (f"\n{more:,} more components" if more else ""), size=7)
+        axes.set_xticks(range(len(tasks)), tasks, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(components)), map(str, components))
+    for axes in list(panels.flat)[len(splittings) :]:
         axes.set_axis_off()
     return figure
 
 
+def _write_numbers(axes: Axes, matrix: np.ndarray) -> None:
+    for (row, column), value in np.ndenumerate(matrix):
+        colour = "white" if value > 0.6 else "black"
+        number = f"{value:.2f}".removesuffix(".00")
+        axes.text(column, row, number, ha="center", va="center", size=7, color=colour)
+
+
+@styled
 def plot_decidedness(splittings: Sequence[Splitting], left: Sequence[int], title: str = "") -> Figure:
     """Plot, for each layer, the share of alive neurons that belong to a single task, over the remaining weights.
 
     The left panel counts the neurons with paths from the inputs of one task only, the right panel those with paths to
-    the outputs of one task only. Levels with a separated network are shaded green, and those with a degraded one red.
+    the outputs of one task only. Levels with a separated or a degraded network are shaded, as the legend says.
 
     Args:
         splittings: the splitting at each level.
         left: the number of remaining weights at each level.
         title: of the figure.
     """
-    figure = Figure(figsize=(9, 3.8), dpi=150, layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 3))
     figure.suptitle(title)
     layers = [layer.layer for layer in splittings[0].decidedness]
-    colours = colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
     levels = np.arange(len(splittings))
     for axes, side, what in zip(
         figure.subplots(1, 2, sharey=True), ("by_inputs", "by_outputs"), ("read", "lead to"), strict=True
     ):
-        for place, (layer, colour) in enumerate(zip(layers, colours, strict=True)):
+        for place, (layer, colour) in enumerate(zip(layers, shades(len(layers)), strict=True)):
             values = [getattr(split.decidedness[place], side) for split in splittings]
-            axes.plot(levels, values, color=colour, marker="o", markersize=3.5, label=layer)
+            axes.plot(levels, values, color=colour, marker=MARKERS[place % len(MARKERS)], label=layer)
         for level, split in enumerate(splittings):
-            axes.axvspan(level - 0.5, level + 0.5, color=_SHADES[split.status], alpha=0.12, lw=0)
-        shown = np.unique(np.linspace(0, len(levels) - 1, min(len(levels), 7)).round().astype(int))
-        axes.set_xticks(shown, [f"{left[level]:,}" for level in shown], fontsize=8)
+            if split.status in _SHADES:
+                axes.axvspan(level - 0.5, level + 0.5, zorder=0, **_shade(split.status))
+        shown = evenly(len(levels), 5)
+        axes.set_xticks(shown, [f"{left[level]:,}" for level in shown])
         axes.set_xlabel("weights left")
-        axes.set_ylabel(f"alive neurons that {what} one task")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_title(f"alive neurons that {what} one task only")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.set_ylim(-0.03, 1.03)
-        axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+        axes.grid()
+    handles, _ = axes.get_legend_handles_labels()
+    occurring = [status for status in _SHADES if any(split.status == status for split in splittings)]
+    patches = [Patch(label=f"{status} network", **_shade(status)) for status in occurring]
+    figure.legend(handles=[*handles, *patches], title="layers and statuses", loc="outside lower center", ncols=5)
     return figure
+
+
+def _shade(status: Status) -> Look:
+    colour, hatch = _SHADES[status]
+    return {"facecolor": (colour, 0.15), "hatch": hatch, "edgecolor": (colour, 0.5), "lw": 0}

@@ -8,20 +8,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from lthprune.analysis import Lifetimes, NeuronState, TicketStates, neuron_lifetimes, parameter_lifetimes
-from lthprune.plots.palette import COLOURS, explain_colours
+from lthprune.plots.style import FULL_WIDTH, bar_look, explain_states, styled
 
 
+@styled
 def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
     """Plot the number of neurons and parameters in each state, as stacked bars over the levels.
 
-    The upper panels show numbers, the lower ones shares of the unpruned neurons or parameters. Inputs are not among the
+    The upper panels show numbers, the lower ones shares of the unpruned neurons or parameters. States have a colour and
+    a hatch of their own. Inputs are not among the
     neurons. Pruned parameters are left out, since they would hide the others.
 
     Args:
         levels: the states at each level, of [`ticket_states`][lthprune.analysis.ticket_states].
         title: of the figure.
     """
-    figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 4.2))
     figure.suptitle(title)
     axes = figure.subplots(2, 2, sharex=True)
     numbers = [level.level for level in levels]
@@ -35,10 +37,10 @@ def plot_states(levels: Sequence[TicketStates], title: str = "") -> Figure:
         absolute.set_ylabel(what if what == "neurons" else "unpruned parameters")
         _stack(relative, numbers, left / np.maximum(left.sum(axis=0), 1), own.states)
         relative.set_ylabel(f"share of unpruned {what}")
-        relative.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        relative.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         relative.set_xlabel("level")
         relative.xaxis.set_major_locator(MaxNLocator(integer=True))
-    explain_colours(figure)
+    explain_states(figure)
     return figure
 
 
@@ -52,6 +54,6 @@ def _stack(axes: Axes, levels: Sequence[int], counts: np.ndarray, states: Sequen
     """Draw counts (states, levels) as stacked bars; lines would suggest values between two levels."""
     bottom = np.zeros(len(levels))
     for own, state in zip(counts, states, strict=False):
-        axes.bar(levels, own, width=0.9, bottom=bottom, color=COLOURS[state], label=state.name.lower())
+        axes.bar(levels, own, width=0.9, bottom=bottom, label=state.name.lower(), **bar_look(state))
         bottom += own
     axes.margins(x=0.01)

@@ -7,7 +7,7 @@ from torch import nn
 
 import lthprune
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.figures import FIGURES
+from lthprune.experiments.figures import ENDINGS, FIGURES
 from lthprune.experiments.run import Run
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import begin_sweep, run_sweep
@@ -205,8 +205,17 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     assert (result.code, result.err) == (0, "")
     paths = [Path(line) for line in result.out.splitlines()]
     applying = set(FIGURES) - {"coverage", "decidedness"}  # there is one task
-    assert {path.name for path in paths} == {f"{name}.{end}" for name in applying for end in ("png", "svg")}
+    assert {path.name for path in paths} == {f"{name}.{end}" for name in applying for end in ENDINGS}
     assert all(path.is_file() for path in paths)
+
+
+def test_plot_draws_another_level_and_trial_and_refuses_unknown_ones(finished: Run, cli: Cli) -> None:
+    folder = Path(shutil.copytree(finished.folder, "copy"))
+    assert cli("plot", folder, "--level", 1, "--trial", 1).code == 0
+    assert "trial 1, level 1" in (folder / "figures/network.svg").read_text("utf-8")
+    result = cli("plot", folder, "--level", 9)
+    assert (result.code, result.out) == (2, "")
+    assert "level 9 of copy is not finished; levels 0 to 2 are" in " ".join(result.err.split())
 
 
 def test_a_run_that_waited_for_something_says_why_it_ended(cli: Cli) -> None:

@@ -9,14 +9,16 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from lthprune.errors import PruningError, StorageError
 from lthprune.experiments.execution import run_recipe
-from lthprune.experiments.figures import FIGURES
+from lthprune.experiments.figures import ENDINGS, FIGURES
 from lthprune.experiments.run import Run
+from lthprune.experiments.summary import smallest_winning
 from tests.tiny import environment, joined, tiny
 
-OF_TRIALS = ("accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps")
+OF_TRIALS = ("accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed")
 SEVERAL_TASKS = ("coverage", "decidedness")
 NAMES = tuple(FIGURES)
 
@@ -39,16 +41,16 @@ def drawn(run: Run) -> set[str]:
     return names
 
 
-def test_a_runs_figures_are_saved_as_png_and_svg_and_matplotlibs_settings_stay(run: Run) -> None:
+def test_a_runs_figures_are_saved_as_png_svg_and_pdf_and_matplotlibs_settings_stay(run: Run) -> None:
     before = dict(mpl.rcParams)
     paths = run.save_figures()
     assert dict(mpl.rcParams) == before
     applying = [name for name in NAMES if name not in SEVERAL_TASKS]
-    assert [path.name for path in paths] == [f"{name}.{end}" for name in applying for end in ("png", "svg")]
+    assert [path.name for path in paths] == [f"{name}.{end}" for name in applying for end in ENDINGS]
     for path in paths:
         assert path.parent == run.folder / "figures"
         begins = path.read_bytes()[:200]
-        assert begins.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in begins
+        assert begins.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[path.suffix])
         if path.suffix == ".png":
             assert imread(path)[..., :3].std() > 0.01
     assert run.save_figures() == paths
@@ -61,11 +63,42 @@ def test_figures_are_saved_of_another_trial_into_a_folder_of_ones_own(run: Run, 
     assert (own.get_suptitle(), others.get_suptitle()) == ("tiny: IMP, trial 1", "tiny: IMP, trial 0")
 
 
+def test_figures_of_one_level_show_the_last_one_or_the_one_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    for level, shown in ((None, 2), (1, 1)):
+        for name in ("network", "weights"):
+            ticket = run.tickets.ticket(shown, trial=1)
+            figure = run.plot(name, trial=1, level=level)
+            title = figure.get_suptitle() or figure.axes[0].get_title()
+            assert title.startswith(f"tiny: IMP, trial 1, level {shown} ({100 * ticket.density:.3g} %)")
+        titles = [axes.get_title() for axes in figure.axes if ":" in axes.get_title()]
+        assert [title.rpartition(", ")[2] for title in titles] == [
+            f"{own.left:,} weights left" for own in ticket.counts.values()
+        ]
+    assert run.save_figures(level=0, out=tmp_path)
+
+
+def test_a_level_or_a_trial_that_does_not_exist_is_refused_before_anything_is_drawn(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"level 3 of .* is not finished; levels 0 to 2 are"):
+        run.save_figures(level=3, out=tmp_path)
+    with pytest.raises(StorageError, match=r"has trials 0 to 1; there is no trial 2"):
+        run.save_figures(trial=2, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_figure_is_drawn_by_its_name_and_accuracies_by_default(run: Run) -> None:
     assert isinstance(run.plot("lifetimes"), Figure)
     (axes,) = run.plot().axes
-    assert axes.get_ylabel() == "accuracy at early stopping"
+    assert axes.get_ylabel() == "accuracy at early stopping (%)"
     assert axes.get_title() == "tiny: IMP, 2 trials"
+
+
+def test_the_smallest_winning_ticket_is_marked(run: Run) -> None:
+    winner = smallest_winning(run.summary())
+    for name in OF_TRIALS[:3]:
+        texts = [text.get_text() for text in run.plot(name).findobj(Text)]
+        assert any("winn" in text and "%" in text for text in texts) == (winner is not None)
+        if winner:
+            assert any(f"{100 * winner.density:.3g} %" in text for text in texts if "winn" in text)
 
 
 def test_an_unknown_figure_is_refused_with_the_nearest_name_and_all_others(run: Run) -> None:

@@ -146,7 +146,8 @@ def test_states_of_a_network_that_cannot_be_followed_are_refused_and_other_figur
         unknown.structure()
     with pytest.warns(UserWarning, match="no figures of states, lifetimes, biases, inputs, network: .*mul"):
         paths = unknown.save_figures()
-    assert {path.stem for path in paths} == {"accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps"}
+    curves = {"accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed"}
+    assert {path.stem for path in paths} == curves | {"pruned-by-layer", "weights", "weight-histograms"}
 
 
 @pytest.mark.parametrize("weights", ["trained", "rewound"])

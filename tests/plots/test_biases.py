@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgba
 
 from lthprune.analysis import NeuronState, bias_statistics, ticket_states
 from lthprune.plots.biases import plot_biases
-from lthprune.plots.palette import COLOURS
+from lthprune.plots.style import COLOURS
 from tests.drawn import INPUTS, search
 
 
@@ -31,6 +31,10 @@ def test_a_panel_for_each_state_shows_medians_bands_and_numbers() -> None:
         (bars,) = lower.containers
         assert [bar.get_height() for bar in bars] == statistics.left[:, state].tolist()
         assert to_rgba(bars[0].get_facecolor()) == to_rgba(COLOURS[state])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["median", "middle half", "nine tenths of the biases"]
+    shades = [patch.get_alpha() for patch in legend.get_patches()]
+    assert shades == [band[0].get_alpha() for band in reversed(above[0].containers)]
 
 
 def test_a_network_whose_biases_are_all_pruned_has_an_empty_figure() -> None:

@@ -18,20 +18,29 @@ def test_a_panel_for_each_level_counts_the_weights_that_leave_every_pixel() -> N
     levels = levels_of()
     figure = plot_inputs(levels, [(1, 4, 4)], "a title")
     panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == [f"level {each.level}: {each.density:.2%}" for each in levels]
+    ranges = set()
     for axes, level in zip(panels, levels, strict=True):
-        (image,) = axes.get_images()
+        none, read = axes.get_images()
         (counts,) = level.fan_out.values()
-        np.testing.assert_array_equal(image.get_array(), counts.reshape(4, 4))
-        assert image.norm.vmin == 0
+        title = f"level {level.level}: {100 * level.density:.3g} %\nmean {counts.mean():.3g}"
+        assert axes.get_title() == title
+        relative = (counts / counts.mean()).reshape(4, 4)
+        np.testing.assert_allclose(read.get_array().filled(0), relative)
+        np.testing.assert_array_equal(none.get_array().filled(0) == 1, relative == 0)  # grey where nothing reads
+        ranges.add(read.get_clim())
+    ((low, high),) = ranges
+    assert low == 0
+    assert high == max((own / own.mean()).max() for each in levels for own in each.fan_out.values())
+    labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert labels == ["weights that read the pixel, relative to the level's mean (grey: none)"]
 
 
 def test_channels_are_added_up_and_joined_images_stand_side_by_side() -> None:
     (level, *_) = levels_of()
     levels = [replace(level, fan_out={"x": np.arange(1, 17)})]
-    (image,) = plot_inputs(levels, [(2, 2, 2), (1, 1, 4), (1, 2, 2)]).axes[0].get_images()
-    np.testing.assert_array_equal(
-        image.get_array().filled(np.nan),
+    (_, image) = plot_inputs(levels, [(2, 2, 2), (1, 1, 4), (1, 2, 2)]).axes[0].get_images()
+    np.testing.assert_allclose(
+        image.get_array().filled(np.nan) * np.arange(1, 17).mean(),
         [[1 + 5, 2 + 6, 9, 10, 11, 12, 13, 14], [3 + 7, 4 + 8, *[np.nan] * 4, 15, 16]],
     )
 
@@ -41,7 +50,7 @@ def test_of_many_levels_twelve_are_shown_the_first_and_the_last_among_them() -> 
     levels = [replace(level, level=number) for number in range(30)]
     titles = [axes.get_title() for axes in plot_inputs(levels, [(1, 4, 4)]).axes if axes.get_title()]
     assert len(titles) == 12
-    assert (titles[0], titles[-1]) == ("level 0: 100.00%", "level 29: 100.00%")
+    assert (titles[0], titles[-1]) == ("level 0: 100 %\nmean 6", "level 29: 100 %\nmean 6")
 
 
 @pytest.mark.parametrize(

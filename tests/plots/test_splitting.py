@@ -1,5 +1,7 @@
 """Figures of splitting: what they show is what was found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,21 +24,46 @@ def splittings():
     return [find_splitting(neuron_states(model, masks=masks), TASKS) for masks in ({}, apart, lost)]
 
 
-def test_every_levels_matrix_is_drawn_with_its_numbers_and_its_status(splittings):
-    panels = [axes for axes in plot_coverage(splittings, LEFT).axes if axes.images]
+def test_every_levels_coverage_is_drawn_by_component_with_its_numbers_and_its_status(splittings):
+    figure = plot_coverage(splittings, LEFT)
+    panels = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in panels] == [
         "12 weights\ninterconnected",
         "6 weights\nseparated",
         "5 weights\ndegraded",
     ]
     for axes, split in zip(panels, splittings, strict=True):
-        assert np.array_equal(axes.images[0].get_array(), split.matrix)
-        assert [float(text.get_text()) for text in axes.texts] == split.matrix.flatten().tolist()
+        drawn = axes.images[0].get_array().filled(np.nan)
+        assert drawn.shape == (2, 2)
+        rows = len(split.coverage)
+        np.testing.assert_array_equal(drawn[:rows], split.coverage)
+        assert np.isnan(drawn[rows:]).all()  # no row for a component that does not exist
+        assert [float(text.get_text()) for text in axes.texts] == split.coverage.flatten().tolist()
+        assert [label.get_text() for label in axes.get_yticklabels()] == [str(row) for row in range(rows)]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["moons", "circles"]
+    assert [len(split.coverage) for split in splittings] == [1, 2, 2]
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("task", "component")
 
 
-def test_decidedness_is_a_line_for_each_layer_and_side(splittings):
-    for axes, side in zip(plot_decidedness(splittings, LEFT).axes, ("by_inputs", "by_outputs"), strict=True):
+def test_of_many_components_the_largest_are_drawn_and_the_rest_counted(splittings):
+    coverage = np.array([[0.5, 0], [0, 0], *[[0, 0.1]] * 6])
+    (axes,) = plot_coverage([replace(splittings[0], coverage=coverage)], LEFT[:1]).axes
+    assert axes.get_title() == "12 weights\ninterconnected\n2 more components"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "2", "3", "4", "5"]
+
+
+def test_decidedness_is_a_line_for_each_layer_and_side_and_the_legend_explains_the_shades(splittings):
+    figure = plot_decidedness(splittings, LEFT)
+    for axes, side in zip(figure.axes, ("by_inputs", "by_outputs"), strict=True):
         assert [line.get_label() for line in axes.lines] == ["0", "2"]
         for place, line in enumerate(axes.lines):
             assert list(line.get_ydata()) == [getattr(split.decidedness[place], side) for split in splittings]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["12", "6", "5"]
+        shades = {patch.get_x(): patch.get_hatch() for patch in axes.patches}
+        assert list(shades) == [0.5, 1.5]
+        assert len(set(shades.values())) == 2
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "2", "separated network", "degraded network"]
+    assert [patch.get_hatch() for patch in legend.get_patches()] == list(shades.values())
+    (legend,) = plot_decidedness(splittings[:1], LEFT[:1]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "2"]

@@ -1,12 +1,13 @@
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
 from lthprune.analysis import NeuronState, neuron_lifetimes, parameter_lifetimes, ticket_states
-from lthprune.plots.palette import COLOURS
 from lthprune.plots.states import plot_states
+from lthprune.plots.style import COLOURS, HATCHES, STATE_MARKERS
 from tests.drawn import INPUTS, search
 
 
@@ -48,4 +49,15 @@ def test_every_state_has_a_colour_of_its_own_in_the_legend() -> None:
     assert len(set(COLOURS.values())) == len(NeuronState)
     (legend,) = plot_states(list(ticket_states(*search(levels=1), INPUTS))).legends
     assert [text.get_text() for text in legend.get_texts()] == [state.name.lower() for state in NeuronState]
-    assert [to_rgba(patch.get_facecolor()) for patch in legend.get_patches()] == [*map(to_rgba, COLOURS.values())]
+    looks = [(patch.get_hatch() or "", to_rgba(patch.get_facecolor())) for patch in legend.get_patches()]
+    assert looks == [(HATCHES[state], to_rgba(COLOURS[state])) for state in NeuronState]
+
+
+def test_states_can_be_told_apart_in_greyscale() -> None:
+    grey = {state: np.dot(to_rgba(colour)[:3], (0.299, 0.587, 0.114)) for state, colour in COLOURS.items()}
+    for one, other in combinations(NeuronState, 2):
+        assert HATCHES[one] != HATCHES[other] or abs(grey[one] - grey[other]) > 0.2
+    assert len(set(STATE_MARKERS.values())) == len(NeuronState)
+    for axes in plot_states(list(ticket_states(*search(levels=2), INPUTS))).axes:
+        for container in axes.containers:
+            assert {bar.get_hatch() or "" for bar in container} == {HATCHES[NeuronState[container.get_label().upper()]]}
