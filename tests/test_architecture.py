@@ -68,6 +68,7 @@ ROOMS = """
     kernels.products
     kernels.perceptrons kernels.sparse_layers
     kernels
+    training.learning_rate
     training.plan training.precision training.stopping training.losses training.noise training.sparse_product
     training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
     training.histories training.loop training.lowering

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from lthprune.section import Section
+from lthprune.training.learning_rate import at_milestones, cosine, one_cycle, warmed_up
 
 
 class TrainingPlan(Section):
@@ -27,6 +28,12 @@ class TrainingPlan(Section):
     """optimiser steps per level"""
     evaluate_every: int = Field(default=100, ge=1)
     """steps between two evaluations; the last step is always evaluated"""
+    lr_schedule: Literal["constant", "milestones", "cosine", "onecycle"] = "milestones"
+    """how the learning rate changes: at ``milestones`` (without any it is ``constant``), along a ``cosine`` to 0, or by
+    ``onecycle`` (from lr/25 up to ``lr`` in 45 % of the steps, back, and then to almost 0); see
+    [Schedules](concepts/rewinding.md#schedules)"""
+    warmup: int = Field(default=0, ge=0)
+    """steps in which the learning rate rises linearly from 0 before the schedule; not with ``onecycle``"""
     lr_milestones: tuple[int, ...] = ()
     """steps after which the learning rate is multiplied by ``lr_gamma``"""
     lr_gamma: float = Field(default=0.1, gt=0)
@@ -57,6 +64,18 @@ class TrainingPlan(Section):
             raise ValueError(f"momentum belongs to sgd, and {self.optimizer} takes none. Leave it out.")
         return self
 
+    @model_validator(mode="after")
+    def _one_schedule(self) -> "TrainingPlan":
+        if self.lr_milestones and self.lr_schedule != "milestones":
+            raise ValueError(
+                f'lr_milestones belong to lr_schedule = "milestones", and this is "{self.lr_schedule}". Leave one out.'
+            )
+        if self.warmup and self.lr_schedule == "onecycle":
+            raise ValueError('lr_schedule = "onecycle" rises by itself; leave out warmup')
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup = {self.warmup} is not before the end, steps = {self.steps}")
+        return self
+
     @property
     def evaluation_steps(self) -> tuple[int, ...]:
         """The steps after which the network is evaluated."""
@@ -78,11 +97,16 @@ class TrainingPlan(Section):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision != "fp32")
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate of a step; the first step is 1.
+        """Return the learning rate of a step; the first step is 1. See ``learning_rate.py`` for the formulas.
 
         Examples:
             >>> plan = TrainingPlan(optimizer="sgd", lr=1.0, batch_size=1, steps=30, lr_milestones=(10, 20))
             >>> [round(plan.lr_at(step), 3) for step in (1, 10, 11, 21)]
             [1.0, 1.0, 0.1, 0.01]
         """
-        return self.lr * self.lr_gamma ** sum(step > milestone for milestone in self.lr_milestones)
+        if self.lr_schedule == "onecycle":
+            return self.lr * one_cycle(step, self.steps)
+        rate = self.lr * warmed_up(step, self.warmup)
+        if self.lr_schedule == "cosine":
+            return rate * cosine(step, self.warmup, self.steps)
+        return rate * at_milestones(step, self.lr_milestones, self.lr_gamma)
