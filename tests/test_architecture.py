@@ -18,7 +18,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 ROOMS = """
     errors
     arguments files memory
-    seeds section parts
+    seeds section parts lengths
     recipes
     pruning.naming pruning.steps
     pruning.masks
@@ -173,6 +173,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "parts",
         "seeds",
         "section",
+        "lengths",
     }
 
 

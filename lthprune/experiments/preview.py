@@ -61,13 +61,13 @@ class Preview:
     """The levels, layers, counts and search of a recipe, before it is run.
 
     Attributes:
-        recipe: the recipe with its levels worked out: what is run, and kept on disk.
+        recipe: the recipe with its levels worked out and all lengths in steps: what is run, and kept on disk.
         input_shape: of one input, (C, H, W) or (features,).
         outputs: how many outputs the network has.
         layers: the layers of the model.
         counts: by scope of competition, the prunable weights that remain at levels 0, 1, ...
         search: what the recipe searches for.
-        data: the data set, if its shapes were unknown before it was loaded; else None.
+        data: the data set, if it was loaded; else None.
         data_dir: the data root given to ``preview_recipe``.
     """
 
@@ -135,7 +135,8 @@ def preview_recipe(
 ) -> Preview:
     """Build a recipe's model once and work out what follows from it; nothing is trained.
 
-    Data are loaded only if nothing else tells their shapes: from files and functions of your own.
+    Data are loaded only if nothing else tells their shapes, as with files and functions of your own, or if lengths are
+    in epochs.
 
     Args:
         recipe: what ``load_recipe`` returned.
@@ -157,12 +158,13 @@ def preview_recipe(
         (235200, 188160, 150528)
     """
     data = None
-    if recipe.data.known_beforehand:
+    if recipe.data.known_beforehand and not recipe.in_epochs:
         input_shape, outputs = shape_of_data(recipe.data)
     else:
         load = load or load_data
         data = load(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=trust_code)
         input_shape, outputs = data.input_shape, data.outputs
+        recipe = recipe.in_steps(len(data.x_train))
     model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
     pruning = recipe.prune.pruning(trust_code=trust_code)
     if recipe.prune.own:

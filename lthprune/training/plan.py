@@ -7,6 +7,8 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
+from lthprune.errors import RecipeError
+from lthprune.lengths import Moment, Steps, has_epochs
 from lthprune.section import Section
 from lthprune.training.learning_rate import at_milestones, cosine, one_cycle, warmed_up
 
@@ -24,17 +26,17 @@ class TrainingPlan(Section):
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
     batch_size: int = Field(ge=1)
     """training samples per step; every epoch is shuffled, and an incomplete last batch is dropped"""
-    steps: int = Field(ge=1)
-    """optimiser steps per level"""
-    evaluate_every: int = Field(default=100, ge=1)
+    steps: Steps
+    """optimiser steps per level, or epochs, as in ``"160ep"``; see [Lengths](#lengths)"""
+    evaluate_every: Steps = 100
     """steps between two evaluations; the last step is always evaluated"""
     lr_schedule: Literal["constant", "milestones", "cosine", "onecycle"] = "milestones"
     """how the learning rate changes: at ``milestones`` (without any it is ``constant``), along a ``cosine`` to 0, or by
     ``onecycle`` (from lr/25 up to ``lr`` in 45 % of the steps, back, and then to almost 0); see
     [Schedules](concepts/rewinding.md#schedules)"""
-    warmup: int = Field(default=0, ge=0)
+    warmup: Moment = 0
     """steps in which the learning rate rises linearly from 0 before the schedule; not with ``onecycle``"""
-    lr_milestones: tuple[int, ...] = ()
+    lr_milestones: tuple[Moment, ...] = ()
     """steps after which the learning rate is multiplied by ``lr_gamma``"""
     lr_gamma: float = Field(default=0.1, gt=0)
     """the factor of the learning rate at a milestone"""
@@ -72,13 +74,27 @@ class TrainingPlan(Section):
             )
         if self.warmup and self.lr_schedule == "onecycle":
             raise ValueError('lr_schedule = "onecycle" rises by itself; leave out warmup')
-        if self.warmup >= self.steps:
+        if not has_epochs((self.warmup, self.steps)) and self.warmup >= self.steps:
             raise ValueError(f"warmup = {self.warmup} is not before the end, steps = {self.steps}")
         return self
 
     @property
+    def in_epochs(self) -> bool:
+        """Whether some lengths are in epochs, because the number of training samples is not known yet."""
+        return any(has_epochs(value) for _, value in self)
+
+    @property
     def evaluation_steps(self) -> tuple[int, ...]:
-        """The steps after which the network is evaluated."""
+        """The steps after which the network is evaluated.
+
+        Raises:
+            RecipeError: lengths are in epochs.
+        """
+        if self.in_epochs:
+            raise RecipeError(
+                "some lengths are in epochs, whose steps follow from the data: call preview_recipe(recipe) and use the "
+                "recipe of its result."
+            )
         steps = list(range(self.evaluate_every, self.steps + 1, self.evaluate_every))
         return (*steps, self.steps) if not steps or steps[-1] != self.steps else tuple(steps)
 

@@ -48,6 +48,12 @@ def test_show_takes_settings_and_a_recipe_by_its_path(cli: Cli) -> None:
     assert "prune.rate" not in result.out
 
 
+def test_show_gives_lengths_in_steps_and_in_epochs(cli: Cli) -> None:
+    result = cli("show", "lenet-digits", "--set", "train.steps=2ep", "--set", 'train.lr_milestones=["1ep"]')
+    assert 'train.steps         │ 40 ("2ep")' in result.out
+    assert '[20] (["1ep"])' in result.out
+
+
 def test_show_is_not_cut_for_a_network_of_many_layers(cli: Cli) -> None:
     settings = ["model.kind=mlp", f"model.dense={[1000] * 12}", "prune.bias=separate"]
     result = cli("show", "lenet-digits", *(word for setting in settings for word in ("--set", setting)))
