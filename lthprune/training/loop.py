@@ -77,7 +77,8 @@ def train(
             group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
         (batch,) = next(batches)
         with plan.autocast(device):
-            loss = cross_entropy(model(data.x_train[batch]), data.y_train[batch], data.tasks)
+            outputs = model(data.x_train[batch])
+            loss = cross_entropy(outputs, data.y_train[batch], data.tasks, smoothing=plan.label_smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

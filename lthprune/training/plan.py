@@ -22,10 +22,15 @@ class TrainingPlan(Section):
     """the learning rate"""
     momentum: float = Field(default=0.0, ge=0, lt=1)
     """the momentum of ``sgd``"""
+    nesterov: bool = False
+    """whether this momentum is Nesterov's, as in ``torch.optim.SGD``"""
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
     batch_size: int = Field(ge=1)
     """training samples per step; every epoch is shuffled, and an incomplete last batch is dropped"""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """the part of every training label that is shared out evenly among the classes of its task (two for a single
+    output); evaluations use the labels as they are"""
     steps: Steps
     """optimiser steps per level, or epochs, as in ``"160ep"``; see [Lengths](#lengths)"""
     evaluate_every: Steps = 100
@@ -64,6 +69,8 @@ class TrainingPlan(Section):
     def _consistent(self) -> "TrainingPlan":
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum belongs to sgd, and {self.optimizer} takes none. Leave it out.")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov is a kind of momentum, and momentum is 0. Set momentum, as in momentum = 0.9")
         return self
 
     @model_validator(mode="after")
@@ -104,7 +111,7 @@ class TrainingPlan(Section):
         lr = torch.tensor(self.lr, device=parameters[0].device) if captured else self.lr
         options: dict[str, Any] = {"lr": lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.momentum, **options)
+            return torch.optim.SGD(parameters, momentum=self.momentum, nesterov=self.nesterov, **options)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, capturable=captured, **options)
 

@@ -45,7 +45,7 @@ class Stacked:
     ) -> None:
         self._models = list(models)
         self._layers = [StackedLayer(each.layer) for each in lowered]
-        self._heads = Heads(data.tasks)
+        self._heads = Heads(data.tasks, plan.label_smoothing)
         self._x, self._y = data.x_train.flatten(1), _by_task(data.y_train)
         widest = max(layer.layer.weight_mask.shape[1] for layer in self._layers)
         at_once = 64 * _CACHED if self._x.is_cuda else _CACHED

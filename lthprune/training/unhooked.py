@@ -95,7 +95,8 @@ class _Trial:
     def _step(self) -> None:
         x, y = self._data.x_train[self._samples], self._data.y_train[self._samples]
         with self._plan.autocast(self._device):
-            loss = cross_entropy(self._twin(x), y, self._data.tasks)
+            outputs = self._twin(x)
+            loss = cross_entropy(outputs, y, self._data.tasks, smoothing=self._plan.label_smoothing)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         for parameter, mask in self._masked:
