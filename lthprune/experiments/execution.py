@@ -106,7 +106,7 @@ def prepare(
         recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
         for trial in range(recipe.run.trials)
     ]
-    check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
+    check_engine(models[0], recipe.train, place)
     warn_of_emulation(recipe.train.precision, place)
     return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 

@@ -20,6 +20,7 @@ _KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "max_pool": (nn.MaxPool2d, ("kernel_size",)),
     "avg_pool": (nn.AvgPool2d, ("kernel_size",)),
     "flatten": (nn.Flatten, ()),
+    "dropout": (nn.Dropout, ("p",)),
     **{name: (activation, ()) for name, activation in ACTIVATIONS.items()},
 }
 

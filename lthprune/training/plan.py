@@ -53,8 +53,8 @@ class TrainingPlan(Section):
     """stop once the validation loss is below this value"""
     engine: Literal["auto", "reference", "compiled", "stacked", "unhooked"] = "auto"
     """what trains the trials: ``reference`` (the plain loop), ``compiled`` (multilayer perceptrons, in compiled
-    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network that
-    draws nothing at random, without pruning hooks), or ``auto``, which chooses by the network and the device"""
+    kernels, on a CPU), ``stacked`` (the same networks, all trials in batched products), ``unhooked`` (any network,
+    without pruning hooks), or ``auto``, which chooses by the network and the device"""
     precision: Literal["fp32", "bf16", "bf16-anywhere"] = "fp32"
     """``bf16`` multiplies in 16 bits (PyTorch's autocast), which speeds up convolutions on processors and GPUs with
     bf16 arithmetic and is refused on others; ``bf16-anywhere`` only warns there: emulation is slow"""

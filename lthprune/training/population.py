@@ -72,7 +72,7 @@ def train_population(
         ['compiled', 'compiled', 'compiled']
     """
     _check_population(models, orders, noises)
-    engine = choose_engine(models, data, plan)
+    engine = choose_engine(models, data, plan, noises)
     if engine is None:
         trained = []
         for trial, (model, order) in enumerate(zip(models, orders, strict=True)):

@@ -2,39 +2,55 @@
 
 Each model has a copy whose weights are ordinary parameters in channels-last layout. Masked gradients keep pruned
 weights at zero.
+
+Networks that draw at random (dropout) keep their layout, because it decides which number drops which value; and their
+steps are not recorded as CUDA graphs, which would have to know the state of the generator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
 from lthprune.pruning import live_state, masks_of, without_pruning
+from lthprune.seeds import OwnDraws
 from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
 from lthprune.training.loop import evaluate
 from lthprune.training.losses import cross_entropy
 from lthprune.training.lowering import lift
+from lthprune.training.noise import draws_at_random
 from lthprune.training.plan import TrainingPlan
 
 
 class Unhooked:
-    """The engine of convolutional networks, and of any network that draws nothing at random in training.
+    """The engine of convolutional networks, and of any other.
 
     Args:
         models: any modules.
         data: the data, on the models' device.
         plan: the optimiser, batch size and precision.
+        noises: generators of random draws in training, one for each model; by default torch's default generator.
         captured: whether to record each trial's step and replay it, on a GPU.
     """
 
     name = "unhooked"
 
     def __init__(
-        self, models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan, *, captured: bool = False
+        self,
+        models: Sequence[nn.Module],
+        data: Dataset,
+        plan: TrainingPlan,
+        noises: Sequence[torch.Generator] | None = None,
+        *,
+        captured: bool = False,
     ) -> None:
-        self._trials = [_Trial(model, data, plan, captured=captured) for model in models]
+        self._trials = [
+            _Trial(model, data, plan, None if noises is None else noises[place], captured=captured)
+            for place, model in enumerate(models)
+        ]
 
     def train(self, batches: Tensor, rates: Sequence[float]) -> None:
         """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
@@ -58,10 +74,18 @@ class Unhooked:
 class _Trial:
     """A model, its copy without hooks, and the optimiser of the copy."""
 
-    def __init__(self, model: nn.Module, data: Dataset, plan: TrainingPlan, *, captured: bool) -> None:
+    def __init__(
+        self, model: nn.Module, data: Dataset, plan: TrainingPlan, noise: torch.Generator | None, *, captured: bool
+    ) -> None:
         self._model, self._data, self._plan = model, data, plan
         self._device = data.x_train.device
-        self._twin = without_pruning(model).to(memory_format=torch.channels_last).train()
+        draws = draws_at_random(model, data.x_train[:2])
+        captured = captured and not draws
+        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
+        if draws and noise is not None:
+            self._turn = OwnDraws(noise, self._device).turn
+        layout = torch.contiguous_format if draws else torch.channels_last
+        self._twin = without_pruning(model).to(memory_format=layout).train()
         parameters = dict(self._twin.named_parameters())
         self._masked = [
             (
@@ -89,7 +113,8 @@ class _Trial:
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
-        (self._replay or self._step)()
+        with self._turn():
+            (self._replay or self._step)()
         self._steps += 1
 
     def _step(self) -> None:
@@ -106,7 +131,7 @@ class _Trial:
         self._loss += loss.detach()
 
     def measure(self) -> Measured:
-        with self._plan.autocast(self._device):
+        with self._turn(), self._plan.autocast(self._device):
             val = evaluate(self._twin, self._data.x_val, self._data.y_val, self._data.tasks)
             test = evaluate(self._twin, self._data.x_test, self._data.y_test, self._data.tasks)
         measured = Measured(float(self._loss) / self._steps, val, test)
