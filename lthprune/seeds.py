@@ -12,11 +12,11 @@ from torch import Tensor
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
-Stream = Literal["init", "order", "mask", "noise", "split"]
+Stream = Literal["init", "order", "mask", "noise", "split", "augment"]
 DataStream = Literal["toy", "pairing"]
 _STREAMS: tuple[str, ...] = get_args(Stream)
 _DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
-_KEYS = ("init", "order", "mask", "noise", "split", "data")  # likewise; "data" stands for all data streams
+_KEYS = ("init", "order", "mask", "noise", "split", "data", "augment")  # likewise; "data" stands for all data streams
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,7 @@ def _train_level(experiment: Experiment, models: Sequence[nn.Module], level: Lev
         recipe.train,
         [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same order at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
+        augmenters=[recipe.run.generator("augment", trial) for trial in range(len(models))],
         start=level.start,
         no_stop_before=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level.number > 0,

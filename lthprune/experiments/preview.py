@@ -24,6 +24,7 @@ from lthprune.pruning import (
     rate_of,
 )
 from lthprune.search import Search, try_score
+from lthprune.training import check_augmentation
 
 LoadData = Callable[..., Dataset]
 
@@ -165,6 +166,7 @@ def preview_recipe(
         data = load(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=trust_code)
         input_shape, outputs = data.input_shape, data.outputs
         recipe = recipe.in_steps(len(data.x_train))
+    check_augmentation(recipe.train, input_shape)
     model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
     pruning = recipe.prune.pruning(trust_code=trust_code)
     if recipe.prune.own:

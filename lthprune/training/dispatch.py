@@ -7,6 +7,7 @@ from torch import nn
 
 from lthprune.data import Dataset
 from lthprune.errors import RecipeError
+from lthprune.training.augmenting import Views
 from lthprune.training.engine import Engine
 from lthprune.training.lowering import is_perceptron, lower
 from lthprune.training.plan import TrainingPlan
@@ -20,8 +21,16 @@ def choose_engine(
     data: Dataset,
     plan: TrainingPlan,
     noises: Sequence[torch.Generator] | None = None,
+    views: Views | None = None,
 ) -> Engine | None:
     """Return the engine that the plan names; ``auto`` chooses by network and device. None is the plain loop.
+
+    Args:
+        models: dense or pruned, of one architecture.
+        data: the data that all of them are trained on.
+        plan: the engine, and what it depends on.
+        noises: generators of random draws in training, one for each model.
+        views: the views of training images, if the plan augments them.
 
     Raises:
         RecipeError: the plan asks for an engine that cannot train these networks.
@@ -34,9 +43,9 @@ def choose_engine(
         return None
     perceptrons = all(is_perceptron(model) for model in models)
     if plan.engine == "unhooked" or plan.precision != "fp32" or not perceptrons:
-        return Unhooked(models, data, plan, noises, captured=captured)
-    if plan.engine == "stacked" or device.type != "cpu":
-        return Stacked(models, lower(models), data, plan, captured=captured)
+        return Unhooked(models, data, plan, noises, views, captured=captured)
+    if plan.engine == "stacked" or device.type != "cpu" or views is not None:
+        return Stacked(models, lower(models), data, plan, views, captured=captured)
     from lthprune.training.compiled import Compiled  # here, since importing numba takes a moment
 
     return Compiled(models, lower(models), data, plan)
@@ -64,6 +73,11 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> 
         raise RecipeError(
             f'engine = "{engine}" trains in fp32, not in {plan.precision}. Use engine = "auto" or "unhooked", which '
             f'train in {plan.precision}, too, or precision = "fp32".'
+        )
+    if engine == "compiled" and plan.augment:
+        raise RecipeError(
+            'engine = "compiled" stores the training images in its own form and does not augment them. Use engine = '
+            '"auto" or "stacked", which do, or leave out augment.'
         )
     if engine == "compiled" and device.type != "cpu":
         raise RecipeError(

@@ -28,6 +28,9 @@ class TrainingPlan(Section):
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
     batch_size: int = Field(ge=1)
     """training samples per step; every epoch is shuffled, and an incomplete last batch is dropped"""
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    """changes of training images, drawn anew for every sample of every step: ``crop`` (after padding by 4 pixels of
+    zeros) and ``flip`` (left to right, with a chance of one half); see [Augmentation](#augmentation)"""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """the part of every training label that is shared out evenly among the classes of its task (two for a single
     output); evaluations use the labels as they are"""

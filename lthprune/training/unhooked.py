@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lthprune.data import Dataset
 from lthprune.pruning import live_state, masks_of, without_pruning
 from lthprune.seeds import OwnDraws
+from lthprune.training.augmenting import Views, augment
 from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
 from lthprune.training.loop import evaluate
@@ -31,8 +32,9 @@ class Unhooked:
     Args:
         models: any modules.
         data: the data, on the models' device.
-        plan: the optimiser, batch size and precision.
+        plan: the optimiser, batch size, precision and augmentation.
         noises: generators of random draws in training, one for each model; by default torch's default generator.
+        views: the views of training images, if the plan augments them.
         captured: whether to record each trial's step and replay it, on a GPU.
     """
 
@@ -44,9 +46,11 @@ class Unhooked:
         data: Dataset,
         plan: TrainingPlan,
         noises: Sequence[torch.Generator] | None = None,
+        views: Views | None = None,
         *,
         captured: bool = False,
     ) -> None:
+        self._views = views
         self._trials = [
             _Trial(model, data, plan, None if noises is None else noises[place], captured=captured)
             for place, model in enumerate(models)
@@ -55,8 +59,9 @@ class Unhooked:
     def train(self, batches: Tensor, rates: Sequence[float]) -> None:
         """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
         for batch, rate in zip(batches, rates, strict=True):
-            for trial, samples in zip(self._trials, batch, strict=True):
-                trial.step(samples, rate)
+            views = torch.zeros_like(batch) if self._views is None else next(self._views)
+            for trial, samples, view in zip(self._trials, batch, views, strict=True):
+                trial.step(samples, view, rate)
 
     def measure(self) -> list[Measured]:
         """Evaluate every trial; the training loss is the mean over the steps since the last call."""
@@ -69,6 +74,8 @@ class Unhooked:
     def keep(self, trials: Sequence[int]) -> None:
         """Continue with these trials only, in ascending order."""
         self._trials = [self._trials[trial] for trial in trials]
+        if self._views is not None:
+            self._views.keep(trials)
 
 
 class _Trial:
@@ -99,6 +106,7 @@ class _Trial:
         self._loss = torch.zeros((), device=self._device)
         self._steps = 0
         self._samples = torch.zeros(plan.batch_size, dtype=torch.long, device=self._device)
+        self._view = torch.zeros_like(self._samples)
         self._replay = None
         if captured:
             self._replay = recorded(self._step, [*live_state(self._twin).values(), self._loss])
@@ -106,8 +114,9 @@ class _Trial:
                 for tensor in state.values():
                     tensor.zero_()
 
-    def step(self, samples: Tensor, lr: float) -> None:
+    def step(self, samples: Tensor, view: Tensor, lr: float) -> None:
         self._samples.copy_(samples)
+        self._view.copy_(view)
         for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(lr)
@@ -119,6 +128,8 @@ class _Trial:
 
     def _step(self) -> None:
         x, y = self._data.x_train[self._samples], self._data.y_train[self._samples]
+        if self._plan.augment:
+            x = augment(x, self._view, self._plan.augment)
         with self._plan.autocast(self._device):
             outputs = self._twin(x)
             loss = cross_entropy(outputs, y, self._data.tasks, smoothing=self._plan.label_smoothing)
