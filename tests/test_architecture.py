@@ -98,7 +98,7 @@ ROOMS = """
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.figures experiments.run_folder
+    experiments.figures experiments.run_folder experiments.pretraining
     experiments.run
     experiments.folders
     experiments.execution

@@ -16,6 +16,7 @@ from lthprune.data import Dataset, Task, data_root, load_data
 from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.folders import create_run, new_folder
+from lthprune.experiments.pretraining import pretrain
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
@@ -156,8 +157,13 @@ def run_in(
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
     with torch_threads(threads):
         experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
-        run = create_run(experiment.recipe, folder)
-        run.write_environment(describe_environment(find_device(device), experiment.data_dir, threads))
+        recipe, data_dir = experiment.recipe, experiment.data_dir
+        if recipe.pretrain is not None:
+            load, place = load or load_data, find_device(device)
+            with _deterministic_convolutions():
+                pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
+        run = create_run(recipe, folder)
+        run.write_environment(describe_environment(find_device(device), data_dir, threads))
         states = [snapshot(model) for model in experiment.models]
         run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
         _descend(experiment, run, watcher or Watcher())

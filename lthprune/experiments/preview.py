@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from lthprune.data import Dataset, load_data, shape_of_data
+from lthprune.errors import RecipeError
 from lthprune.experiments.recipe import Recipe
 from lthprune.pruning import (
     Geometric,
@@ -167,6 +168,14 @@ def preview_recipe(
         input_shape, outputs = data.input_shape, data.outputs
         recipe = recipe.in_steps(len(data.x_train))
     check_augmentation(recipe.train, input_shape)
+    if recipe.pretrain is not None:
+        shape, _ = shape_of_data(recipe.pretrain.data, data_dir=data_dir, trust_code=trust_code)
+        if shape != input_shape:
+            raise RecipeError(
+                f"[pretrain] data: {recipe.pretrain.data.name} has inputs of shape {shape}, and [data] "
+                f"{recipe.data.name} of {input_shape}. One network takes both: resize images with data.size, or choose "
+                "other data."
+            )
     model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
     pruning = recipe.prune.pruning(trust_code=trust_code)
     if recipe.prune.own:

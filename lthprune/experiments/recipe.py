@@ -18,7 +18,7 @@ from lthprune.data import DataSpec, is_file, split_name
 from lthprune.errors import RecipeError, suggestion
 from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
-from lthprune.experiments.spec import RunSpec
+from lthprune.experiments.spec import PretrainSpec, RunSpec
 from lthprune.lengths import has_epochs, in_steps
 from lthprune.models import ModelSpec, build_model
 from lthprune.search import PruneSpec
@@ -34,6 +34,7 @@ class Recipe(Section):
     train: TrainingPlan
     prune: PruneSpec
     run: RunSpec = RunSpec()
+    pretrain: PretrainSpec | None = None
 
     @model_validator(mode="after")
     def _rewinds_within_training(self) -> "Recipe":
@@ -119,7 +120,8 @@ class Recipe(Section):
     @property
     def names_code(self) -> bool:
         """Whether the recipe names functions of your own, which are imported only with consent."""
-        return self.model.own or self.data.own or self.prune.own
+        pretrained_on_own = self.pretrain is not None and self.pretrain.data.own
+        return self.model.own or self.data.own or self.prune.own or pretrained_on_own
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""
@@ -132,6 +134,7 @@ _TABLES: dict[str, type[Section]] = {
     "train": TrainingPlan,
     "prune": PruneSpec,
     "run": RunSpec,
+    "pretrain": PretrainSpec,
 }
 
 
@@ -184,10 +187,17 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
         raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
-    name = absolute_name(recipe.data.name)  # so that a run finds its file when it is resumed from another folder
-    if name != recipe.data.name:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
-    return recipe
+    updates: dict[str, Section] = {"data": _with_absolute_name(recipe.data)}
+    if recipe.pretrain is not None:
+        data = _with_absolute_name(recipe.pretrain.data)
+        updates["pretrain"] = recipe.pretrain.model_copy(update={"data": data})
+    return recipe.model_copy(update=updates)
+
+
+def _with_absolute_name(data: DataSpec) -> DataSpec:
+    """Return the table with absolute paths, so that a run finds its file when it is resumed from another folder."""
+    name = absolute_name(data.name)
+    return data if name == data.name else data.model_copy(update={"name": name})
 
 
 def absolute_name(name: str) -> str:
