@@ -147,7 +147,7 @@ def _settings_table(name: str, given: "Recipe", recipe: "Recipe") -> Table:
     for section, values in recipe.model_dump(mode="json", exclude_none=True).items():
         for key, value in values.items():
             other = said[section].get(key, value)
-            words = f"{in_toml(value)} ({in_toml(other)})" if other != value else in_toml(value)
+            words = f"{in_toml(value)} # {in_toml(other)}" if other != value else in_toml(value)
             table.add_row(f"{section}.{key}", Text(words))
         table.add_section()
     return table
