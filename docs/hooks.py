@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
@@ -31,7 +31,8 @@ def on_page_markdown(markdown: str, **context: object) -> str:
 
 
 def _keys(table: str) -> str:
-    section = Recipe.model_fields[table].annotation
+    annotation = Recipe.model_fields[table].annotation
+    section = (get_args(annotation) or (annotation,))[0]  # a table that may be left out is X | None
     assert isinstance(section, type)
     assert issubclass(section, Section)
     return _table(

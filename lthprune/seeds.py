@@ -1,21 +1,23 @@
 """Seeds: many named random streams from one root seed, so that a control changes one stream and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
-Stream = Literal["init", "order", "mask", "noise", "split"]
+Stream = Literal["init", "order", "mask", "noise", "split", "augment"]
 DataStream = Literal["toy", "pairing"]
 _STREAMS: tuple[str, ...] = get_args(Stream)
 _DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
-_KEYS = ("init", "order", "mask", "noise", "split", "data", "control")  # likewise; "data" stands for all data streams
+# Likewise; "data" stands for all data streams.
+_KEYS = ("init", "order", "mask", "noise", "split", "data", "control", "augment")
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,51 @@ def seeded_by(generator: torch.Generator, device: torch.device | str = "cpu") ->
         if on_gpu:
             torch.cuda.manual_seed(seed)
         yield
+
+
+class OwnDraws:
+    """A state of torch's default generators for one of several programs that take turns.
+
+    Within ``with own.turn():``, code draws what it would draw within a single ``with seeded_by(generator):``.
+
+    Args:
+        generator: the seed is drawn from it, as by ``seeded_by``.
+        device: whose default generator is used besides the CPU's.
+
+    Examples:
+        >>> with seeded_by(torch.Generator().manual_seed(0)):
+        ...     both = torch.rand(4)
+        >>> own = OwnDraws(torch.Generator().manual_seed(0))
+        >>> with own.turn():
+        ...     first = torch.rand(2)
+        >>> _ = torch.rand(3)
+        >>> with own.turn():
+        ...     bool((torch.cat([first, torch.rand(2)]) == both).all())
+        True
+    """
+
+    def __init__(self, generator: torch.Generator, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        with seeded_by(generator, device):
+            self._states = default_states(self._device)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Draw from this state, and continue with it at the next turn."""
+        before = default_states(self._device)
+        self._set(self._states)
+        try:
+            yield
+        finally:
+            self._states = default_states(self._device)
+            self._set(before)
+
+    def _set(self, states: Sequence[Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        for state in states[1:]:
+            torch.cuda.set_rng_state(state, self._device)
+
+
+def default_states(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's default generators of the CPU and, if it has one, of a device."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

@@ -18,7 +18,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 ROOMS = """
     errors
     arguments files memory
-    seeds section parts
+    seeds section parts lengths
     recipes
     pruning.naming pruning.steps
     pruning.masks
@@ -72,7 +72,9 @@ ROOMS = """
     kernels.products
     kernels.perceptrons kernels.sparse_layers
     kernels
+    training.learning_rate
     training.plan training.precision training.stopping training.losses training.noise training.sparse_product
+    training.augmenting
     training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
     training.histories training.loop training.lowering
     training.stacked_layer training.layout training.formed
@@ -102,7 +104,7 @@ ROOMS = """
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.figures experiments.run_folder experiments.comparison
+    experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
     experiments.run
     experiments.folders
     experiments.execution
@@ -179,6 +181,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "parts",
         "seeds",
         "section",
+        "lengths",
     }
 
 

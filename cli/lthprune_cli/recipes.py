@@ -67,7 +67,7 @@ def show(
     preview = preview_recipe(loaded, data_dir=data_dir)
     estimate = _timed(preview, data_dir, device, threads) if time else None
     console = Console()
-    console.print(_settings_table(recipe, preview.recipe))
+    console.print(_settings_table(recipe, loaded, preview.recipe))
     console.print(_layer_table(preview.layers))
     trajectory = preview.trajectory
     if loaded.prune.scope == "global":
@@ -136,16 +136,19 @@ def _cost(seconds: float) -> str:
     return f"{1000 * seconds:.2f} ms" if seconds < 0.1 else f"{1000 * seconds:.0f} ms"
 
 
-def _settings_table(name: str, recipe: "Recipe") -> Table:
-    """Return the settings as ``--set`` takes them."""
+def _settings_table(name: str, given: "Recipe", recipe: "Recipe") -> Table:
+    """Return the settings as ``--set`` takes them; lengths in steps, and as they were given."""
     from lthprune.experiments import in_toml
 
     table = Table(title=f"{name}: settings", title_justify="left", show_header=False)
     table.add_column("setting", no_wrap=True)
     table.add_column("value")
+    said = given.model_dump(mode="json", exclude_none=True)
     for section, values in recipe.model_dump(mode="json", exclude_none=True).items():
         for key, value in values.items():
-            table.add_row(f"{section}.{key}", Text(in_toml(value)))
+            other = said[section].get(key, value)
+            words = f"{in_toml(value)} # {in_toml(other)}" if other != value else in_toml(value)
+            table.add_row(f"{section}.{key}", Text(words))
         table.add_section()
     return table
 

@@ -16,6 +16,7 @@ from lthprune.data import Dataset, Task, data_root, load_data
 from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.folders import create_run, new_folder
+from lthprune.experiments.pretraining import pretrain
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
@@ -106,7 +107,7 @@ def prepare(
         recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
         for trial in range(recipe.run.trials)
     ]
-    check_engine(models[0], recipe.train, place, data.x_train[:2].to(place))
+    check_engine(models[0], recipe.train, place)
     warn_of_emulation(recipe.train.precision, place)
     return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
@@ -156,8 +157,13 @@ def run_in(
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
     with torch_threads(threads):
         experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
-        run = create_run(experiment.recipe, folder)
-        run.write_environment(describe_environment(find_device(device), experiment.data_dir, threads))
+        recipe, data_dir = experiment.recipe, experiment.data_dir
+        if recipe.pretrain is not None:
+            load, place = load or load_data, find_device(device)
+            with _deterministic_convolutions():
+                pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
+        run = create_run(recipe, folder)
+        run.write_environment(describe_environment(find_device(device), data_dir, threads))
         states = [snapshot(model) for model in experiment.models]
         run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
         _descend(experiment, run, watcher or Watcher())
@@ -296,6 +302,7 @@ def train_level(
         recipe.train,
         orders or [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same at every level
         noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
+        augmenters=[recipe.run.generator("augment", trial) for trial in range(len(models))],
         start=level.start,
         no_stop_before=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level.number > 0,

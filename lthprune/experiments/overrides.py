@@ -8,13 +8,15 @@ from lthprune.errors import RecipeError
 from lthprune.models import ModelSpec, keys_of
 from lthprune.search import SCHEDULES
 
+_RATES = {"lr_schedule": "lr_milestones", "lr_milestones": "lr_schedule"}  # keys of [train] that replace one another
+
 
 def override(tables: dict[str, Any], settings: Sequence[str]) -> None:
     """Replace settings in a recipe's tables, in place.
 
     An override also removes the settings that it replaces: another schedule; ``levels``, which follow where both a
     rate and a target are set; ``trials``, which a list of seeds counts; the keys of ``[model]`` that a new
-    ``model.kind`` does not take.
+    ``model.kind`` does not take; ``lr_milestones`` and ``lr_schedule``, of which each decides the other.
 
     Raises:
         RecipeError: a setting is not ``table.key=value``.
@@ -73,6 +75,8 @@ def _remove_replaced(tables: dict[str, Any], path: Sequence[str], value: object,
         held.pop("settings", None)  # they are arguments of the part that is replaced
     if table == "run" and key == "seed" and isinstance(value, list) and "run.trials" not in before:
         held.pop("trials", None)
+    if table == "train" and key in _RATES and value != "milestones" and f"train.{_RATES[key]}" not in before:
+        held.pop(_RATES[key], None)
     if table == "prune" and key in SCHEDULES:
         partner = {"rate": "target", "target": "rate"}.get(key)
         rate = value if key == "rate" else held.get("rate")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from lthprune.data import Dataset, load_data, shape_of_data
+from lthprune.errors import RecipeError
 from lthprune.experiments.recipe import Recipe
 from lthprune.pruning import (
     Geometric,
@@ -24,6 +25,7 @@ from lthprune.pruning import (
     rate_of,
 )
 from lthprune.search import Search, try_score
+from lthprune.training import check_augmentation
 
 LoadData = Callable[..., Dataset]
 
@@ -61,13 +63,13 @@ class Preview:
     """The levels, layers, counts and search of a recipe, before it is run.
 
     Attributes:
-        recipe: the recipe with its levels worked out: what is run, and kept on disk.
+        recipe: the recipe with its levels worked out and all lengths in steps: what is run, and kept on disk.
         input_shape: of one input, (C, H, W) or (features,).
         outputs: how many outputs the network has.
         layers: the layers of the model.
         counts: by scope of competition, the prunable weights that remain at levels 0, 1, ...
         search: what the recipe searches for.
-        data: the data set, if its shapes were unknown before it was loaded; else None.
+        data: the data set, if it was loaded; else None.
         data_dir: the data root given to ``preview_recipe``.
     """
 
@@ -135,7 +137,8 @@ def preview_recipe(
 ) -> Preview:
     """Build a recipe's model once and work out what follows from it; nothing is trained.
 
-    Data are loaded only if nothing else tells their shapes: from files and functions of your own.
+    Data are loaded only if nothing else tells their shapes, as with files and functions of your own, or if lengths are
+    in epochs.
 
     Args:
         recipe: what ``load_recipe`` returned.
@@ -157,12 +160,22 @@ def preview_recipe(
         (235200, 188160, 150528)
     """
     data = None
-    if recipe.data.known_beforehand:
+    if recipe.data.known_beforehand and not recipe.in_epochs:
         input_shape, outputs = shape_of_data(recipe.data)
     else:
         load = load or load_data
         data = load(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=trust_code)
         input_shape, outputs = data.input_shape, data.outputs
+        recipe = recipe.in_steps(len(data.x_train))
+    check_augmentation(recipe.train, input_shape)
+    if recipe.pretrain is not None:
+        shape, _ = shape_of_data(recipe.pretrain.data, data_dir=data_dir, trust_code=trust_code)
+        if shape != input_shape:
+            raise RecipeError(
+                f"[pretrain] data: {recipe.pretrain.data.name} has inputs of shape {shape}, and [data] "
+                f"{recipe.data.name} of {input_shape}. One network takes both: resize images with data.size, or choose "
+                "other data."
+            )
     model = recipe.build_model(input_shape, outputs, trust_code=trust_code)
     pruning = recipe.prune.pruning(trust_code=trust_code)
     if recipe.prune.own:

@@ -18,11 +18,12 @@ from lthprune.data import DataSpec, absolute_part, split_name
 from lthprune.errors import RecipeError, suggestion
 from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
-from lthprune.experiments.spec import RunSpec
+from lthprune.experiments.spec import PretrainSpec, RunSpec
+from lthprune.lengths import has_epochs, in_steps
 from lthprune.models import ModelSpec, build_model
 from lthprune.search import PruneSpec
 from lthprune.section import Section
-from lthprune.training import TrainingPlan
+from lthprune.training import TrainingPlan, check_batches
 
 
 class Recipe(Section):
@@ -33,10 +34,12 @@ class Recipe(Section):
     train: TrainingPlan
     prune: PruneSpec
     run: RunSpec = RunSpec()
+    pretrain: PretrainSpec | None = None
 
     @model_validator(mode="after")
     def _rewinds_within_training(self) -> "Recipe":
-        if isinstance(self.prune.rewind, int) and self.prune.rewind >= self.train.steps:
+        rewind: Any = self.prune.rewind
+        if type(rewind) is type(self.train.steps) and rewind >= self.train.steps:  # both in steps, or both in epochs
             raise ValueError(
                 f"prune.rewind = {self.prune.rewind} is not before the end, train.steps = {self.train.steps}"
             )
@@ -79,9 +82,46 @@ class Recipe(Section):
         return self.model_copy(update={"prune": prune})
 
     @property
+    def in_epochs(self) -> bool:
+        """Whether some lengths are in epochs, because the number of training samples is not known yet."""
+        return self.train.in_epochs or has_epochs(self.prune.rewind)
+
+    def in_steps(self, samples: int) -> "Recipe":
+        """Return the recipe with all lengths in steps; an epoch has as many as whole batches of ``samples``.
+
+        Raises:
+            DataError: there are fewer samples than a batch needs.
+            RecipeError: the lengths contradict one another.
+
+        Examples:
+            >>> recipe = load_recipe("lenet-digits", ["train.steps=2ep", "train.evaluate_every=10"])
+            >>> recipe.in_steps(1200).train.steps  # batches of 60
+            40
+        """
+        if not self.in_epochs:
+            return self
+        check_batches(samples, self.train.batch_size)
+        per_epoch = samples // self.train.batch_size
+        tables = {
+            name: table.model_copy(update={key: in_steps(value, per_epoch) for key, value in table})
+            for name, table in (("train", self.train), ("prune", self.prune))
+        }
+        resolved = self.model_copy(update=tables).model_dump(mode="json", exclude_none=True)
+        return parse_recipe(resolved, f"the recipe, with {per_epoch:,} steps to an epoch,")
+
+    def worked_out_as(self, begun: "Recipe") -> "Recipe":
+        """Return the recipe with what its data and network decide, levels and steps of epochs, as in a run of it."""
+        tables = {
+            name: table.model_copy(update={key: getattr(other, key) for key, value in table if has_epochs(value)})
+            for name, table, other in (("train", self.train, begun.train), ("prune", self.prune, begun.prune))
+        }
+        return self.model_copy(update=tables).with_levels(begun.prune.levels)
+
+    @property
     def names_code(self) -> bool:
         """Whether the recipe names functions of your own, which are imported only with consent."""
-        return self.model.own or self.data.own or self.prune.own
+        pretrained_on_own = self.pretrain is not None and self.pretrain.data.own
+        return self.model.own or self.data.own or self.prune.own or pretrained_on_own
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every setting written out."""
@@ -94,6 +134,7 @@ _TABLES: dict[str, type[Section]] = {
     "train": TrainingPlan,
     "prune": PruneSpec,
     "run": RunSpec,
+    "pretrain": PretrainSpec,
 }
 
 
@@ -146,10 +187,17 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
         raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
-    name = absolute_name(recipe.data.name)  # so that a run finds its file when it is resumed from another folder
-    if name != recipe.data.name:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
-    return recipe
+    updates: dict[str, Section] = {"data": _with_absolute_name(recipe.data)}
+    if recipe.pretrain is not None:
+        data = _with_absolute_name(recipe.pretrain.data)
+        updates["pretrain"] = recipe.pretrain.model_copy(update={"data": data})
+    return recipe.model_copy(update=updates)
+
+
+def _with_absolute_name(data: DataSpec) -> DataSpec:
+    """Return the table with absolute paths, so that a run finds its file when it is resumed from another folder."""
+    name = absolute_name(data.name)
+    return data if name == data.name else data.model_copy(update={"name": name})
 
 
 def absolute_name(name: str) -> str:

@@ -104,7 +104,7 @@ class RunFolder:
         return recipe
 
     def model(self, trial: int = 0) -> nn.Module:
-        """Return the recipe's network with the initial weights of a trial, on the CPU, to apply tickets to.
+        """Return the recipe's network as a trial builds it, before any pretraining, on the CPU, to apply tickets to.
 
         Raises:
             StorageError: the folder is no run, or there is no such trial.

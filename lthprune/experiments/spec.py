@@ -1,4 +1,4 @@
-"""The ``[run]`` table of a recipe."""
+"""The ``[run]`` and ``[pretrain]`` tables of a recipe."""
 
 from typing import Any, Literal
 
@@ -6,8 +6,21 @@ import torch
 from pydantic import Field, field_validator, model_validator
 
 from lthprune.analysis import Coverage
+from lthprune.data import DataSpec
+from lthprune.lengths import Steps
 from lthprune.section import Section
 from lthprune.seeds import Seeds, Stream
+
+
+class PretrainSpec(Section):
+    """The ``[pretrain]`` table of a recipe."""
+
+    steps: Steps
+    """optimiser steps before the search, or epochs of these data"""
+    lr: float | None = Field(default=None, gt=0)
+    """the learning rate, which is constant; by default that of ``[train]``"""
+    data: DataSpec
+    """what to train on: a table with the keys of ``[data]``; its inputs need the shape of those of ``[data]``"""
 
 
 class RunSpec(Section):

@@ -34,7 +34,8 @@ class Cell:
 
     Attributes:
         values: the values of the axes in this cell, by key; the seeds are in the recipe.
-        recipe: what is run. Levels that follow from a rate and a target are None until the run has begun.
+        recipe: what is run. Until the run has begun, levels that follow from a rate and a target are None, and lengths
+            in epochs stay so.
         run: where it is run; its directory exists once it has begun.
     """
 
@@ -126,7 +127,7 @@ class Sweep:
     def _as_begun(self, cell: Cell, path: Path) -> Cell:
         """Return a cell with the recipe that its run began with, which has its levels worked out."""
         begun = cell.run.recipe()
-        if begun != cell.recipe.with_levels(begun.prune.levels):
+        if begun != cell.recipe.worked_out_as(begun):
             raise StorageError(
                 f"{cell.run.folder} ran another recipe than {path} now says for {cell}. Put the original back, or "
                 "begin another sweep."

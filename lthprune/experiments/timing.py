@@ -179,8 +179,11 @@ def _time(experiment: Experiment, models: Sequence[nn.Module], *, steps: int, ev
     """Return the engine of a training of ``steps`` steps, and its duration in seconds."""
     recipe, trials = experiment.recipe, range(len(models))
     endless = {"steps": steps, "evaluate_every": every, "patience": None, "loss_cutoff": None}
+    steady = {"lr_schedule": "constant", "lr_milestones": (), "warmup": 0}  # so few steps may be less than a warm-up
+    plan = recipe.train.model_copy(update=endless | steady)
     orders = [recipe.run.generator("order", trial) for trial in trials]
     noises = [recipe.run.generator("noise", trial) for trial in trials]
+    augmenters = [recipe.run.generator("augment", trial) for trial in trials]
     begun = time.perf_counter()
-    done = train_population(models, experiment.data, recipe.train.model_copy(update=endless), orders, noises=noises)
+    done = train_population(models, experiment.data, plan, orders, noises=noises, augmenters=augmenters)
     return done[0].engine, time.perf_counter() - begun

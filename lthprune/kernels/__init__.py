@@ -7,7 +7,7 @@ takes a moment: import it where it is used.
 from lthprune.kernels.activations import ELU, GELU, LEAKY_RELU, NONE, RELU, SIGMOID, TANH
 from lthprune.kernels.inputs import Inputs, count_differences, find_differences
 from lthprune.kernels.lanes import LANES
-from lthprune.kernels.optimisers import ADAM, ADAMW, SGD
+from lthprune.kernels.optimisers import ADAM, ADAMW, NESTEROV, SGD
 from lthprune.kernels.perceptrons import (
     DENSE,
     PANELS,
@@ -37,6 +37,7 @@ __all__ = [
     "GELU",
     "LANES",
     "LEAKY_RELU",
+    "NESTEROV",
     "NONE",
     "PANELS",
     "RELU",

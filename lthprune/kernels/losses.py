@@ -11,7 +11,16 @@ from lthprune.kernels.lanes import LANES
 
 
 @compiled
-def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: float, deltas: Any, right: Any) -> float:
+def cross_entropy(
+    outputs: Any,
+    labels: Any,
+    samples: Any,
+    heads: Any,
+    share: float,
+    deltas: Any,
+    right: Any,
+    smoothing: float = 0.0,
+) -> float:
     """Return the sum of the losses in nats; write gradients and add to the numbers of correct samples.
 
     Args:
@@ -23,6 +32,7 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
         share: what a sample's gradient is multiplied by.
         deltas: receives the gradient by the outputs, (outputs, 64), zero for the other samples.
         right: receives the number of correct samples of every task, (tasks,).
+        smoothing: the part of every label that is shared out among all classes of its task.
     """
     number = outputs.dtype.type
     count, loss = len(samples), 0.0
@@ -30,6 +40,8 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
         first, last = heads[task, 0], heads[task, 1]
         if last - first == 1:
             loss += _binary(outputs[first], labels, samples, share, deltas[first], right, task)
+            if smoothing:
+                loss += _smooth(outputs[first:last], labels, samples, share, deltas[first:last], task, smoothing)
             continue
         highest, total = np.empty(LANES, outputs.dtype), np.zeros(LANES, outputs.dtype)
         best = np.zeros(LANES, np.int64)
@@ -56,7 +68,29 @@ def cross_entropy(outputs: Any, labels: Any, samples: Any, heads: Any, share: fl
                 deltas[output, lane] = number(0)
         for lane in range(count):
             deltas[first + labels[samples[lane], task], lane] -= number(share)
+        if smoothing:
+            loss += _smooth(outputs[first:last], labels, samples, share, deltas[first:last], task, smoothing)
     return loss
+
+
+@compiled
+def _smooth(outputs: Any, labels: Any, samples: Any, share: float, deltas: Any, task: int, smoothing: float) -> float:
+    """Return what smoothing the labels of a task adds to its losses, and add the same to their gradients."""
+    number, classes = outputs.dtype.type, len(outputs)
+    loss, moved = 0.0, number(share * smoothing)
+    for lane in range(len(samples)):
+        wanted = labels[samples[lane], task]
+        if classes == 1:
+            loss += (wanted - 0.5) * outputs[0, lane]
+            deltas[0, lane] += number(wanted - 0.5) * moved
+            continue
+        mean = 0.0
+        for output in range(classes):
+            mean += outputs[output, lane] / classes
+            deltas[output, lane] -= moved / number(classes)
+        loss += outputs[wanted, lane] - mean
+        deltas[wanted, lane] += moved
+    return smoothing * loss
 
 
 @compiled

@@ -6,7 +6,7 @@ import numpy as np
 
 from lthprune.kernels.compiling import compiled
 
-SGD, ADAM, ADAMW = range(3)
+SGD, ADAM, ADAMW, NESTEROV = range(4)
 _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 
@@ -25,7 +25,7 @@ def optimise(
     """Make an optimiser step in place.
 
     Args:
-        rule: ``SGD``, ``ADAM`` or ``ADAMW``.
+        rule: ``SGD``, ``ADAM``, ``ADAMW`` or ``NESTEROV``, which is SGD with the momentum of Nesterov.
         values: what is trained; like the next three, a vector.
         gradients: of the values.
         first: the momentum of SGD, the first moment of Adam.
@@ -37,15 +37,20 @@ def optimise(
     """
     number = values.dtype.type
     kept, shrink = number(decay if rule != ADAMW else 0.0), number(1.0 - rate * decay if rule == ADAMW else 1.0)
-    if rule == SGD:
+    if rule in (SGD, NESTEROV):
         lr, inertia = number(rate), number(momentum)
         if momentum == 0.0:
             for place in range(len(values)):
                 values[place] -= lr * (gradients[place] + kept * values[place])
-        else:
+        elif rule == SGD:
             for place in range(len(values)):
                 first[place] = inertia * first[place] + (gradients[place] + kept * values[place])
                 values[place] -= lr * first[place]
+        else:
+            for place in range(len(values)):
+                gradient = gradients[place] + kept * values[place]
+                first[place] = inertia * first[place] + gradient
+                values[place] -= lr * (gradient + inertia * first[place])
         return
     size = number(rate / (1.0 - _FIRST**step))
     scale = number(1.0 / np.sqrt(1.0 - _SECOND**step))

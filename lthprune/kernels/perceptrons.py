@@ -68,11 +68,12 @@ class Panels(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An optimiser and its settings; see ``optimise``."""
+    """An optimiser and its settings, see ``optimise``; and the smoothing of the labels, see ``cross_entropy``."""
 
     kind: int
     momentum: float
     decay: float
+    smoothing: float = 0.0
 
 
 @compiled
@@ -120,7 +121,8 @@ def train(
                 meet(team)
             _forward(network, state.values, panels.x, panels, inputs, samples, team)
             if team.member == 0:
-                losses[step] += cross_entropy(outputs, labels, samples, heads, 1.0 / size, deltas, right) / size
+                loss = cross_entropy(outputs, labels, samples, heads, 1.0 / size, deltas, right, rule.smoothing)
+                losses[step] += loss / size
             meet(team)
             gradients = state.gradients if first == 0 else state.more_gradients
             _backward(network, state.values, gradients, panels, inputs, samples, team)
@@ -179,7 +181,7 @@ def evaluate(
         _forward(network, values, x, panels, inputs, own, team)
         if inputs.sparse and reads:
             clear_panel(inputs, own, panels.x, team)
-        loss += cross_entropy(outputs, labels, own, heads, 1.0, deltas, right)
+        loss += cross_entropy(outputs, labels, own, heads, 1.0, deltas, right, 0.0)
     return loss
 
 

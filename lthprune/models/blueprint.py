@@ -24,6 +24,7 @@ _KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "residual": (ResidualBlock, BLOCK_ARGUMENTS),
     "pre_activation": (PreActivationBlock, BLOCK_ARGUMENTS),
     "flatten": (nn.Flatten, ()),
+    "dropout": (nn.Dropout, ("p",)),
     **{name: (activation, ()) for name, activation in ACTIVATIONS.items()},
 }
 

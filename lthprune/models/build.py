@@ -36,9 +36,9 @@ def build_model(
 ) -> nn.Module:
     """Build the network of a ``[model]`` table, with initial weights that come from the generator and nothing else.
 
-    The layers that lthprune builds are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ..., ``output``, and the
-    blocks of residual networks ``block1``, .... A network of torchvision or timm, or of your own function, is tried on
-    a batch.
+    The layers that lthprune builds are named ``conv1``, ``norm1``, ``pool1``, ``dense1``, ``dropout1``, ... and
+    ``output``, the blocks of residual networks ``block1``, .... A network of torchvision or timm, or of your own
+    function, is tried on a batch.
 
     Args:
         spec: the table.
@@ -69,6 +69,8 @@ def build_model(
         for index, size in enumerate(spec.architecture.dense, start=1):
             layers[f"dense{index}"] = nn.Linear(features, size)
             layers[f"activation{index + _conv_count(layers)}"] = ACTIVATIONS[spec.activation]()
+            if spec.dropout:
+                layers[f"dropout{index}"] = nn.Dropout(spec.dropout)
             features = size
         layers["output"] = nn.Linear(features, outputs)
         model = nn.Sequential(layers)

@@ -84,6 +84,9 @@ class ModelSpec(Section):
     """sizes of the dense layers; the output layer is added, with the size that the data need"""
     hidden: int | None = Field(default=None, ge=1)
     """one size for all dense layers but the output; it replaces every size that ``dense`` lists"""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """the probability with which a training step sets an output of a hidden dense layer to zero, after the activation
+    (the others are scaled up); evaluations use all outputs"""
     activation: Activation = "relu"
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
@@ -167,6 +170,10 @@ class ModelSpec(Section):
         if self.hidden is not None and not self.architecture.dense:
             raise ValueError(
                 f"hidden = {self.hidden} is the size of dense layers, and there are none; list some in dense"
+            )
+        if self.dropout and not self.architecture.dense:
+            raise ValueError(
+                f"dropout = {self.dropout} follows hidden dense layers, and there are none; list some in dense"
             )
         return self
 

@@ -1,6 +1,6 @@
 """The ``[prune]`` table of a recipe."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from lthprune.errors import RecipeError, suggestion
+from lthprune.lengths import Epochs, Moment, has_epochs
 from lthprune.parts import SCORE, check_part_name
 from lthprune.pruning import DEFAULT_KINDS, SCORES, BiasPruning, Kind, Pruning, Scope, Selection, check_rate
 from lthprune.search.own import own_score
@@ -47,8 +48,9 @@ class PruneSpec(Section):
     bias: BiasPruning = False
     """``false``; ``"separate"`` or ``true`` (biases compete only with biases); ``"together"`` (biases compete with
     weights, their scores scaled to the same mean)"""
-    rewind: Rewind | Annotated[int, Field(ge=0)] = "init"
-    """``init``, a step (with a new optimiser), ``lr`` (weights stay, the learning rate restarts) or ``none``"""
+    rewind: Rewind | Moment = "init"
+    """``init``; a step, or epochs as in ``"2ep"`` (both with a new optimiser); ``lr`` (weights stay, the learning rate
+    restarts) or ``none``; see [Rewinding](concepts/rewinding.md)"""
     min_survivors: int = Field(default=0, ge=0)
     """the smallest number of weights that every tensor keeps"""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
@@ -78,9 +80,12 @@ class PruneSpec(Section):
     @field_validator("rewind", mode="before")
     @classmethod
     def _word_or_step(cls, rewind: object) -> object:
-        if rewind not in get_args(Rewind) and (isinstance(rewind, bool) or not isinstance(rewind, int) or rewind < 0):
+        if Epochs.read(rewind) or isinstance(rewind, Epochs) or rewind in get_args(Rewind):
+            return rewind
+        if isinstance(rewind, bool) or not isinstance(rewind, int) or rewind < 0:
             raise ValueError(
-                f"{rewind!r} is not 'init', 'lr' or 'none', or a whole number, the step to rewind to"
+                f"{rewind!r} is not 'init', 'lr' or 'none', or a whole number, the step to rewind to, or epochs, as in "
+                "'2ep'"
                 f"{suggestion(str(rewind), get_args(Rewind)).rstrip('.')}"
             )
         return rewind
@@ -139,8 +144,13 @@ class PruneSpec(Section):
         """Return the search that this table declares.
 
         Raises:
-            RecipeError: ``levels`` is not known yet, or as for ``pruning``.
+            RecipeError: ``levels`` or the step to rewind to is not known yet, or as for ``pruning``.
         """
+        if has_epochs(self.rewind):
+            raise RecipeError(
+                f"rewind = {str(self.rewind)!r} becomes a step once the data are known: call preview_recipe(recipe) "
+                "and use the recipe of its result."
+            )
         if self.levels is None:
             raise RecipeError(
                 "the number of levels follows from the rate, the target and the network: call preview_recipe(recipe) "

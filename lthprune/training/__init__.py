@@ -1,5 +1,6 @@
 """Training: the plan, early stopping, the readable loop, and the engines that are faster."""
 
+from lthprune.training.augmenting import check_augmentation
 from lthprune.training.batches import check_batches
 from lthprune.training.dispatch import check_engine, stored_plan
 from lthprune.training.histories import Histories
@@ -19,6 +20,7 @@ __all__ = [
     "SparseLinear",
     "Training",
     "TrainingPlan",
+    "check_augmentation",
     "check_batches",
     "check_engine",
     "early_stopping_index",

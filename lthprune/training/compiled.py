@@ -30,7 +30,7 @@ from lthprune.training.plan import TrainingPlan
 _PIECES = 8  # in how many parts a trial takes its steps between two evaluations, so that no thread is left idle
 _SHARED_FROM = 8_000  # values of a trial for each thread that shares its work: with fewer, waiting takes longer
 
-_RULES = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
+_RULES = {"sgd": kernels.SGD, "nesterov": kernels.NESTEROV, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 
 _ALONE = kernels.Team(0, 1, kernels.new_gate())
 
@@ -57,7 +57,8 @@ class Compiled:
     ) -> None:
         _check_fit(models[0], data)  # their tensors have the same shapes, or ``lower`` could not have stacked them
         self._data = lay_out(data)
-        self._rule = kernels.Rule(_RULES[plan.optimizer], plan.momentum, plan.weight_decay)
+        rule = _RULES["nesterov" if plan.nesterov else plan.optimizer]
+        self._rule = kernels.Rule(rule, plan.momentum, plan.weight_decay, plan.label_smoothing)
         several = plan.batch_size > LANES
         self._trials = [
             _Trial(model, place, lowered, self._data.train.inputs, several=several)

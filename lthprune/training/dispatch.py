@@ -3,65 +3,64 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lthprune.data import Dataset
 from lthprune.errors import RecipeError
+from lthprune.training.augmenting import Views
 from lthprune.training.engine import Engine
 from lthprune.training.lowering import is_perceptron, lower
-from lthprune.training.noise import draws_at_random
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.precision import check_precision
 from lthprune.training.stacked import Stacked
 from lthprune.training.unhooked import Unhooked
 
 
-def choose_engine(models: Sequence[nn.Module], data: Dataset, plan: TrainingPlan) -> Engine | None:
+def choose_engine(
+    models: Sequence[nn.Module],
+    data: Dataset,
+    plan: TrainingPlan,
+    noises: Sequence[torch.Generator] | None = None,
+    views: Views | None = None,
+) -> Engine | None:
     """Return the engine that the plan names; ``auto`` chooses by network and device. None is the plain loop.
 
-    Under ``auto``, networks that draw at random (dropout) train in the plain loop: there the draws of a trial do not
-    depend on the other trials.
+    Args:
+        models: dense or pruned, of one architecture.
+        data: the data that all of them are trained on.
+        plan: the engine, and what it depends on.
+        noises: generators of random draws in training, one for each model.
+        views: the views of training images, if the plan augments them.
 
     Raises:
         RecipeError: the plan asks for an engine that cannot train these networks.
     """
-    device, samples = data.x_train.device, data.x_train[:2]
+    device = data.x_train.device
     for model in models:
-        check_engine(model, plan, device, samples)
+        check_engine(model, plan, device)
     captured = device.type == "cuda"
     if plan.engine == "reference":
         return None
-    if plan.engine == "unhooked":
-        return Unhooked(models, data, plan, captured=captured)
     perceptrons = all(is_perceptron(model) for model in models)
-    if not perceptrons and any(draws_at_random(model, samples) for model in models):
-        return None
-    if plan.precision != "fp32" or not perceptrons:
-        return Unhooked(models, data, plan, captured=captured)
-    if plan.engine == "stacked" or device.type != "cpu":
-        return Stacked(models, lower(models), data, plan, captured=captured)
+    if plan.engine == "unhooked" or plan.precision != "fp32" or not perceptrons:
+        return Unhooked(models, data, plan, noises, views, captured=captured)
+    if plan.engine == "stacked" or device.type != "cpu" or views is not None:
+        return Stacked(models, lower(models), data, plan, views, captured=captured)
     from lthprune.training.compiled import Compiled  # here, since importing numba takes a moment
 
     return Compiled(models, lower(models), data, plan)
 
 
-def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, samples: Tensor | None = None) -> None:
+def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
     """Raise a RecipeError if the plan asks for an engine or a precision that cannot train a model on a device.
 
     Args:
         model: dense or pruned.
         plan: its engine and precision are checked.
         device: the device that the model is to be trained on.
-        samples: a few inputs on the device, (batch, ...). With them, ``unhooked`` is also refused for networks that
-            draw at random.
     """
     check_precision(plan.precision, device)
     engine = plan.engine
-    if engine == "unhooked" and samples is not None and draws_at_random(model, samples):
-        raise RecipeError(
-            'engine = "unhooked" does not train networks that draw at random, and this one does (dropout or '
-            'stochastic depth). Use engine = "auto" or "reference".'
-        )
     if engine not in ("stacked", "compiled"):
         return
     if not is_perceptron(model):
@@ -74,6 +73,11 @@ def check_engine(model: nn.Module, plan: TrainingPlan, device: torch.device, sam
         raise RecipeError(
             f'engine = "{engine}" trains in fp32, not in {plan.precision}. Use engine = "auto" or "unhooked", which '
             f'train in {plan.precision}, too, or precision = "fp32".'
+        )
+    if engine == "compiled" and plan.augment:
+        raise RecipeError(
+            'engine = "compiled" stores the training images in its own form and does not augment them. Use engine = '
+            '"auto" or "stacked", which do, or leave out augment.'
         )
     if engine == "compiled" and device.type != "cpu":
         raise RecipeError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.data import Dataset, Task
 from lthprune.pruning import State, snapshot
+from lthprune.training.augmenting import Views, augment, check_augmentation
 from lthprune.training.batches import Batches
 from lthprune.training.losses import LossAndAccuracy, count_right, cross_entropy
 from lthprune.training.plan import TrainingPlan
@@ -30,6 +31,7 @@ def train(
     no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
+    augmenter: torch.Generator | None = None,
     on_step: Callable[[], object] | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Training:
@@ -44,6 +46,7 @@ def train(
         no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of the model at the early-stopping step.
+        augmenter: the generator of random crops and flips; by default torch's default generator.
         on_step: called after every optimiser step.
         on_evaluation: called with every evaluation.
 
@@ -52,7 +55,8 @@ def train(
 
     Raises:
         DataError: there are too few training samples for a batch.
-        RecipeError: the plan asks for bf16, and the device has no bf16 arithmetic.
+        RecipeError: the plan asks for bf16, and the device has no bf16 arithmetic; or it augments data that are no
+            images.
 
     Examples:
         >>> from lthprune.data import DataSpec, load_data
@@ -64,20 +68,27 @@ def train(
     """
     device = data.x_train.device
     check_precision(plan.precision, device)
+    check_augmentation(plan, data.input_shape)
     record, evaluations = Record(plan, len(data.tasks)), set(plan.evaluation_steps)
     kept: State | None = None
     optimizer = plan.make_optimizer(model.parameters())
     batches = Batches(len(data.x_train), plan.batch_size, [order], device)
+    views = Views(plan.batch_size, [augmenter], device) if plan.augment else None
     for _ in range(start):
         next(batches)
+        if views is not None:
+            next(views)
     train_loss, since = torch.zeros((), device=device), 0
     model.train()
     for step in range(start + 1, plan.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
         (batch,) = next(batches)
+        x = data.x_train[batch]
+        if views is not None:
+            x = augment(x, next(views)[0], plan.augment)
         with plan.autocast(device):
-            loss = cross_entropy(model(data.x_train[batch]), data.y_train[batch], data.tasks)
+            loss = cross_entropy(model(x), data.y_train[batch], data.tasks, smoothing=plan.label_smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

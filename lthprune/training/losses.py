@@ -3,6 +3,10 @@
 The loss is the sum over tasks of the mean cross-entropy, the accuracy the mean over tasks of the fraction of samples
 classified correctly. A task's outputs are the logits of its classes; a single output is the logit of class 1 against
 class 0 (binary cross-entropy).
+
+Label smoothing (Szegedy et al., 2016, section 7) replaces the label of a sample, 1 for its class, by 1 - s for its
+class plus s / k for each of the k classes of its task. A single output has two classes: its labels become s / 2 and
+1 - s / 2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +36,9 @@ class LossAndAccuracy(NamedTuple):
         return cls(loss, sum(task_acc) / len(task_acc), tuple(task_acc) if several else ())
 
 
-def cross_entropy(outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduction: str = "mean", smoothing: float = 0.0
+) -> Tensor:
     """Return the cross-entropy in nats, summed over tasks, and averaged or summed over samples.
 
     Args:
@@ -40,6 +46,7 @@ def cross_entropy(outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduct
         labels: classes, (n,), or (n, tasks) for several tasks.
         tasks: the tasks, which name their outputs.
         reduction: ``"mean"`` or ``"sum"`` over the samples.
+        smoothing: the part of every label that is shared out among the classes of its task.
 
     Examples:
         >>> from lthprune.data import DataSpec, tasks_of
@@ -47,7 +54,7 @@ def cross_entropy(outputs: Tensor, labels: Tensor, tasks: Sequence[Task], reduct
         >>> cross_entropy(torch.zeros(5, 2), torch.ones(5, 2, dtype=torch.long), two)  # 2 ln 2
         tensor(1.3863)
     """
-    return reduce(add, (_cross_entropy(*head, reduction) for head in _heads(outputs, labels, tasks)))
+    return reduce(add, (_cross_entropy(*head, reduction, smoothing) for head in _heads(outputs, labels, tasks)))
 
 
 def count_right(outputs: Tensor, labels: Tensor, tasks: Sequence[Task]) -> Tensor:
@@ -59,24 +66,33 @@ class Heads:
     """Losses, gradients and accuracies of all trials of a population, without autograd.
 
     Outputs are (trials, outputs, n), labels (trials, tasks, n), or (tasks, n) if all trials share the samples.
-    Neighbouring tasks with the same number of outputs are computed together.
+    Neighbouring tasks with the same number of outputs are computed together. ``smoothing`` is that of the labels in
+    ``differentiate``.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], smoothing: float = 0.0) -> None:
+        self._smoothing = smoothing
         groups = groupby(enumerate(tasks), key=lambda numbered: len(numbered[1].outputs))
         self._blocks = [_Block.of(size, list(numbered)) for size, numbered in groups]
 
     def differentiate(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log-likelihoods, (trials, tasks, n), and the gradient of the loss by the outputs."""
-        likelihoods, gradients = [], []
+        likelihoods, gradients, smoothing = [], [], self._smoothing
         for logits, wanted in self._split(outputs, labels):
             if logits.shape[2] == 1:
                 likelihoods.append(_binary_log_likelihoods(logits, wanted))
                 gradients.append(logits.sigmoid().sub_(wanted))
+                if smoothing:
+                    likelihoods[-1] -= smoothing * (wanted - 0.5) * logits
+                    gradients[-1] += smoothing * (wanted - 0.5)
             else:
                 logs = logits.log_softmax(dim=2)
                 likelihoods.append(logs.gather(2, wanted))
-                gradients.append(logs.exp_().scatter_add_(2, wanted, logs.new_full(wanted.shape, -1)))
+                if smoothing:
+                    likelihoods[-1] += smoothing * (logs.mean(dim=2, keepdim=True) - likelihoods[-1])
+                gradients.append(logs.exp_().scatter_add_(2, wanted, logs.new_full(wanted.shape, smoothing - 1)))
+                if smoothing:
+                    gradients[-1] -= smoothing / logits.shape[2]
         return _joined(likelihoods), _joined(gradients).div_(outputs.shape[2])
 
     def evaluate(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,10 +140,11 @@ def _heads(outputs: Tensor, labels: Tensor, tasks: Sequence[Task]) -> Iterator[t
         yield outputs[:, task.outputs.start : task.outputs.stop], own
 
 
-def _cross_entropy(outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
+def _cross_entropy(outputs: Tensor, labels: Tensor, reduction: str, smoothing: float) -> Tensor:
     if outputs.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype), reduction=reduction)
-    return F.cross_entropy(outputs, labels, reduction=reduction)
+        targets = labels.to(outputs.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], targets, reduction=reduction)
+    return F.cross_entropy(outputs, labels, reduction=reduction, label_smoothing=smoothing)
 
 
 def _binary_log_likelihoods(logits: Tensor, labels: Tensor) -> Tensor:

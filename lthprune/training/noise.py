@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lthprune.seeds import seeded_by
+from lthprune.seeds import default_states, seeded_by
 
 
 def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
@@ -24,7 +24,7 @@ def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with seeded_by(torch.Generator(), inputs.device), torch.no_grad():
-        before = _generator_states(inputs.device)
+        before = default_states(inputs.device)
         try:
             model.train()(inputs)
         finally:
@@ -32,9 +32,5 @@ def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
                 buffer.copy_(value)
             for module, training in modes:
                 module.training = training
-        after = _generator_states(inputs.device)
+        after = default_states(inputs.device)
     return any(not torch.equal(was, now) for was, now in zip(before, after, strict=True))
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

@@ -48,7 +48,7 @@ class RowOptimizer:
                 momentum=plan.momentum,
                 lr=self._lr,
                 dampening=0.0,
-                nesterov=False,
+                nesterov=plan.nesterov,
                 maximize=False,
                 is_first_step=False,  # moments start at zero, so the first step is like any other
             )

@@ -1,6 +1,6 @@
 """Training of a population: the trials of a run side by side, by a choice of engines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
@@ -12,6 +12,7 @@ from lthprune.data import Dataset
 from lthprune.errors import PruningError
 from lthprune.pruning import State, snapshot
 from lthprune.seeds import seeded_by
+from lthprune.training.augmenting import Views, check_augmentation
 from lthprune.training.batches import Batches
 from lthprune.training.dispatch import choose_engine
 from lthprune.training.loop import train
@@ -28,6 +29,7 @@ def train_population(
     orders: Sequence[torch.Generator],
     *,
     noises: Sequence[torch.Generator] | None = None,
+    augmenters: Sequence[torch.Generator] | None = None,
     start: int = 0,
     no_stop_before: int = 0,
     fine_tune: bool = False,
@@ -46,6 +48,7 @@ def train_population(
         orders: generators of the order of the training samples, one for each model.
         noises: generators of random draws in training (dropout), one for each model; by default torch's default
             generator.
+        augmenters: generators of random crops and flips, one for each model; by default torch's default generator.
         start: the number of steps already made (late rewinding); their batches are skipped.
         no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
@@ -59,7 +62,7 @@ def train_population(
 
     Raises:
         PruningError: there is no model, or not one generator for each model.
-        RecipeError: the plan asks for an engine that cannot train these models.
+        RecipeError: the plan asks for an engine that cannot train these models, or augments data that are no images.
         DataError: there are too few training samples for a batch.
 
     Examples:
@@ -71,12 +74,15 @@ def train_population(
         >>> [training.engine for training in done]
         ['compiled', 'compiled', 'compiled']
     """
-    _check_population(models, orders, noises)
-    engine = choose_engine(models, data, plan)
+    _check_population(models, {"orders": orders, "noises": noises, "augmenters": augmenters})
+    check_augmentation(plan, data.input_shape)
+    device = data.x_train.device
+    views = Views(plan.batch_size, augmenters or [None] * len(models), device) if plan.augment else None
+    engine = choose_engine(models, data, plan, noises, views)
     if engine is None:
         trained = []
         for trial, (model, order) in enumerate(zip(models, orders, strict=True)):
-            with nullcontext() if noises is None else seeded_by(noises[trial], data.x_train.device):
+            with nullcontext() if noises is None else seeded_by(noises[trial], device):
                 trained.append(
                     train(
                         model,
@@ -87,6 +93,7 @@ def train_population(
                         no_stop_before=no_stop_before,
                         fine_tune=fine_tune,
                         keep_early_stop=keep_early_stop,
+                        augmenter=None if augmenters is None else augmenters[trial],
                         on_step=None if on_steps is None else partial(on_steps, trial, 1),
                         on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
                     )
@@ -95,9 +102,11 @@ def train_population(
     record = [Record(plan, len(data.tasks)) for _ in models]
     kept: list[State | None] = [None] * len(models)
     evaluations = set(plan.evaluation_steps)
-    batches = Batches(len(data.x_train), plan.batch_size, orders, data.x_train.device)
+    batches = Batches(len(data.x_train), plan.batch_size, orders, device)
     for _ in range(start):
         next(batches)
+        if views is not None:
+            next(views)
     live = list(range(len(models)))  # the trials that the engine still trains, in its order
     for first, step in pairwise(_stations(plan, start, no_stop_before)):
         rates = [plan.lr_at(plan.steps if fine_tune else made) for made in range(first + 1, step + 1)]
@@ -140,13 +149,11 @@ def _stations(plan: TrainingPlan, start: int, no_stop_before: int) -> list[int]:
     return sorted(step for step in between if start <= step <= plan.steps)
 
 
-def _check_population(
-    models: Sequence[nn.Module], orders: Sequence[torch.Generator], noises: Sequence[torch.Generator] | None
-) -> None:
+def _check_population(models: Sequence[nn.Module], given: Mapping[str, Sequence[torch.Generator] | None]) -> None:
     """Raise a PruningError unless there are models, and one generator of each kind for each of them."""
     if not models:
         raise PruningError("train_population() was called with an empty list of models. Give it at least one model.")
-    for name, generators in (("orders", orders), ("noises", noises)):
+    for name, generators in given.items():
         if generators is not None and len(generators) != len(models):
             raise PruningError(
                 f"train_population() needs one generator in {name} for each model, and was given {len(generators)} "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
+from lthprune.training.augmenting import Views, augment
 from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
 from lthprune.training.losses import Heads, LossAndAccuracy
@@ -28,7 +29,8 @@ class Stacked:
         models: perceptrons of one architecture, for which ``is_perceptron`` is true.
         lowered: their layers.
         data: the data, on the models' device.
-        plan: the optimiser and the batch size.
+        plan: the optimiser, the batch size and the augmentation.
+        views: the views of training images, if the plan augments them.
         captured: whether to record a step and replay it, on a GPU.
     """
 
@@ -40,12 +42,13 @@ class Stacked:
         lowered: Sequence[Lowered],
         data: Dataset,
         plan: TrainingPlan,
+        views: Views | None = None,
         *,
         captured: bool = False,
     ) -> None:
         self._models = list(models)
         self._layers = [StackedLayer(each.layer) for each in lowered]
-        self._heads = Heads(data.tasks)
+        self._heads = Heads(data.tasks, plan.label_smoothing)
         self._x, self._y = data.x_train.flatten(1), _by_task(data.y_train)
         widest = max(layer.layer.weight_mask.shape[1] for layer in self._layers)
         at_once = 64 * _CACHED if self._x.is_cuda else _CACHED
@@ -61,12 +64,16 @@ class Stacked:
         self._captured = captured
         self._batch = torch.zeros(len(models), plan.batch_size, dtype=torch.long, device=self._x.device)
         self._replay: Callable[[], None] | None = None
+        self._views, self._kinds, self._shape = views, plan.augment, data.input_shape
+        self._view = torch.zeros_like(self._batch)
 
     def train(self, batches: Tensor, rates: Sequence[float]) -> None:
         """Make optimiser steps on these samples, (steps, trials, batch), each at its learning rate."""
         for batch, rate in zip(batches, rates, strict=True):
             self._optimizer.set_lr(rate)
             self._batch.copy_(batch)
+            if self._views is not None:
+                self._view.copy_(next(self._views))
             if self._captured and self._replay is None:
                 self._replay = recorded(self._step, [self._values, self._losses, *self._optimizer.state])
             (self._replay or self._step)()
@@ -74,7 +81,10 @@ class Stacked:
 
     def _step(self) -> None:
         batch = self._batch
-        x = self._x.index_select(0, batch.flatten()).view(*batch.shape, -1).transpose(1, 2)  # (trials, in, batch)
+        x = self._x.index_select(0, batch.flatten())
+        if self._kinds:
+            x = augment(x.view(-1, *self._shape), self._view.flatten(), self._kinds)
+        x = x.view(*batch.shape, -1).transpose(1, 2)  # (trials, in, batch)
         inputs, sums, outputs = [], [], x
         for layer in self._layers:
             inputs.append(outputs)
@@ -115,6 +125,9 @@ class Stacked:
         self._layers = [StackedLayer(layer.layer.keep(trials)) for layer in self._layers]
         self._losses = self._losses[list(trials)]
         self._batch, self._replay = self._batch[list(trials)], None
+        self._view = torch.zeros_like(self._batch)
+        if self._views is not None:
+            self._views.keep(trials)
         self._bind(self._values[kept])
         self._optimizer.keep(kept, self._values, self._gradients)
 

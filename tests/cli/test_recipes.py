@@ -4,7 +4,7 @@ import pytest
 
 from lthprune.experiments.axes import in_toml
 from lthprune.experiments.preview import preview_recipe
-from lthprune.experiments.recipe import Recipe, bundled, load_recipe
+from lthprune.experiments.recipe import bundled, load_recipe
 from lthprune_cli.recipes import duration
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS
@@ -22,8 +22,8 @@ def test_show_shows_every_setting_layer_and_count_left_and_runs_nothing(name: st
     result = cli("show", name)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     recipe, table = load_recipe(name), preview_recipe(load_recipe(name))
-    for section in Recipe.model_fields:
-        for key, value in getattr(recipe, section).model_dump(exclude_none=True).items():
+    for section, values in recipe.model_dump(exclude_none=True).items():
+        for key, value in values.items():
             assert f"{section}.{key}" in result.out
             assert in_toml(value) in result.out or not isinstance(value, int | float | str)
     rows = [set(line.replace("│", " ").replace("┃", " ").split()) for line in result.out.splitlines()]
@@ -46,6 +46,12 @@ def test_show_takes_settings_and_a_recipe_by_its_path(cli: Cli) -> None:
     assert "mine.toml: settings" in result.out
     assert "600" in result.out.splitlines()[-2]
     assert "prune.rate" not in result.out
+
+
+def test_show_gives_lengths_in_steps_and_in_epochs(cli: Cli) -> None:
+    result = cli("show", "lenet-digits", "--set", "train.steps=2ep", "--set", 'train.lr_milestones=["1ep"]')
+    assert '40 # "2ep"' in result.out
+    assert '[20] # ["1ep"]' in result.out
 
 
 def test_show_is_not_cut_for_a_network_of_many_layers(cli: Cli) -> None:

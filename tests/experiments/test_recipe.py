@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from lthprune import models, parts
 from lthprune.data import loading
 from lthprune.data.loading import shape_of_data, tasks_of
-from lthprune.errors import DataError, PruningError, RecipeError
+from lthprune.errors import DataError, LthpruneError, PruningError, RecipeError
 from lthprune.experiments import recipe as recipe_module
 from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe, parse_recipe
@@ -126,14 +127,15 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "scope": draw(st.sampled_from(["global", "layerwise"])),
         "score": draw(st.sampled_from(["magnitude", "movement", "random"])),
         "bias": draw(st.sampled_from([False, "separate", "together"])),
-        "rewind": draw(st.sampled_from(["init", "lr", "none", 0, 5])),
+        "rewind": draw(st.sampled_from(["init", "lr", "none", 0, 5, "1ep"])),
         "exclude": draw(st.lists(st.sampled_from(["output", "dense*"]), max_size=2)),
     }
     conv = draw(st.none() | st.lists(conv_items, max_size=4))
     model = {"kind": "plan", "conv": conv, "dense": draw(st.lists(st.integers(1, 9), max_size=3))}
     training = {
         "lr": draw(st.floats(1e-8, 10)),
-        "lr_milestones": draw(st.lists(st.integers(0, 20), max_size=3)),
+        "steps": draw(st.sampled_from([10, "3ep", "1.50ep"])),
+        "lr_milestones": draw(st.lists(st.integers(0, 20) | st.sampled_from(["0ep", "0.25ep"]), max_size=3)),
         "patience": draw(st.none() | st.integers(1, 5)),
         "loss_cutoff": draw(st.none() | st.floats(0.01, 1)),
     }
@@ -292,6 +294,10 @@ def test_a_step_to_rewind_to_becomes_a_rewinder_at_it() -> None:
         ({"prune": {"rewind": "step"}}, ["'step' is not 'init', 'lr' or 'none', or a whole number, the step"]),
         ({"prune": {"rewind": True}}, ["[prune] rewind: true is not"]),
         ({"prune": {"rewind": 10}}, ["prune.rewind = 10", "train.steps = 10"]),
+        ({"prune": {"rewind": "2ep"}, "train": {"steps": "2ep"}}, ["prune.rewind = 2ep", "train.steps = 2ep"]),
+        ({"train": {"steps": "2 epochs"}}, ["[train] steps: '2 epochs' is neither", 'as in "2ep"']),
+        ({"train": {"steps": "-1ep"}}, ["[train] steps: '-1ep' is neither"]),
+        ({"train": {"lr_milestones": ["ep"]}}, ["[train] lr_milestones: 'ep' is neither"]),
         ({"prune": {"levels": -1}}, ["[prune] levels"]),
         ({"prune": {"levels": 2.5}}, ["[prune] levels: 2.5 is not a whole number"]),
         ({"prune": {"bias": "apart"}}, ["is not 'separate' or 'together', or true or false; did you mean"]),
@@ -451,6 +457,40 @@ def test_a_file_that_is_no_recipe_is_refused_by_its_path(tmp_path: Path, content
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
+
+
+def test_epochs_become_steps_once_the_samples_are_counted() -> None:
+    lengths = {"steps": "2ep", "evaluate_every": "0.5ep", "warmup": "0.1ep", "lr_milestones": ["1ep", 30]}
+    declared = parse(train=lengths, prune={"rewind": "0.25ep"})
+    preview = preview_recipe(declared)  # 1,200 samples in batches of 60
+    train, prune = preview.recipe.train, preview.recipe.prune
+    assert (train.steps, train.evaluate_every, train.warmup, train.lr_milestones) == (40, 10, 2, (20, 30))
+    assert (prune.rewind, preview.search.rewind.at) == (5, 5)  # type: ignore[union-attr]
+    assert tomllib.loads(preview.recipe.to_toml())["train"]["steps"] == 40
+    assert preview_recipe(preview.recipe).recipe == preview.recipe
+    assert preview_recipe(parse(train={"steps": "1.5ep", "batch_size": 70})).recipe.train.steps == 26  # of 17 batches
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ({"train": {"steps": "0.01ep"}}, r"20 steps to an epoch, has a fault: \[train\] steps.*equal to 1 \(it is 0"),
+        ({"train": {"steps": "1ep"}, "prune": {"rewind": 20}}, "prune.rewind = 20 is not before the end.*= 20"),
+        ({"train": {"steps": 20, "warmup": "1ep"}}, "warmup = 20 is not before the end"),
+        ({"train": {"steps": "1ep", "batch_size": 1201}}, "only 1,200 training samples"),
+    ],
+)
+def test_epochs_that_do_not_fit_the_data_are_refused(tables: dict[str, Any], says: str) -> None:
+    with pytest.raises(LthpruneError, match=says):
+        preview_recipe(parse(**tables))
+
+
+def test_a_recipe_in_epochs_does_not_train_before_it_is_previewed() -> None:
+    recipe = parse(train={"steps": "1ep"}, prune={"rewind": "0.5ep"})
+    with pytest.raises(RecipeError, match="call preview_recipe"):
+        train(nn.Linear(1, 1), noise(), recipe.train, torch.Generator())
+    with pytest.raises(RecipeError, match="becomes a step"):
+        recipe.prune.search(0)
 
 
 def test_the_path_of_an_npz_file_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,14 @@ def test_a_cells_run_is_the_run_of_its_recipe(finished: Sweep, tmp_path: Path) -
     assert [run.name for run in find_runs(finished.folder)] == [cell.run.name for cell in finished.cells()]
 
 
+def test_lengths_in_epochs_follow_from_the_data_in_every_cell(tmp_path: Path) -> None:
+    sweep = begin(tmp_path, {"prune.rewind": ["0.25ep", 2]}, "train.steps=0.5ep")
+    assert [str(cell.recipe.train.steps) for cell in sweep.cells()] == ["0.5ep", "0.5ep"]
+    run_sweep(sweep)
+    ran = [cell.recipe for cell in Sweep(sweep.folder).cells()]
+    assert [(recipe.train.steps, recipe.prune.rewind) for recipe in ran] == [(6, 3), (6, 2)]
+
+
 def test_seeds_alone_are_one_cell(tmp_path: Path) -> None:
     (cell,) = begin(tmp_path, {"run.seed": [5, 6, 7]}).cells()
     assert (cell.values, cell.recipe.run.seed, str(cell)) == ({}, (5, 6, 7), "run.seed=[5, 6, 7]")

@@ -28,12 +28,14 @@ def drawn_labels(random: np.random.Generator, sizes: Sequence[int], samples: int
     return np.stack([random.integers(max(2, size), size=samples) for size in sizes], axis=1)
 
 
-def by_torch(outputs: np.ndarray, labels: np.ndarray, sizes: Sequence[int]) -> tuple[float, np.ndarray, list[int]]:
+def by_torch(
+    outputs: np.ndarray, labels: np.ndarray, sizes: Sequence[int], smoothing: float = 0.0
+) -> tuple[float, np.ndarray, list[int]]:
     """The sum of losses, its gradient (outputs, samples), and correct samples, in double precision."""
     tasks = [Task("", range(0), range(*head)) for head in heads_of(sizes)]
     logits = torch.from_numpy(outputs[:, : len(labels)].T.copy()).double().requires_grad_()
     wanted = torch.from_numpy(labels)[:, 0] if len(sizes) == 1 else torch.from_numpy(labels)
-    loss = losses.cross_entropy(logits, wanted, tasks, "sum")
+    loss = losses.cross_entropy(logits, wanted, tasks, "sum", smoothing)
     loss.backward()
     assert logits.grad is not None
     return loss.item(), logits.grad.numpy().T, losses.count_right(logits, wanted, tasks).tolist()
@@ -47,9 +49,10 @@ def by_torch(outputs: np.ndarray, labels: np.ndarray, sizes: Sequence[int]) -> t
     scale=st.sampled_from([0, 1, 5, 80]),
     rounded=st.booleans(),
     share=st.sampled_from([1.0, 1 / 60]),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
 )
 def test_losses_gradients_and_correct_samples_equal_torchs(
-    number: type, seed: int, sizes: list[int], samples: int, scale: float, rounded: bool, share: float
+    number: type, seed: int, sizes: list[int], samples: int, scale: float, rounded: bool, share: float, smoothing: float
 ) -> None:
     random = np.random.default_rng(seed)
     outputs = random.uniform(-scale, scale, size=(sum(sizes), LANES)).astype(number)
@@ -57,8 +60,8 @@ def test_losses_gradients_and_correct_samples_equal_torchs(
         outputs = outputs.round()  # many ties
     labels, chosen = drawn_labels(random, sizes, 100), random.integers(100, size=samples)
     deltas, right = np.full_like(outputs, np.nan), np.full(len(sizes), 5)
-    loss = cross_entropy(outputs, labels, chosen, heads_of(sizes), share, deltas, right)
-    expected, gradient, correct = by_torch(outputs, labels[chosen], sizes)
+    loss = cross_entropy(outputs, labels, chosen, heads_of(sizes), share, deltas, right, smoothing)
+    expected, gradient, correct = by_torch(outputs, labels[chosen], sizes, smoothing)
     eps = float(np.finfo(number).eps)
     assert loss == pytest.approx(expected, rel=64 * eps, abs=16 * eps * (1 + scale) * samples)
     np.testing.assert_allclose(deltas[:, :samples], share * gradient, rtol=0, atol=8 * eps * share)

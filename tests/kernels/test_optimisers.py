@@ -10,8 +10,8 @@ from lthprune.kernels import optimisers
 from lthprune.kernels.optimisers import optimise
 from tests.strategies import seeds
 
-RULES = {"sgd": optimisers.SGD, "adam": optimisers.ADAM, "adamw": optimisers.ADAMW}
-TORCHS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+RULES = {"sgd": optimisers.SGD, "nesterov": optimisers.NESTEROV, "adam": optimisers.ADAM, "adamw": optimisers.ADAMW}
+TORCHS = {"sgd": torch.optim.SGD, "nesterov": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -30,7 +30,9 @@ def test_steps_equal_torchs_also_when_they_continue_a_training(
     random = np.random.default_rng(seed)
     start = random.normal(size=size).astype(number)
     parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    settings = {"momentum": momentum} if name == "sgd" else {}
+    settings: dict[str, object] = {"momentum": momentum} if name in ("sgd", "nesterov") else {}
+    if name == "nesterov" and momentum:  # torch has none without momentum, which is plain SGD
+        settings["nesterov"] = True
     optimizer = TORCHS[name]([parameter], lr=0.01, weight_decay=decay, foreach=False, **settings)
     values, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
     for step in range(1, made + steps + 1):

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 import lthprune
 from lthprune.errors import RecipeError
+from lthprune.models.blueprint import build_from, describe
 from lthprune.models.build import ACTIVATIONS, build_model, initialise
 from lthprune.models.spec import ModelSpec
 from lthprune.pruning.state import live_state, snapshot
@@ -157,3 +159,13 @@ def test_drawing_anew_reaches_a_pruned_models_weights_and_leaves_its_masks() -> 
     weight, mask = model.get_submodule("dense1").weight, masks["dense1.weight_mask"]
     assert isinstance(weight, torch.Tensor)
     assert torch.equal(weight.detach(), live_state(fresh)["dense1.weight"] * mask)
+
+
+def test_dropout_follows_every_hidden_dense_layer_and_changes_no_weight() -> None:
+    spec = ModelSpec(kind="plan", conv=(3, "M"), dense=(4, 5))
+    plain = build_model(spec, (1, 4, 4), 2, generator(0))
+    dropping = build_model(spec.model_copy(update={"dropout": 0.5}), (1, 4, 4), 2, generator(0))
+    names = [name for name, _ in dropping.named_children()]
+    assert names[-7:] == ["dense1", "activation2", "dropout1", "dense2", "activation3", "dropout2", "output"]
+    assert all_bits(snapshot(dropping)) == all_bits(snapshot(plain))
+    assert repr(build_from(json.loads(json.dumps(describe(dropping))))) == repr(dropping)

@@ -43,6 +43,8 @@ def test_anything_else_in_the_list_of_convolutions_is_refused_and_quoted(item: i
         ({"kind": "conv2", "padding": -1}, "greater than or equal to 0"),
         ({"kind": "lenet", "width": 3}, "width"),
         ({"kind": "lenet", "hidden": 0}, "greater than or equal to 1"),
+        ({"kind": "lenet", "dropout": 1}, "less than 1"),
+        ({"kind": "plan", "conv": [8], "dropout": 0.5}, "dropout = 0.5 follows hidden dense layers"),
         ({"kind": "lenet", "dense": [], "hidden": 3}, "there are none"),
         ({"kind": "torchvision"}, 'needs the name of a network, as in name = "resnet18"'),
         ({"kind": "torchvision", "name": "resnet18", "init": "normal", "dense": [4]}, "and no dense, no init"),

@@ -20,6 +20,7 @@ from tests.tiny import noise
 DATA = noise()
 OPTIMIZERS = [
     {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
     {"optimizer": "adam", "lr": 0.05, "weight_decay": 0.1},
     {"optimizer": "adamw", "lr": 0.05, "weight_decay": 0.1},
 ]
@@ -44,7 +45,7 @@ def test_the_same_order_gives_the_same_bits_and_another_gives_others(form: str) 
     assert all(np.array_equal(histories[0][name], histories[1][name]) for name in HISTORIES)
 
 
-@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: words["optimizer"])
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=str)
 def test_training_is_what_a_plain_loop_with_torchs_optimiser_does(words: dict[str, object]) -> None:
     trained, twin = net(), net()
     done = train(trained, DATA, plan(lr_milestones=(4, 8), **words), order())
@@ -72,6 +73,14 @@ def test_training_is_what_a_plain_loop_with_torchs_optimiser_does(words: dict[st
     np.testing.assert_allclose(measured_last, [measured.loss, measured.acc], rtol=1e-4)
 
 
+def test_label_smoothing_changes_the_training_and_no_evaluation() -> None:
+    smoothed, twin = net(), net()
+    done = train(smoothed, DATA, plan(lr=1e-9, label_smoothing=0.4, steps=5), order())
+    plain = train(twin, DATA, plan(lr=1e-9, steps=5), order())
+    assert done.history["val_loss"][-1] == pytest.approx(plain.history["val_loss"][-1], rel=1e-6)
+    assert done.history["train_loss"][-1] != pytest.approx(plain.history["train_loss"][-1], rel=1e-3)
+
+
 def test_fine_tuning_keeps_to_the_last_learning_rate() -> None:
     tuned, slow, full = net(), net(), net()
     train(tuned, DATA, plan(momentum=0, lr_milestones=(4, 8), lr_gamma=0.5), order(), fine_tune=True)
@@ -97,7 +106,7 @@ def test_a_late_start_continues_with_the_batches_that_follow(start: int) -> None
 
 
 @pytest.mark.parametrize("form", ["dense", "convolutional", "normalised", "mixed"])
-@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: words["optimizer"])
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=str)
 def test_pruned_weights_are_zero_in_every_evaluation_and_snapshot(form: str, words: dict[str, object]) -> None:
     model = net(form)
     train(model, DATA, plan(**words), order())

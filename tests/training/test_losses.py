@@ -1,5 +1,7 @@
 """The loss over tasks, by autograd and without, is what torch's own losses say of every task alone."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -29,32 +31,40 @@ def alone(logits: Tensor, labels: Tensor, outputs: list[int]) -> list[tuple[Tens
     return [(F.pad(own, (1, 0)) if own.shape[1] == 1 else own, wanted) for own, wanted in pairs]
 
 
-@given(outputs=sizes, samples=st.integers(1, 20), seed=seeds)
+@given(outputs=sizes, samples=st.integers(1, 20), seed=seeds, smoothing=st.sampled_from([0.0, 0.1, 0.9]))
 def test_the_loss_is_the_sum_of_the_tasks_cross_entropies_and_the_binary_one_that_of_two_classes(
-    outputs: list[int], samples: int, seed: int
+    outputs: list[int], samples: int, seed: int, smoothing: float
 ) -> None:
     logits, labels = drawn(outputs, samples, seed)
     parts = alone(logits, labels, outputs)
     for reduction in ("mean", "sum"):
-        expected = sum(F.cross_entropy(own, wanted, reduction=reduction) for own, wanted in parts)
-        torch.testing.assert_close(cross_entropy(logits, labels, several(outputs), reduction), expected)
+        words: dict[str, Any] = {"reduction": reduction, "label_smoothing": smoothing}
+        expected = sum(F.cross_entropy(own, wanted, **words) for own, wanted in parts)
+        found = cross_entropy(logits, labels, several(outputs), reduction, smoothing)
+        torch.testing.assert_close(found, expected)
     right = torch.stack([(own.argmax(dim=1) == wanted).sum() for own, wanted in parts])
     assert torch.equal(count_right(logits, labels, several(outputs)), right)
 
 
-@given(outputs=sizes, samples=st.integers(1, 20), trials=st.integers(1, 3), seed=seeds)
+@given(
+    outputs=sizes,
+    samples=st.integers(1, 20),
+    trials=st.integers(1, 3),
+    seed=seeds,
+    smoothing=st.sampled_from([0.0, 0.1]),
+)
 def test_a_populations_likelihoods_and_gradients_are_those_of_autograd(
-    outputs: list[int], samples: int, trials: int, seed: int
+    outputs: list[int], samples: int, trials: int, seed: int, smoothing: float
 ) -> None:
     tasks = several(outputs)
     each = [drawn(outputs, samples, seed + trial) for trial in range(trials)]
     logits = torch.stack([own.t() for own, _ in each])
     labels = torch.stack([own.view(samples, -1).t() for _, own in each])
-    likelihoods, gradient = Heads(tasks).differentiate(logits.clone(), labels)
+    likelihoods, gradient = Heads(tasks, smoothing).differentiate(logits.clone(), labels)
     assert likelihoods.shape == (trials, len(outputs), samples)
     for trial, (own, wanted) in enumerate(each):
         own.requires_grad_()
-        loss = cross_entropy(own, wanted, tasks)
+        loss = cross_entropy(own, wanted, tasks, smoothing=smoothing)
         loss.backward()
         torch.testing.assert_close(gradient[trial], own.grad.t())
         torch.testing.assert_close(-likelihoods[trial].mean(dim=1).sum(), loss.detach())

@@ -1,15 +1,13 @@
-"""Networks that draw at random: found out by trying, and trained where their draws are their own."""
+"""Networks that draw at random: found out by trying, and trained with draws of their own."""
 
-import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthprune.errors import RecipeError
 from lthprune.pruning.state import snapshot
-from lthprune.training.dispatch import check_engine
 from lthprune.training.noise import draws_at_random
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
@@ -60,11 +58,30 @@ def test_whether_a_network_draws_is_found_out_and_nothing_of_it_changes(model: n
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_networks_that_draw_train_in_the_plain_loop_and_others_do_not(rate: float) -> None:
-    plan = TrainingPlan.model_validate(PLAN)
-    done = train_population([dropping(rate), dropping(rate)], noise(), plan, drawn(0))
-    assert [training.engine for training in done] == ["reference" if rate else "unhooked"] * 2
+@pytest.mark.parametrize("form", ["images", "vectors"])
+@pytest.mark.parametrize("start", [0, 2])
+def test_every_trial_draws_without_hooks_what_it_draws_in_the_plain_loop(form: str, start: int) -> None:
+    def network(seed: int) -> nn.Module:
+        body = net("normalised", seed).double()
+        if form == "vectors":
+            return nn.Sequential(*body, nn.Dropout(0.5))
+        return nn.Sequential(*body[:2], nn.Dropout(0.5), *body[2:])  # of (n, C, H, W)
+
+    data, words = noise(), {"steps": 6, "patience": 1}
+    data = replace(data, x_train=data.x_train.double(), x_val=data.x_val.double(), x_test=data.x_test.double())
+    trained = {}
+    for engine in ("reference", "auto"):
+        models = [network(trial) for trial in range(3)]
+        before = torch.get_rng_state()
+        orders, noises = ([torch.Generator().manual_seed(seed + trial) for trial in range(3)] for seed in (0, 9))
+        plan = TrainingPlan.model_validate(PLAN | words | {"engine": engine})
+        done = train_population(models, data, plan, orders, noises=noises, start=start)
+        assert torch.equal(torch.get_rng_state(), before)
+        trained[engine] = [snapshot(model) for model in models]
+    assert {each.engine for each in done} == {"unhooked"}
+    for found, expected in zip(trained["auto"], trained["reference"], strict=True):
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-8, atol=1e-10)
 
 
 def test_given_generators_determine_the_draws_of_a_trial_and_the_global_one_does_not_change() -> None:
@@ -82,16 +99,3 @@ def test_given_generators_determine_the_draws_of_a_trial_and_the_global_one_does
     assert trained(5) == first
     assert trained(5, trials=1) == first[:1]
     assert trained(6) != first
-
-
-def test_the_unhooked_engine_is_refused_to_networks_that_draw_before_they_change() -> None:
-    plan, model = TrainingPlan.model_validate(PLAN | {"engine": "unhooked"}), dropping()
-    data, before = noise(), copy.deepcopy(model.state_dict())
-    for refuse in (
-        lambda: check_engine(model, plan, torch.device("cpu"), data.x_train[:2]),
-        lambda: train_population([model], data, plan, drawn(0)[:1]),
-    ):
-        with pytest.raises(RecipeError, match=r'draw at random.*engine = "auto" or "reference"'):
-            refuse()
-    assert all_bits(model.state_dict()) == all_bits(before)
-    check_engine(dropping(0.0), plan, torch.device("cpu"), data.x_train[:2])

@@ -35,6 +35,7 @@ ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.LeakyReLU)
 OPTIMIZERS: tuple[dict[str, object], ...] = (
     {"optimizer": "sgd", "lr": 0.1},
     {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "label_smoothing": 0.1},
     {"optimizer": "adam", "lr": 0.02},
     {"optimizer": "adam", "lr": 0.02, "weight_decay": 0.1},
     {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1},
@@ -165,15 +166,17 @@ def test_every_engine_for_perceptrons_does_what_the_plain_loop_does(
 @given(
     sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
     engine=st.sampled_from(PERCEPTRON_ENGINES),
+    smoothing=st.sampled_from([0.0, 0.2]),
     data=st.data(),
 )
 def test_every_engine_for_perceptrons_learns_several_tasks_as_the_plain_loop_does(
-    sizes: list[int], engine: str, data: st.DataObject
+    sizes: list[int], engine: str, smoothing: float, data: st.DataObject
 ) -> None:
     models = data.draw(populations(sum(sizes)))
     twins, joined = copy.deepcopy(models), doubled(noise(sizes=(40, 70, 150), tasks=several(sizes)))
-    done = train_population(models, joined, plan(engine=engine), orders(len(models)))
-    agree(models, twins, done, one_by_one(twins, plan(), joined))
+    words = {"label_smoothing": smoothing}
+    done = train_population(models, joined, plan(engine=engine, **words), orders(len(models)))
+    agree(models, twins, done, one_by_one(twins, plan(**words), joined))
 
 
 @pytest.mark.parametrize("sizes", [[1, 1], [2, 2, 1, 3]])
