@@ -97,7 +97,7 @@ ROOMS = """
     compaction
     plots.style
     plots.curves
-    plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
+    plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
     plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment

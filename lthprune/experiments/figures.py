@@ -1,7 +1,7 @@
 """The figures of a run, by name, and how they are saved."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from lthprune.training import Histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lthprune.plots import Series
 
 ENDINGS = ("png", "svg", "pdf")
 
@@ -37,6 +39,7 @@ class Subject:
         tasks: how many tasks the data have.
         read_shapes: reads the shape of a sample of each data set that the run's data join.
         read_histories: reads what was measured over all trials.
+        read_controls: reads what was measured of each kind of control, over all trials and repetitions.
         read_tasks: reads the tasks of the data.
         open_tickets: returns the trial's tickets, level by level, which read their tensors when these are asked for.
         analyse: reads and analyses the trial's tickets.
@@ -49,6 +52,7 @@ class Subject:
     tasks: int
     read_shapes: Callable[[], Sequence[tuple[int, ...]]]
     read_histories: Callable[[], Histories]
+    read_controls: Callable[[], Mapping[str, Histories]]
     read_tasks: Callable[[], Sequence[Task]]
     open_tickets: Callable[[], Sequence[Ticket]]
     analyse: Callable[[], Structure]
@@ -58,6 +62,19 @@ class Subject:
     def histories(self) -> Histories:
         """What was measured over all trials."""
         return self.read_histories()
+
+    @cached_property
+    def controls(self) -> Mapping[str, Histories]:
+        """What was measured of each kind of control."""
+        return self.read_controls()
+
+    @property
+    def curves(self) -> "list[Series]":
+        """The run, and the control to show beside it in curves: random reinitialisation, or else the first."""
+        from lthprune.plots import Series
+
+        shown = [name for name in ("reinitialised", *self.controls) if name in self.controls][:1]
+        return [Series("tickets", self.histories), *(Series(name, self.controls[name], dotted=True) for name in shown)]
 
     @property
     def structure(self) -> Structure:
@@ -156,19 +173,29 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
 def _accuracy_over_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_over_steps
 
-    return plot_accuracy_over_steps(subject.histories, subject.all_trials, winner=subject.winner)
+    return plot_accuracy_over_steps(subject.curves, subject.all_trials, winner=subject.winner)
 
 
 def _accuracy_at_early_stop(subject: Subject) -> "Figure":
     from lthprune.plots import plot_accuracy_at_early_stop
 
-    return plot_accuracy_at_early_stop(subject.histories, subject.all_trials, winner=subject.winner)
+    return plot_accuracy_at_early_stop(subject.curves, subject.all_trials, winner=subject.winner)
 
 
 def _early_stop_steps(subject: Subject) -> "Figure":
     from lthprune.plots import plot_early_stop_steps
 
-    return plot_early_stop_steps(subject.histories, subject.all_trials, winner=subject.winner)
+    return plot_early_stop_steps(subject.curves, subject.all_trials, winner=subject.winner)
+
+
+def _controls(subject: Subject) -> "Figure":
+    """Draw the tickets beside all their controls."""
+    from lthprune.plots import Series, plot_controls
+
+    if not subject.controls:
+        raise _NotApplicableError("the figure 'controls' needs controls; train some: lthprune control RUN --kind all")
+    series = [Series(name, histories, dotted=True) for name, histories in subject.controls.items()]
+    return plot_controls([Series("tickets", subject.histories), *series], subject.all_trials)
 
 
 def _states(subject: Subject) -> "Figure":
@@ -281,6 +308,7 @@ FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
     "accuracy-at-early-stop": _accuracy_at_early_stop,
     "early-stop-steps": _early_stop_steps,
     "steps-needed": _steps_needed,
+    "controls": _controls,
     "pruned-by-layer": _pruned_by_layer,
     "weights": _weights,
     "weight-histograms": _weight_histograms,

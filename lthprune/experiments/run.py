@@ -104,11 +104,15 @@ class Run(RunFolder):
         Raises:
             StorageError: a file of the run or of a control is damaged.
         """
+        return [compare(kind, self.histories(), repeats) for kind, repeats in self._histories_of_controls().items()]
+
+    def _histories_of_controls(self) -> dict[str, list[Histories]]:
+        """Return the histories of each kind's repetitions; those without a finished level are left out."""
         kinds: dict[str, list[Histories]] = {}
         for (kind, _), control in self.controls().items():
             if control.tickets.finished:
                 kinds.setdefault(kind, []).append(control.histories())
-        return [compare(kind, self.histories(), repeats) for kind, repeats in kinds.items()]
+        return kinds
 
     def structure(self, trial: int = 0, *, functional: bool = False) -> Structure:
         """Return the states of one trial's neurons and parameters at each finished level.
@@ -140,9 +144,10 @@ class Run(RunFolder):
         """Return one of the run's figures.
 
         Args:
-            name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps`` or ``steps-needed`` of all
-                trials; ``pruned-by-layer``, ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``,
-                ``coverage`` or ``decidedness`` of one trial; or ``weights`` or ``network`` of one level of it.
+            name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps``, ``steps-needed`` or
+                ``controls`` of all trials; ``pruned-by-layer``, ``weight-histograms``, ``states``, ``lifetimes``,
+                ``biases``, ``inputs``, ``coverage`` or ``decidedness`` of one trial; or ``weights`` or ``network`` of
+                one level of it.
             trial: the number of that trial.
             level: the number of that level; by default the last finished one.
 
@@ -260,13 +265,18 @@ class Run(RunFolder):
         shown = finished - 1 if level is None else level
         if shown not in range(finished):
             raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
+        what = recipe.prune.method.upper() if self.control is None else self.control["kind"]
         return figures.Subject(
-            title=f"{self.recipe_name}: {recipe.prune.method.upper()}",
+            title=f"{self.recipe_name}: {what}",
             trial=trial,
             level=shown,
             tasks=len(recipe.data.parts),
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
+            read_controls=lambda: {
+                kind: Histories.pooled(repeats, self.histories().density)
+                for kind, repeats in self._histories_of_controls().items()
+            },
             read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             open_tickets=lambda: [self.tickets.open(each)[trial] for each in range(finished)],
             analyse=lambda: self.structure(trial),

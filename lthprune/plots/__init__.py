@@ -1,6 +1,7 @@
 """Figures of measurements and structure, with matplotlib; pyplot and its global state are not used."""
 
 from lthprune.plots.biases import plot_biases
+from lthprune.plots.controls import plot_controls
 from lthprune.plots.curves import Series, plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
@@ -21,6 +22,7 @@ __all__ = [
     "plot_accuracy_at_early_stop",
     "plot_accuracy_over_steps",
     "plot_biases",
+    "plot_controls",
     "plot_coverage",
     "plot_decidedness",
     "plot_early_stop_steps",

@@ -223,17 +223,22 @@ def _finish(figure: Figure, axes: Axes, series: Sequence[Series], winner: int | 
     if winner is not None:
         label = f"smallest winning ticket ({percent(first.density[winner])})"
         axes.axvline(density[winner], color=GREY, linestyle="-.", lw=0.9, label=label, zorder=1)
+    label_densities(axes, density)
+    curves = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
+    others = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    dense = Line2D([], [], color=GREY, linestyle="--", linewidth=0.8, label="dense network")
+    title = f"means; bars: {RANGE} of {_trials(first)} trials" if _trials(first) > 1 else None
+    figure.legend(handles=[*curves, dense, *others], title=title, loc="outside lower center", ncols=2)
+
+
+def label_densities(axes: Axes, density: np.ndarray) -> None:
+    """Make a logarithmic axis of densities, in percent, that fall from left to right."""
     axes.set_xscale("log")
     axes.set_xlim(density.max() * 1.08, density.min() / 1.08)
     axes.set_xticks(_readable_ticks(density))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.set_xlabel("weights left (%)")
-    curves = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
-    others = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-    dense = Line2D([], [], color=GREY, linestyle="--", linewidth=0.8, label="dense network")
-    title = f"means; bars: {RANGE} of {_trials(first)} trials" if _trials(first) > 1 else None
-    figure.legend(handles=[*curves, dense, *others], title=title, loc="outside lower center", ncols=2)
 
 
 def _readable_ticks(density: np.ndarray) -> list[float]:

@@ -29,6 +29,7 @@ HATCHES = dict(zip(COLOURS, ("", "....", "/////", "xxxxx", "\\\\\\\\\\", ""), st
 STATE_MARKERS = dict(zip(COLOURS, "oD^sv>", strict=True))
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#888888"  # of curves; markers or line styles tell them apart in grey
 MARKERS = "osD^vPX*"
+QUALITATIVE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")  # Okabe and Ito's, and grey
 RANGE = "minimum to maximum"
 
 _STYLE: Any = {

@@ -74,6 +74,17 @@ class Histories:
         kept.density[finished:] = np.nan
         return kept
 
+    @classmethod
+    def pooled(cls, repeats: Sequence["Histories"], density: np.ndarray) -> "Histories":
+        """Return the trials of several histories as those of one, at given densities, of shape (levels + 1,).
+
+        For controls, whose own density is that of other networks.
+        """
+        first = repeats[0]
+        curves = {name: np.concatenate([each.curves[name] for each in repeats]) for name in first.curves}
+        finished = min(each.finished for each in repeats)
+        return cls(curves, density, first.steps).up_to(finished)
+
     def early_stop_steps(self) -> np.ndarray:
         """Return the steps of minimum validation loss, of shape (trials, levels + 1); NaN for unfinished levels."""
         steps: np.ndarray = self.steps[self._early_stop_places()].astype(float)
