@@ -37,8 +37,8 @@ PAPER = {  # section 2 of Frankle & Carbin (2019), figure 2: learning rate, batc
 # Section 5 of Frankle & Carbin (2019), and table 1 of Frankle et al. (2020): learning rate, batch size, steps,
 # milestones, what to rewind to, and how many weights are never pruned.
 LATER = {
-    "resnet18-cifar10": (0.01, 128, 30_000, (20_000, 25_000), "init", 2_560 + 640),
-    "vgg19-cifar10": (0.01, 64, 112_480, (56_240, 84_360), "init", 5_120),
+    "resnet18-cifar10": (0.03, 128, 30_000, (20_000, 25_000), "init", 2_560 + 640),
+    "vgg19-cifar10": (0.1, 64, 112_480, (56_240, 84_360), "init", 5_120),
     "resnet20-cifar10": (0.1, 128, 63_000, (32_000, 48_000), 2_000, 0),
     "vgg16-cifar10": (0.1, 128, 63_000, (32_000, 48_000), 1_000, 5_120),
 }
@@ -71,7 +71,9 @@ def test_every_bundled_recipe_opens_with_its_title_its_command_and_what_to_expec
 @pytest.mark.parametrize("method", ["imp", "osp"])
 @pytest.mark.parametrize("name", bundled())
 def test_every_bundled_recipe_builds_and_trains_a_step_on_data_of_its_shape(name: str, method: str) -> None:
-    recipe = load_recipe(name, [f"prune.method={method}", "prune.rewind=init", "train.steps=1", "train.batch_size=2"])
+    recipe = load_recipe(
+        name, [f"prune.method={method}", "prune.rewind=init", "train.warmup=0", "train.steps=1", "train.batch_size=2"]
+    )
     assert recipe.prune.method == method
     shape, outputs = shape_of_data(recipe.data)
     model = build_model(recipe.model, shape, outputs, torch.Generator().manual_seed(0))
@@ -104,6 +106,8 @@ def test_the_recipes_of_residual_networks_and_vggs_have_their_papers_hyperparame
     train, prune = recipe.train, recipe.prune
     assert (train.lr, train.batch_size, train.steps, train.lr_milestones) == (lr, batch_size, steps, milestones)
     assert (train.optimizer, train.momentum, train.weight_decay, train.lr_gamma) == ("sgd", 0.9, 1e-4, 0.1)
+    assert train.warmup == {"resnet18-cifar10": 20_000, "vgg19-cifar10": 10_000}.get(name, 0)
+    assert train.augment == ("crop", "flip")
     assert (prune.scope, prune.rate, prune.rewind) == ("global", 0.2, rewind)
     preview = preview_recipe(recipe)
     weights = sum(row.weights for row in preview.layers if row.kind != "norm")
