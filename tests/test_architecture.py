@@ -40,6 +40,7 @@ ROOMS = """
     pruning
     search.rewinding search.metrics search.progress
     search.ticket_files
+    search.lazy_states
     search.tickets
     search.store search.collection
     search.settings search.own
@@ -107,6 +108,7 @@ ROOMS = """
     experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
     experiments.run
     experiments.folders
+    experiments.experiment experiments.control_kinds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls
     experiments.sweep_summary

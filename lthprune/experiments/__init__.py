@@ -2,8 +2,10 @@
 
 from lthprune.experiments.axes import in_toml, parse_axes
 from lthprune.experiments.comparison import Comparison, Difference, against_dense, compare, level_ranges
-from lthprune.experiments.controls import CONTROLS, plan_controls, run_control
-from lthprune.experiments.execution import Watcher, resume_run, run_recipe
+from lthprune.experiments.control_kinds import CONTROLS, plan_controls
+from lthprune.experiments.controls import run_control
+from lthprune.experiments.execution import resume_run, run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe

@@ -15,9 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
-from lthprune.errors import RecipeError, StorageError
+from lthprune.errors import RecipeError
+from lthprune.experiments.control_kinds import (
+    CONTROLS,
+    DENSITIES,
+    FROM_NOTHING,
+    OWN_DENSE,
+    WITHOUT_CHANCE,
+    refuse_control,
+)
 from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
-from lthprune.experiments.execution import Experiment, Watcher, collect_levels, prepare, train_level
+from lthprune.experiments.execution import collect_levels
+from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
 from lthprune.experiments.folders import create_run
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
@@ -25,7 +34,6 @@ from lthprune.files import remove_leftovers
 from lthprune.models import ModelSpec, build_model, narrow_to
 from lthprune.pruning import (
     Candidate,
-    Densities,
     Masks,
     Score,
     State,
@@ -46,52 +54,6 @@ from lthprune.search import (
     with_constant_magnitude,
     with_signs_kept,
 )
-
-CONTROLS: dict[str, str] = {
-    "reinitialised": "the tickets' masks, weights and biases drawn anew by the recipe's initialiser",
-    "signs-kept": "as reinitialised, but every weight keeps the sign of its initial value",
-    "constant": "the tickets' masks; each weight has its sign and one magnitude per layer",
-    "shuffled": "the initial weights; each layer's mask shuffled, so random masks with the run's densities",
-    "shuffled-globally": "the initial weights; all masks shuffled as one",
-    "random-uniform": "the initial weights; random masks with the same density in all layers",
-    "random-erk": "the initial weights; random masks with Erdős-Rényi-Kernel densities",
-    "inverted": "a search from the same dense network that prunes the highest scores",
-    "one-shot": "one-shot pruning of the same dense network",
-    "small-dense": "a narrower dense network with about as many weights",
-    "dense-longer": "the dense network, trained on with as many steps as the search has made",
-}
-"""The kinds of controls, and what each trains."""
-
-_DENSITIES: dict[str, Densities] = {
-    "shuffled": "layers",
-    "shuffled-globally": "global",
-    "random-uniform": "uniform",
-    "random-erk": "erk",
-}
-_OWN_DENSE = ("reinitialised", "signs-kept", "constant")  # the kinds that change the dense network, too
-_WITHOUT_CHANCE = ("constant", "inverted", "one-shot")  # the kinds whose second repetition would equal the first
-_FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
-
-
-def plan_controls(run: Run, kinds: Sequence[str], repeats: int = 1) -> list[tuple[str, int]]:
-    """Return the kinds and repetitions to train for a run; trains nothing.
-
-    Args:
-        run: the run to control.
-        kinds: keys of ``CONTROLS``, or ``"all"`` for all that apply to the run.
-        repeats: how many of each kind for every trial; kinds that draw nothing at random have one.
-
-    Raises:
-        PruningError: a kind is unknown.
-        RecipeError: a kind that was named does not apply to the run.
-        StorageError: the run is itself a control, or no level of it is finished.
-    """
-    for kind in kinds:
-        check_word("control", kind, (*CONTROLS, "all"))
-        if kind != "all":
-            _refuse(run, kind)
-    chosen = [kind for kind in CONTROLS if kind in kinds or ("all" in kinds and _reason_against(run, kind) is None)]
-    return [(kind, repeat) for kind in chosen for repeat in range(1 if kind in _WITHOUT_CHANCE else repeats)]
 
 
 def run_control(
@@ -139,8 +101,8 @@ def run_control(
     """
     check_word("control", kind, CONTROLS)
     repeat = whole_number("repeat", repeat)
-    _refuse(run, kind)
-    if kind in _WITHOUT_CHANCE and repeat:
+    refuse_control(run, kind)
+    if kind in WITHOUT_CHANCE and repeat:
         raise RecipeError(f"the control {kind!r} draws nothing at random, so a repetition would equal the first.")
     before = run.environment()
     data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
@@ -154,40 +116,11 @@ def run_control(
         control = _begin(run, kind, repeat, begun, now)
         job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
         job.watcher.on_begin(control)
-        if not control.tickets.finished and kind not in _OWN_DENSE:
+        if not control.tickets.finished and kind not in OWN_DENSE:
             collect_levels(iter([run.tickets.level(0)]), control, find_device(device), job.watcher)
         missing = run.tickets.finished - control.tickets.finished
         collect_levels(islice(job.levels(), missing), control, find_device(device), job.watcher)
     return control
-
-
-def _refuse(run: Run, kind: str) -> None:
-    """Raise an error if the control does not apply to the run."""
-    if run.control is not None:
-        raise StorageError(f"{run.folder} is itself a control. Name the run that it controls: {run.folder.parents[1]}")
-    if not run.tickets.finished:
-        raise StorageError(f"no level of {run.folder} is finished yet; resume with: {run.resume_command}")
-    reason = _reason_against(run, kind)
-    if reason is not None:
-        raise RecipeError(f"{reason} Choose another control, such as reinitialised.")
-
-
-def _reason_against(run: Run, kind: str) -> str | None:
-    """Return why a kind of control does not apply to a run; None if it does."""
-    recipe = run.recipe()
-    if kind in _DENSITIES and recipe.prune.rewind in ("lr", "none"):
-        return (
-            f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
-            f"trained weights (prune.rewind = {recipe.prune.rewind!r})."
-        )
-    if kind == "one-shot" and recipe.prune.method == "osp":
-        return "the control 'one-shot' prunes in one shot, as this run does itself."
-    if kind == "small-dense" and not recipe.model.listed:
-        return (
-            f"the control 'small-dense' builds narrower networks, and lthprune does not list the layers of "
-            f"{recipe.model.name or recipe.model.kind}."
-        )
-    return None
 
 
 def _begin(run: Run, kind: str, repeat: int, begun: dict[str, Any], environment: dict[str, Any]) -> Run:
@@ -244,7 +177,7 @@ class _Control:
 
     def _retrain(self, models: Sequence[nn.Module], starts: Iterable[Sequence[Ticket]]) -> Iterator[tuple[Ticket, ...]]:
         rewind, search = self.experiment.search.rewind, self.experiment.search
-        late = rewind.at if isinstance(rewind, Rewinder) and self.kind not in _FROM_NOTHING else 0
+        late = rewind.at if isinstance(rewind, Rewinder) and self.kind not in FROM_NOTHING else 0
         experiment = replace(self.experiment, search=replace(search, rewind="init"))
         return retrain_levels(
             models,
@@ -270,9 +203,9 @@ class _Control:
             return [_dense(level, first.masks, last.trained, first) for first, last in zip(dense, before, strict=True)]
         if self.kind == "constant":
             return [with_constant_magnitude(ticket, first) for ticket, first in zip(tickets, dense, strict=True)]
-        if self.kind in _DENSITIES:  # the same draws at every level, so that masks are nested as the run's are
+        if self.kind in DENSITIES:  # the same draws at every level, so that masks are nested as the run's are
             return [
-                randomly_masked(ticket, first, _DENSITIES[self.kind], generator)
+                randomly_masked(ticket, first, DENSITIES[self.kind], generator)
                 for ticket, first, generator in zip(tickets, dense, self._generators(), strict=True)
             ]
         redraw = reinitialised if self.kind == "reinitialised" else with_signs_kept

@@ -3,113 +3,27 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from lthprune.analysis import find_splitting, neuron_states
-from lthprune.data import Dataset, Task, data_root, load_data
-from lthprune.errors import RecipeError, StorageError
+from lthprune.data import load_data
+from lthprune.errors import StorageError
 from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
+from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
 from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.pretraining import pretrain
-from lthprune.experiments.preview import LoadData, Preview, preview_recipe
+from lthprune.experiments.preview import LoadData, Preview
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
-from lthprune.search import Level, Metrics, Rewinder, Search, Ticket, imp_levels, osp_levels
+from lthprune.search import Ticket, imp_levels, osp_levels
 from lthprune.training import (
-    Evaluation,
-    Training,
-    check_batches,
-    check_engine,
     stored_plan,
-    train_population,
-    warn_of_emulation,
 )
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Functions to call while a recipe runs.
-
-    Attributes:
-        on_begin: called with the run, once its directory exists.
-        on_evaluation: called with the level, the trial and the evaluation.
-        on_level: called with the tickets of a finished level, one for each trial.
-    """
-
-    on_begin: Callable[[Run], object] = lambda run: None
-    on_evaluation: Callable[[int, int, Evaluation], object] = lambda level, trial, evaluation: None
-    on_level: Callable[[Sequence[Ticket]], object] = lambda tickets: None
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The objects of a recipe: the data, a model for every trial, the search."""
-
-    recipe: Recipe
-    data: Dataset
-    models: list[nn.Module]
-    search: Search
-    data_dir: str | Path | None
-
-    def provenance(self, recipe_name: str) -> dict[str, Any]:
-        """Return what must be the same when the run is resumed: the settings and the data."""
-        return {
-            "recipe": recipe_name,
-            "settings": self.recipe.model_dump(mode="json"),
-            "data": self.data.fingerprint,
-        }
-
-
-def prepare(
-    recipe: Recipe | Preview,
-    *,
-    data_dir: str | Path | None = None,
-    device: str = "cpu",
-    trust_code: bool = True,
-    load: LoadData | None = None,
-) -> Experiment:
-    """Load the data and build the models of a recipe, or of its preview.
-
-    Args:
-        recipe: the recipe, or what ``preview_recipe`` returned for it.
-        data_dir: the data root.
-        device: ``cpu`` or ``cuda``.
-        trust_code: whether functions of your own that the recipe names may be imported.
-        load: replaces ``load_data``, for several recipes that share data.
-
-    Raises:
-        LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
-    """
-    place, load = find_device(device), load or load_data
-    if isinstance(recipe, Preview):
-        if data_dir is not None and data_root(recipe.data_dir) != data_root(data_dir):
-            raise RecipeError(
-                f"the preview was made with data_dir = {recipe.data_dir}, not {data_dir}. Pass the same data_dir to "
-                "preview_recipe, or leave it out here."
-            )
-        data_dir = recipe.data_dir
-    words: dict[str, Any] = {"data_dir": data_dir, "trust_code": trust_code}
-    preview = recipe if isinstance(recipe, Preview) else preview_recipe(recipe, **words, load=load)
-    recipe, data = preview.recipe, preview.data
-    if data is None:
-        data = load(recipe.data, seed=recipe.run.first_seed, **words)
-    check_batches(len(data.x_train), recipe.train.batch_size)
-    models: list[nn.Module] = [
-        recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
-        for trial in range(recipe.run.trials)
-    ]
-    check_engine(models[0], recipe.train, place)
-    warn_of_emulation(recipe.train.precision, place)
-    return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
 
 def run_recipe(
@@ -276,66 +190,6 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
         words = "separated or degraded" if "separated" in statuses else "degraded"
         run.tickets.end(f"the networks of all trials are {words}")
     return fulfilled
-
-
-def train_level(
-    experiment: Experiment,
-    models: Sequence[nn.Module],
-    level: Level,
-    watcher: Watcher,
-    orders: Sequence[torch.Generator] | None = None,
-) -> list[Metrics]:
-    """Train the trials of one level side by side, and return their metrics.
-
-    Args:
-        experiment: data and plan.
-        models: one for each trial.
-        level: its number, and the step to start from.
-        watcher: whose ``on_evaluation`` is called.
-        orders: the order of the samples, for each trial; by default the recipe's.
-    """
-    recipe, rewind = experiment.recipe, experiment.search.rewind
-    late = rewind if isinstance(rewind, Rewinder) else None
-    trained = train_population(
-        models,
-        experiment.data,
-        recipe.train,
-        orders or [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same at every level
-        noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
-        augmenters=[recipe.run.generator("augment", trial) for trial in range(len(models))],
-        start=level.start,
-        no_stop_before=late.at if late is not None else 0,
-        fine_tune=rewind == "none" and level.number > 0,
-        keep_early_stop=recipe.run.keep_early_stop,
-        on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
-        on_evaluation=partial(watcher.on_evaluation, level.number),
-    )
-    return [
-        {
-            "engine": done.engine,
-            "early_stop_step": done.early_stop,
-            "val_loss": done.at_early_stop("val_loss"),
-            "val_acc": done.at_early_stop("val_acc"),
-            "test_acc": done.at_early_stop("test_acc"),
-            "history": done.history,
-        }
-        | _of_each_task(experiment.data.tasks, done)
-        | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
-        for done in trained
-    ]
-
-
-def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:
-    """Return every task's accuracies at the early-stopping step; nothing if there is only one task."""
-    if len(tasks) == 1:
-        return {}
-    measured = {"val_acc": "task_val_acc", "test_acc": "task_test_acc"}
-    return {
-        "tasks": {
-            task.name: {name: done.at_early_stop(history, place) for name, history in measured.items()}
-            for place, task in enumerate(tasks)
-        }
-    }
 
 
 @contextmanager

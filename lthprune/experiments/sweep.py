@@ -14,7 +14,8 @@ from lthprune.data import Dataset, DataSpec, data_root, is_path, load_data, spli
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
-from lthprune.experiments.execution import Watcher, prepare, resume_run, run_in
+from lthprune.experiments.execution import resume_run, run_in
+from lthprune.experiments.experiment import Watcher, prepare
 from lthprune.experiments.folders import find_files, fit_for_a_file, new_folder
 from lthprune.experiments.overrides import override
 from lthprune.experiments.preview import LoadData, preview_recipe

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lthprune.experiments.execution import Experiment, prepare
+from lthprune.experiments.experiment import Experiment, prepare
 from lthprune.experiments.preview import Preview
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.threads import torch_threads

@@ -31,11 +31,12 @@ from lthprune.pruning import (
     snapshot,
     write_masks,
 )
+from lthprune.search.lazy_states import Continued
 from lthprune.search.metrics import Metrics, metrics_of_trials
 from lthprune.search.rewinding import Rewinder, rewinder_for
 from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored
-from lthprune.search.tickets import Continued, Ticket
+from lthprune.search.tickets import Ticket
 from lthprune.search.trainings import Level
 from lthprune.search.verification import TrainingCheck, moved_between
 from lthprune.seeds import Seeds

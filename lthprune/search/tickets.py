@@ -1,19 +1,16 @@
 """Tickets: the result of a level; saving, loading and applying them."""
 
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lthprune.arguments import check_module, check_word, described
 from lthprune.errors import PruningError, StorageError
-from lthprune.memory import copied
 from lthprune.pruning import (
     FORMS,
     Count,
@@ -25,67 +22,14 @@ from lthprune.pruning import (
     first_names,
     live_state,
     masks_of,
-    pack,
     refuse_unreached,
     registered_buffers,
     restore,
-    set_zeros,
-    unpack,
     write_masks,
 )
+from lthprune.search.lazy_states import Continued, Pruned, Read, Reread, pack_all, unpack_all
 from lthprune.search.metrics import Metrics
 from lthprune.search.ticket_files import Packed, Part, Source, TicketFile, write_ticket
-
-Read = Callable[[], State]
-
-
-class _Reread:
-    """Tensors by name, read when asked for; what was read is kept only while somebody uses it."""
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._last: Callable[[], State | None] = _nothing
-
-    def __call__(self) -> State:
-        state = self._last()
-        if state is None:
-            state = OrderedDict(self._read())  # a dict that can be referred to weakly
-            self._last = weakref.ref(state)
-        return state
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_read": self._read, "_last": _nothing}
-
-
-def _nothing() -> None:
-    return None
-
-
-class Continued(NamedTuple):
-    """Weights that a training continued from: those of another ticket, pruned by the masks of the new one."""
-
-    trained: State
-
-
-class _Pruned(Mapping[str, Tensor]):
-    """The tensors of a state, in which packed masks prune entries; computed one by one when asked for."""
-
-    def __init__(self, state: State, packed: Packed, tied: Mapping[str, str]) -> None:
-        self._state, self._packed, self._tied = state, packed, tied
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor, masked = self._state[name], self._tied.get(name, name)
-        if masked not in self._packed:
-            return tensor
-        pruned = copied(tensor)
-        set_zeros(pruned, unpack(*self._packed[masked]).to(tensor.device))
-        return pruned
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
 
 
 @dataclass(frozen=True, eq=False, init=False)  # tensors have no truth value to compare by
@@ -120,7 +64,7 @@ class Ticket:
     tied: dict[str, str]
     _counts: dict[str, Count] | None
     _packed: Packed | None  # None if the masks are in a file
-    _pruned: _Pruned | None  # None if the weights are in a file, or are no other ticket's trained ones
+    _pruned: Pruned | None  # None if the weights are in a file, or are no other ticket's trained ones
     _masks: Read
     _weights: Read
     _trained: Read
@@ -139,11 +83,11 @@ class Ticket:
         self._set(level=level, metrics=metrics or {}, provenance=provenance or {})
         self._set(late_buffers=late_buffers, tied=tied or {}, _counts=None, _packed=None, _pruned=None)
         if not callable(masks):
-            packed = _pack_all(masks)
+            packed = pack_all(masks)
             self._set(_packed=packed, _counts=count(masks))
-            masks = partial(_unpacked, packed)
+            masks = partial(unpack_all, packed)
         if isinstance(weights, Continued):
-            pruned = _Pruned(weights.trained, self._packed or {}, self.tied)
+            pruned = Pruned(weights.trained, self._packed or {}, self.tied)
             self._set(_pruned=pruned)
             weights = partial(dict, pruned)
         self._let(masks, weights, trained)
@@ -153,9 +97,9 @@ class Ticket:
             object.__setattr__(self, name, value)
 
     def _let(self, masks: Read, weights: State | Read, trained: State | Read) -> None:
-        self._set(_masks=_Reread(masks))
-        self._set(_weights=_Reread(weights) if callable(weights) else partial(_same, weights))
-        self._set(_trained=_Reread(trained) if callable(trained) else partial(_same, trained))
+        self._set(_masks=Reread(masks))
+        self._set(_weights=Reread(weights) if callable(weights) else partial(_same, weights))
+        self._set(_trained=Reread(trained) if callable(trained) else partial(_same, trained))
 
     def release(self, read: Callable[[Part], State]) -> None:
         """Let go of the tensors, which ``read`` reads from now on when they are asked for."""
@@ -273,20 +217,12 @@ class Ticket:
         return write_ticket(
             path,
             about,
-            masks=self._packed if self._packed is not None else _pack_all(self.masks),
+            masks=self._packed if self._packed is not None else pack_all(self.masks),
             weights=self.weights if self._pruned is None else self._pruned,
             trained=self.trained,
             metrics=self.metrics,
             sources=sources,
         )
-
-
-def _pack_all(masks: Masks) -> Packed:
-    return {name: (pack(mask), tuple(mask.shape)) for name, mask in masks.items()}
-
-
-def _unpacked(packed: Packed) -> Masks:
-    return {name: unpack(bits, shape) for name, (bits, shape) in packed.items()}
 
 
 def _same(state: State) -> State:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiments.controls import CONTROLS
+from lthprune.experiments.control_kinds import CONTROLS
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli

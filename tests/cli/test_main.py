@@ -175,7 +175,7 @@ def test_exit_codes_and_messages_are_those_of_the_process(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["lthprune.experiments.load_recipe", "lthprune.experiments.execution.load_data"])
+@pytest.mark.parametrize("where", ["lthprune.experiments.load_recipe", "lthprune.experiments.experiment.load_data"])
 def test_an_interruption_before_anything_is_written_says_so(
     where: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

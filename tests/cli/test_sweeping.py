@@ -74,7 +74,7 @@ def test_summary_of_a_sweep_of_many_axes_fits_into_80_columns(cli: Cli, tmp_path
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
     cli: Cli, finished: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = "lthprune.experiments.execution.train_population"
+    train = "lthprune.experiments.experiment.train_population"
     begun = []
 
     def interrupted(*arguments: Any, **words: Any) -> Any:
@@ -83,7 +83,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
         return original(*arguments, **words)
 
-    from lthprune.experiments.execution import train_population as original
+    from lthprune.experiments.experiment import train_population as original
 
     with monkeypatch.context() as patch:
         patch.setattr(train, interrupted)

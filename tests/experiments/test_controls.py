@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
-from lthprune.experiments.controls import CONTROLS, plan_controls, run_control
-from lthprune.experiments.execution import Watcher, resume_run, run_recipe
+from lthprune.experiments.control_kinds import CONTROLS, plan_controls
+from lthprune.experiments.controls import run_control
+from lthprune.experiments.execution import resume_run, run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
 from lthprune.pruning.state import snapshot

@@ -14,7 +14,8 @@ from lthprune.analysis.splitting import find_splitting
 from lthprune.data.loading import tasks_of
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.environment import find_device
-from lthprune.experiments.execution import Watcher, prepare, resume_run, run_recipe
+from lthprune.experiments.execution import resume_run, run_recipe
+from lthprune.experiments.experiment import Watcher, prepare
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.pruning.masks import Masks

@@ -10,7 +10,8 @@ import torch
 
 from lthprune.compaction import load_export
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
-from lthprune.experiments.execution import Watcher, resume_run, run_recipe
+from lthprune.experiments.execution import resume_run, run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.preview import preview_recipe
 from lthprune.experiments.recipe import Recipe, load_recipe

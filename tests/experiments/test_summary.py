@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lthprune.analysis.splitting import outcome
 from lthprune.errors import StorageError
-from lthprune.experiments.execution import Watcher, run_recipe
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.run import Run
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import begin_sweep, run_sweep

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lthprune.errors import DataError, LthpruneError, RecipeError, StorageError
 from lthprune.experiments.axes import parse_axes
-from lthprune.experiments.execution import Watcher, run_recipe
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
@@ -238,7 +239,7 @@ def test_data_are_loaded_once_for_all_cells_that_share_them(tmp_path: Path, monk
         return load_data(spec, **words)
 
     monkeypatch.setattr("lthprune.experiments.sweep.load_data", load)
-    monkeypatch.setattr("lthprune.experiments.execution.load_data", load)
+    monkeypatch.setattr("lthprune.experiments.experiment.load_data", load)
     sweep = begin(tmp_path)
     assert loaded == ["digits"]
     run_sweep(sweep)

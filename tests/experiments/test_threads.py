@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lthprune.errors import LthpruneError, StorageError
-from lthprune.experiments.execution import Watcher, resume_run, run_recipe
+from lthprune.experiments.execution import resume_run, run_recipe
+from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.run import Run
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
