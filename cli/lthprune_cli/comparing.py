@@ -51,14 +51,10 @@ def print_winners(run: "Run", levels: "Sequence[LevelSummary]") -> None:
 def print_comparisons(comparisons: "Sequence[Comparison]") -> None:
     """Print by how much the tickets are more accurate than each control, level by level, and say it in sentences."""
     console = Console()
+    console.print("Test accuracy of tickets minus control, in points:")
     for at in range(0, len(comparisons), _MOST):
         some = comparisons[at : at + _MOST]
-        table = Table(
-            title="Test accuracy of tickets minus control, in points",
-            title_justify="left",
-            box=box.SIMPLE,
-            padding=0,
-        )
+        table = Table(box=box.SIMPLE, padding=0)
         for column in ("level", "density", *(_title(each) for each in some)):
             table.add_column(column, justify="right", vertical="bottom", no_wrap=True)
         for level in range(max(len(each.levels) for each in some)):

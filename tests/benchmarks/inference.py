@@ -1,7 +1,7 @@
 """Inference with a ticket of a multilayer perceptron: masked, dense, compacted and in compressed sparse rows.
 
-    lthprune run lenet-mnist --trials 1 --set prune.levels=24 --set train.steps=2000
-    python tests/benchmarks/inference.py runs/lenet-mnist-... --level 15
+    lthprune run lenet-mnist-tanh --trials 1 --set prune.levels=24 --set train.steps=2000
+    python tests/benchmarks/inference.py runs/lenet-mnist-tanh-... --level 15
 
 In one process, the networks take turns on random inputs. Prints the median time of each over the rounds, and that time
 divided by the time of the fastest. ``masked`` is the network with torch's pruning hooks, ``dense`` the same without

@@ -29,6 +29,7 @@ from tests.tiny import noise, tiny, write_npz
 DENSE = {"dense": 0.2, "output": 0.1}
 PAPER = {  # section 2 of Frankle & Carbin (2019), figure 2: learning rate, batch size, steps, rates
     "lenet-mnist": (1.2e-3, 60, 50_000, DENSE),
+    "lenet-mnist-tanh": (1.2e-3, 60, 50_000, DENSE),
     "conv2-cifar10": (2e-4, 60, 20_000, DENSE | {"conv": 0.1}),
     "conv4-cifar10": (3e-4, 60, 25_000, DENSE | {"conv": 0.1}),
     "conv6-cifar10": (3e-4, 60, 30_000, DENSE | {"conv": 0.15}),
