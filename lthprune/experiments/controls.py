@@ -120,6 +120,8 @@ def run_control(
             collect_levels(iter([run.tickets.level(0)]), control, find_device(device), job.watcher)
         missing = run.tickets.finished - control.tickets.finished
         collect_levels(islice(job.levels(), missing), control, find_device(device), job.watcher)
+        if run.tickets.ended is not None and control.tickets.ended is None:
+            control.tickets.end("the run that it controls ended there")
     return control
 
 

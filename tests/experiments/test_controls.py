@@ -17,7 +17,7 @@ from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
 from lthprune.pruning.state import snapshot
 from tests.nets import all_bits
-from tests.tiny import contents, copied_before_writes, tiny
+from tests.tiny import contents, copied_before_writes, tiny, toys
 
 MASKS = ("reinitialised", "signs-kept", "constant")
 SHARED_DENSE = tuple(kind for kind in CONTROLS if kind not in MASKS)
@@ -205,12 +205,27 @@ def test_a_control_goes_as_far_as_its_run_and_further_once_the_run_does(copy: Ru
     assert contents(control.folder) == contents(controls["shuffled"].folder)
 
 
-def test_a_network_of_a_library_is_reinitialised_and_not_narrowed(tmp_path: Path) -> None:
-    settings = ("model.dense=[6]", "data.name=digits", "run.trials=1")
-    run = run_recipe(tiny(*settings), "tiny", out=tmp_path)
-    assert ("small-dense", 0) in plan_controls(run, ["all"], 2)
-    assert ("small-dense", 1) in plan_controls(run, ["all"], 2)
-    assert ("constant", 1) not in plan_controls(run, ["all"], 2)
+def test_a_control_of_a_run_that_ended_ends_with_it(tmp_path: Path) -> None:
+    run = run_recipe(toys("run.stop_when=degraded"), "toys", out=tmp_path)
+    assert run.state == "ended"
+    control = run_control(run, "shuffled")
+    assert (control.state, control.tickets.finished) == ("ended", run.tickets.finished)
+    assert run_control(run, "shuffled").tickets.finished == run.tickets.finished
+
+
+def test_a_pretrained_run_and_its_controls_begin_with_the_pretrained_weights(tmp_path: Path) -> None:
+    pretrained = ("pretrain.steps=5", "pretrain.data.name=digits", "pretrain.data.validation=237")
+    run = run_recipe(tiny(*pretrained), "tiny", out=tmp_path)
+    for kind in ("shuffled", "one-shot"):
+        control = run_control(run, kind)
+        for ticket, other in zip(run.tickets.level(1), control.tickets.level(1), strict=True):
+            assert all_bits(ticket.weights) == all_bits(other.weights)
+
+
+def test_kinds_that_draw_nothing_at_random_have_one_repetition(run: Run) -> None:
+    jobs = plan_controls(run, ["all"], 2)
+    assert {kind for kind, _ in jobs} == {*CONTROLS}
+    assert {kind for kind, repeat in jobs if repeat == 1} == {*CONTROLS} - {"constant", "inverted", "one-shot"}
 
 
 @pytest.mark.parametrize(
