@@ -52,7 +52,9 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
         label_densities(axes, density)
     lowest = [_mean_accuracies(each) for each in series]
     floor = min(lowest[0].min(), np.quantile(np.concatenate(lowest), 0.1))  # a control may fall to chance
-    left.set_ylim(max(0.0, floor - 0.01), min(1.002, max(each.max() for each in lowest) + 0.01))
+    top = max(each.max() for each in lowest)
+    margin = 0.08 * (top - floor) + 0.001
+    left.set_ylim(max(0.0, floor - margin), min(1.002, top + margin))
     left.set_ylabel("test accuracy at early stopping (%)")
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
     right.set_ylabel("early-stopping step")
