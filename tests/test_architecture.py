@@ -106,7 +106,7 @@ ROOMS = """
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
     experiments.run
-    experiments.folders
+    experiments.folders experiments.matching
     experiments.execution
     experiments.sweep experiments.timing experiments.controls
     experiments.sweep_summary
@@ -121,7 +121,7 @@ CLI_ROOMS = """
     sweeping
     comparing
     results
-    running listing analysing exporting controlling
+    running listing analysing exporting controlling matching
     main
 """
 FILES = {

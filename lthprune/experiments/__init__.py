@@ -1,10 +1,18 @@
 """Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
 
 from lthprune.experiments.axes import in_toml, parse_axes
-from lthprune.experiments.comparison import Comparison, Difference, against_dense, compare, level_ranges
+from lthprune.experiments.comparison import (
+    Comparison,
+    Difference,
+    against_dense,
+    compare,
+    level_ranges,
+    unpaired_difference,
+)
 from lthprune.experiments.controls import CONTROLS, plan_controls, run_control
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.folders import find_runs
+from lthprune.experiments.matching import Estimate, MatchedLevel, MatchedRun, compare_runs, plot_runs, save_runs
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
@@ -20,12 +28,15 @@ __all__ = [
     "CellSummary",
     "Comparison",
     "Difference",
+    "Estimate",
     "Extension",
     "LayerRow",
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
     "LevelTime",
+    "MatchedLevel",
+    "MatchedRun",
     "Preview",
     "Recipe",
     "Run",
@@ -38,6 +49,7 @@ __all__ = [
     "begin_sweep",
     "bundled",
     "compare",
+    "compare_runs",
     "estimate_time",
     "find_runs",
     "find_sweeps",
@@ -46,11 +58,14 @@ __all__ = [
     "load_recipe",
     "parse_axes",
     "plan_controls",
+    "plot_runs",
     "preview_recipe",
     "resume_run",
     "run_control",
     "run_recipe",
     "run_sweep",
+    "save_runs",
     "smallest_winning",
     "summarise_sweep",
+    "unpaired_difference",
 ]

@@ -240,10 +240,8 @@ class Run(RunFolder):
 
     def _some_levels(self) -> int:
         """Return the number of finished levels, at least one."""
-        finished = len(self.tickets.manifest()["finished"])
-        if not finished:
-            raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
-        return finished
+        self.check_started()
+        return self.tickets.finished
 
     def _trial(self, number: int) -> Trial:
         recipe = self.recipe()
