@@ -107,6 +107,7 @@ ROOMS = """
     experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
     experiments.run
     experiments.folders experiments.matching
+    experiments.overlaps
     experiments.execution
     experiments.sweep experiments.timing experiments.controls
     experiments.sweep_summary

@@ -13,8 +13,9 @@ from lthprune_cli.comparing import in_points
 from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
-    from lthprune.experiments import Estimate, MatchedLevel, MatchedRun
+    from lthprune.experiments import Estimate, MatchedLevel, MatchedRun, Overlap
 
+_Start = tuple[str, str, str]  # a run, its level and its density
 COMPARISONS = Path("comparisons")  # the default folder of figures of several runs
 
 
@@ -23,15 +24,22 @@ def compare(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder that the figure is written to.")
     ] = COMPARISONS,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Show the overlap of masks, between trials and with the first run.")
+    ] = False,
     trust_code: TrustCode = False,
 ) -> None:
-    """Compare runs with the first one at matched densities, in a table and a figure."""
-    from lthprune.experiments import Run, compare_runs, save_runs
+    """Compare runs with the first one at matched densities, in tables and a figure."""
+    from lthprune.experiments import Run, compare_runs, mask_overlaps, save_runs
 
     found = [Run(folder, trust_code=trust_code) for folder in runs]
     matched = compare_runs(found)
+    within = [mask_overlaps(run) for run in found] if overlap else []
+    between = [mask_overlaps(found[0], run) for run in found[1:]] if overlap else []
     _print_runs(matched)
     _print_accuracies(matched)
+    if overlap:
+        _print_overlaps(matched, within, between)
     for path in save_runs(found, out):
         Console().print(str(path), highlight=False, soft_wrap=True)
 
@@ -52,7 +60,7 @@ def _print_accuracies(matched: "Sequence[MatchedRun]") -> None:
     table = _table("Test accuracy and early-stopping step at matched densities")
     for column in ("test acc %", "minus run 1, points ", "early stop"):
         table.add_column(column, justify="right", no_wrap=True)
-    for number, level, start in _rows(table, matched):
+    for _, number, level, start in _rows(table, matched):
         difference = "" if number == 1 else in_points(level.differences["test_acc"])
         step = level.estimates["early_stop"]
         table.add_row(*start, _percent(level.estimates["test_acc"]), difference, _with_half(step, 0))
@@ -66,6 +74,34 @@ def _print_accuracies(matched: "Sequence[MatchedRun]") -> None:
     console.print(" ".join([*parts, "Each level is tested on its own."]), highlight=False)
 
 
+def _print_overlaps(
+    matched: "Sequence[MatchedRun]",
+    within: "Sequence[Sequence[Overlap | None]]",
+    between: "Sequence[Sequence[Overlap | None]]",
+) -> None:
+    """Print the overlap of masks between the trials of each run, and between each run and the first one."""
+    table = _table("Overlap of masks in % (weights in both over weights in either)")
+    for column in ("between its trials", "chance", "with run 1", "chance"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for place, number, level, start in _rows(table, matched):
+        own = _shared(within[number - 1][level.level])
+        table.add_row(*start, *own, *(_shared(between[number - 2][place]) if number > 1 else ()))
+    console = Console()
+    console.print(table)
+    console.print(
+        "Mean (minimum-maximum) over pairs of trials; with run 1, of the same trials if seeds and data agree. Chance: "
+        "expected of random masks with the same number of weights in each layer.",
+        highlight=False,
+    )
+
+
+def _shared(overlap: "Overlap | None") -> tuple[str, str]:
+    if overlap is None:
+        return "", ""
+    mean, low, high, chance = (f"{100 * value:.1f}" for value in overlap[:4])
+    return (mean if overlap.pairs == 1 else f"{mean} ({low}-{high})"), chance
+
+
 def _table(title: str) -> Table:
     """Return a table whose rows begin with a run, its level and its density."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
@@ -74,8 +110,10 @@ def _table(title: str) -> Table:
     return table
 
 
-def _rows(table: Table, matched: "Sequence[MatchedRun]") -> "Iterator[tuple[int, MatchedLevel, tuple[str, str, str]]]":
-    """Yield the runs at each level of the first one, with the first cells of their rows; levels are set apart.
+def _rows(
+    table: Table, matched: "Sequence[MatchedRun]"
+) -> "Iterator[tuple[int, int, MatchedLevel, tuple[str, str, str]]]":
+    """Yield each level of the first run, and for every run its number, matched level and first cells of its row.
 
     A run without a level of about this density gets a row without values.
     """
@@ -85,7 +123,7 @@ def _rows(table: Table, matched: "Sequence[MatchedRun]") -> "Iterator[tuple[int,
             if level is None:
                 table.add_row(str(number))
             else:
-                yield number, level, (str(number), str(level.level), f"{level.density:.2%}")
+                yield place, number, level, (str(number), str(level.level), f"{level.density:.2%}")
         table.add_section()
 
 

@@ -13,6 +13,7 @@ from lthprune.experiments.controls import CONTROLS, plan_controls, run_control
 from lthprune.experiments.execution import Watcher, resume_run, run_recipe
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.matching import Estimate, MatchedLevel, MatchedRun, compare_runs, plot_runs, save_runs
+from lthprune.experiments.overlaps import Overlap, level_overlaps, mask_overlaps
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
@@ -37,6 +38,7 @@ __all__ = [
     "LevelTime",
     "MatchedLevel",
     "MatchedRun",
+    "Overlap",
     "Preview",
     "Recipe",
     "Run",
@@ -54,8 +56,10 @@ __all__ = [
     "find_runs",
     "find_sweeps",
     "in_toml",
+    "level_overlaps",
     "level_ranges",
     "load_recipe",
+    "mask_overlaps",
     "parse_axes",
     "plan_controls",
     "plot_runs",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.overlaps import mask_overlaps
 from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
 from tests.tiny import tiny
@@ -58,6 +59,22 @@ def test_single_trials_have_no_intervals(cli: Cli) -> None:
     result = cli("compare", *runs)
     assert (result.code, result.err, result.narrow) == (0, "", True)
     assert not any("±" in line or "(" in line for line in map(" ".join, rows(result.out)))
+
+
+def test_overlap_shows_how_far_masks_agree_beside_chance(finished: Run, others: list[Path], cli: Cli) -> None:
+    result = cli("compare", finished.folder, *others, "--overlap")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert "Overlap of masks" not in cli("compare", finished.folder, *others).out
+    found = rows(result.out[result.out.index("Overlap of masks") :])
+    assert found[0][2:] == ["100.00%", "100.0", "100.0"]  # a single pair of trials
+    assert found[2][2:] == ["100.00%", "100.0", "(100.0-100.0)", "100.0", "100.0", "(100.0-100.0)", "100.0"]
+    (_, level, _) = mask_overlaps(finished)
+    assert level is not None
+    assert found[3][3:] == [f"{100 * level.mean:.1f}", f"{100 * level.chance:.1f}"]
+    (_, level, _) = mask_overlaps(finished, Run(others[0]))
+    assert level is not None
+    assert found[4][5] == f"{100 * level.mean:.1f}"
+    assert found[5] == ["3"]
 
 
 @pytest.mark.parametrize(
