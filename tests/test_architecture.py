@@ -85,7 +85,7 @@ ROOMS = """
     analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons analysis.bounds
+    analysis.neurons analysis.bounds analysis.costs
     analysis.splitting
     analysis.level_states
     analysis.lifetimes analysis.biases

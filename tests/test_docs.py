@@ -183,6 +183,7 @@ def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
     exec(program, names)
     assert [level is not None for level in names["second"].levels] == [True] * 3
     assert all(own.mean > own.chance for own in names["between_runs"][1:])
+    assert [own.parameters for own in names["costs"]] == [50_610, 40_670, 32_708]
 
 
 def test_the_examples_of_compaction_run_one_after_the_other():

@@ -13,6 +13,7 @@ from lthprune_cli.comparing import in_points
 from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
+    from lthprune.analysis import Cost
     from lthprune.experiments import Estimate, MatchedLevel, MatchedRun, Overlap
 
 _Start = tuple[str, str, str]  # a run, its level and its density
@@ -27,6 +28,7 @@ def compare(
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Show the overlap of masks, between trials and with the first run.")
     ] = False,
+    cost: Annotated[bool, typer.Option("--cost", help="Show parameters and multiply-adds beside accuracies.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Compare runs with the first one at matched densities, in tables and a figure."""
@@ -36,8 +38,11 @@ def compare(
     matched = compare_runs(found)
     within = [mask_overlaps(run) for run in found] if overlap else []
     between = [mask_overlaps(found[0], run) for run in found[1:]] if overlap else []
+    costs = [[run.costs(trial) for trial in range(run.recipe().run.trials)] for run in found] if cost else []
     _print_runs(matched)
     _print_accuracies(matched)
+    if cost:
+        _print_costs(matched, costs)
     if overlap:
         _print_overlaps(matched, within, between)
     for path in save_runs(found, out):
@@ -72,6 +77,24 @@ def _print_accuracies(matched: "Sequence[MatchedRun]") -> None:
     parts += [paired] if any(each.unlike is None for each in matched[1:]) else []
     parts += [unpaired] if any(each.unlike for each in matched[1:]) else []
     console.print(" ".join([*parts, "Each level is tested on its own."]), highlight=False)
+
+
+def _print_costs(matched: "Sequence[MatchedRun]", costs: "Sequence[Sequence[Sequence[Cost]]]") -> None:
+    """Print what the networks of each run cost, given the costs by run, trial and level."""
+    table = _table("Test accuracy, parameters and multiply-adds")
+    for column in ("test acc %", "parameters", "multiply-adds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for _, number, level, start in _rows(table, matched):
+        trials = [trial[level.level] for trial in costs[number - 1]]
+        means = (round(sum(values) / len(trials)) for values in zip(*trials, strict=True))
+        table.add_row(*start, _percent(level.estimates["test_acc"]), *(f"{mean:,}" for mean in means))
+    console = Console()
+    console.print(table)
+    console.print(
+        "Means over the trials. Multiply-adds: for one sample, of the remaining weights of dense layers and "
+        "convolutions at all positions.",
+        highlight=False,
+    )
 
 
 def _print_overlaps(

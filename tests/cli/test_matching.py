@@ -77,6 +77,19 @@ def test_overlap_shows_how_far_masks_agree_beside_chance(finished: Run, others: 
     assert found[5] == ["3"]
 
 
+def test_cost_shows_parameters_and_multiply_adds_as_means_over_the_trials(
+    finished: Run, others: list[Path], cli: Cli
+) -> None:
+    result = cli("compare", finished.folder, others[1], "--cost")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    found = rows(result.out[result.out.index("Test accuracy, parameters and multiply-adds") :])
+    assert found[0][-2:] == ["610", "592"]  # 64 x 8 + 8 x 10 weights, and 18 biases
+    left = finished.summary()[1].left
+    assert found[2][-2:] == [f"{left + 18}", f"{left}"]
+    assert found[5][:2] == ["2", "1"]
+    assert found[5][-1] == f"{Run(others[1]).summary()[1].left}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
