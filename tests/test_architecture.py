@@ -86,7 +86,7 @@ ROOMS = """
     analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons analysis.bounds
+    analysis.neurons analysis.bounds analysis.costs
     analysis.splitting
     analysis.level_states
     analysis.lifetimes analysis.biases
@@ -107,7 +107,8 @@ ROOMS = """
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
     experiments.run
-    experiments.folders
+    experiments.folders experiments.matching
+    experiments.overlaps
     experiments.experiment experiments.control_kinds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls
@@ -123,7 +124,7 @@ CLI_ROOMS = """
     sweeping
     comparing
     results
-    running listing analysing exporting controlling
+    running listing analysing exporting controlling matching
     main
 """
 FILES = {

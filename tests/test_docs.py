@@ -176,6 +176,16 @@ def test_the_examples_of_the_page_on_structure_run_one_after_the_other():
     assert names["lifetimes"].spent["2.weight"].shape == (5, 40, 40)
 
 
+def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    (program,) = blocks(PAGES["docs/concepts/comparison.md"], "python")
+    exec(program, names)
+    assert [level is not None for level in names["second"].levels] == [True] * 3
+    assert all(own.mean > own.chance for own in names["between_runs"][1:])
+    assert [own.parameters for own in names["costs"]] == [50_610, 40_670, 32_708]
+
+
 def test_the_examples_of_compaction_run_one_after_the_other():
     names: dict[str, object] = {}
     first, second, _ = blocks(PAGES["docs/export.md"], "python")

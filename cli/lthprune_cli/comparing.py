@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lthprune.experiments import Comparison, LevelSummary, Run
+    from lthprune.experiments import Comparison, Difference, LevelSummary, Run
 
 _MOST = 2  # comparisons side by side: more would not fit 80 columns
 
@@ -78,7 +78,11 @@ def _title(comparison: "Comparison") -> str:
 def _cell(comparison: "Comparison", level: int) -> str:
     if level not in comparison.levels:
         return ""
-    gap = comparison.differences["test_acc"][level]
+    return in_points(comparison.differences["test_acc"][level])
+
+
+def in_points(gap: "Difference") -> str:
+    """Return a difference of accuracies with its interval, and a star if the interval and the test agree."""
     if gap.low == gap.high == 0:
         return "the same "
     mark = "*" if gap.positive or gap.negative else " "

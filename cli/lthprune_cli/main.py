@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, controlling, exporting, listing, recipes, results, running, sweeping
+from lthprune_cli import analysing, controlling, exporting, listing, matching, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -29,6 +29,7 @@ app.command("resume")(running.resume)
 app.command("control")(controlling.control)
 app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
+app.command("compare")(matching.compare)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
 app.command("export")(exporting.export)

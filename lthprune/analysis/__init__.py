@@ -1,4 +1,4 @@
-"""The effect of pruning on a network: states of neurons and parameters, their lifetimes, biases, and splitting."""
+"""The effect of pruning on a network: states of neurons and parameters, their lifetimes, biases, costs, splitting."""
 
 from lthprune.analysis.biases import (
     BiasStatistics,
@@ -9,6 +9,7 @@ from lthprune.analysis.biases import (
     zombie_lives,
 )
 from lthprune.analysis.bounds import dead_neurons
+from lthprune.analysis.costs import Cost, layer_positions, ticket_costs
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
 from lthprune.analysis.level_states import (
     BiasStates,
@@ -29,6 +30,7 @@ __all__ = [
     "BiasStates",
     "BiasStatistics",
     "ComatoseBiases",
+    "Cost",
     "Coverage",
     "Decidedness",
     "Graph",
@@ -48,12 +50,14 @@ __all__ = [
     "dead_neurons",
     "example_inputs",
     "find_splitting",
+    "layer_positions",
     "neuron_lifetimes",
     "neuron_states",
     "outcome",
     "parameter_lifetimes",
     "pruning_horizon",
     "states_of_ticket",
+    "ticket_costs",
     "ticket_states",
     "trace_graph",
     "with_sources",

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
+
+from lthprune.analysis import layer_positions
 
 
 class Size(NamedTuple):
@@ -65,24 +66,11 @@ class CompactionReport:
 
 def sizes_of(model: nn.Module, examples: Sequence[Tensor]) -> dict[str, Size]:
     """Return the sizes of a network's dense layers and convolutions, in the order of computation."""
-    names = {module: name for name, module in model.named_modules()}
     sizes: dict[str, Size] = {}
-
-    def count(module: nn.Module, arguments: Any, output: Tensor) -> None:
+    for name, positions in layer_positions(model, examples).items():
+        module = model.get_submodule(name)
         assert isinstance(module, nn.Linear | _ConvNd)
         neurons = module.out_features if isinstance(module, nn.Linear) else module.out_channels
         weights, left = module.weight.numel(), int(module.weight.count_nonzero())
-        positions = (arguments[0] if isinstance(module, _ConvTransposeNd) else output).shape[2:].numel()
-        flops = 2 * weights * positions
-        if names[module] in sizes:  # the layer is called again
-            flops += sizes[names[module]].flops
-        sizes[names[module]] = Size(neurons, weights, left, flops)
-
-    hooks = [module.register_forward_hook(count) for module in names if isinstance(module, nn.Linear | _ConvNd)]
-    try:
-        with torch.no_grad():
-            model(*examples)
-    finally:
-        for hook in hooks:
-            hook.remove()
+        sizes[name] = Size(neurons, weights, left, 2 * weights * positions)
     return sizes

@@ -1,12 +1,21 @@
 """Experiments declared in recipes: run directories, execution, sweeps, summaries and structure."""
 
 from lthprune.experiments.axes import in_toml, parse_axes
-from lthprune.experiments.comparison import Comparison, Difference, against_dense, compare, level_ranges
+from lthprune.experiments.comparison import (
+    Comparison,
+    Difference,
+    against_dense,
+    compare,
+    level_ranges,
+    unpaired_difference,
+)
 from lthprune.experiments.control_kinds import CONTROLS, plan_controls
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
+from lthprune.experiments.matching import Estimate, MatchedLevel, MatchedRun, compare_runs, plot_runs, save_runs
+from lthprune.experiments.overlaps import Overlap, level_overlaps, mask_overlaps
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
@@ -22,12 +31,16 @@ __all__ = [
     "CellSummary",
     "Comparison",
     "Difference",
+    "Estimate",
     "Extension",
     "LayerRow",
     "LevelSplitting",
     "LevelStructure",
     "LevelSummary",
     "LevelTime",
+    "MatchedLevel",
+    "MatchedRun",
+    "Overlap",
     "Preview",
     "Recipe",
     "Run",
@@ -40,19 +53,25 @@ __all__ = [
     "begin_sweep",
     "bundled",
     "compare",
+    "compare_runs",
     "estimate_time",
     "find_runs",
     "find_sweeps",
     "in_toml",
+    "level_overlaps",
     "level_ranges",
     "load_recipe",
+    "mask_overlaps",
     "parse_axes",
     "plan_controls",
+    "plot_runs",
     "preview_recipe",
     "resume_run",
     "run_control",
     "run_recipe",
     "run_sweep",
+    "save_runs",
     "smallest_winning",
     "summarise_sweep",
+    "unpaired_difference",
 ]

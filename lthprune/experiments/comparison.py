@@ -1,4 +1,4 @@
-"""Differences between a run and others, level by level and trial by trial: intervals and paired tests."""
+"""Differences between a run and others, level by level: intervals and tests, paired by trial or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ Measure = Literal["val_acc", "test_acc", "early_stop"]
 
 
 class Difference(NamedTuple):
-    """The mean of paired differences over the trials.
+    """The difference between the means of two runs over their trials.
 
     Attributes:
         mean: of one minus the other: a fraction for accuracies, in steps for early stopping.
-        low: the lower end of its 95 % bootstrap interval over the trials (percentile method, 9,999 resamples, Efron
-            1979); NaN for a single trial.
+        low: the lower end of its 95 % interval; NaN for a single trial. From ``paired_difference`` it is a bootstrap
+            interval over the trials (percentile method, 9,999 resamples, Efron 1979), from ``unpaired_difference`` that
+            of Welch (1947).
         high: the upper end.
-        p_value: of a two-sided paired t-test; NaN for a single trial or if all differences are equal.
+        p_value: of a two-sided t-test, paired or Welch's; NaN for a single trial or without any spread.
     """
 
     mean: float
@@ -66,6 +67,32 @@ def paired_difference(values: Sequence[float] | np.ndarray) -> Difference:
         random_state=np.random.default_rng(0),
     ).confidence_interval
     return Difference(mean, float(interval.low), float(interval.high), float(stats.ttest_1samp(values, 0.0).pvalue))
+
+
+def unpaired_difference(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> Difference:
+    """Return the mean of one sample minus that of another, with the interval and test of Welch (1947).
+
+    The samples may differ in size and spread. A sample of one value has no spread to estimate, so there is no interval.
+
+    Examples:
+        >>> difference = unpaired_difference([0.97, 0.98, 0.96], [0.91, 0.94, 0.92, 0.93])
+        >>> round(difference.mean, 3), round(difference.low, 3), round(difference.high, 3), difference.positive
+        (0.045, 0.023, 0.067, True)
+    """
+    from scipy import stats
+
+    samples = [np.asarray(values, dtype=float) for values in (one, other)]
+    mean = float(samples[0].mean() - samples[1].mean())
+    if min(map(len, samples)) < 2:
+        return Difference(mean, np.nan, np.nan, np.nan)
+    squared = [float(values.var(ddof=1)) / len(values) for values in samples]  # standard errors of the means, squared
+    error = float(np.sqrt(sum(squared)))
+    if error <= 1e-9 * max(float(np.abs(values).max()) for values in samples):  # they differ by rounding at most
+        return Difference(mean, mean, mean, np.nan)
+    parts = [each**2 / (len(values) - 1) for each, values in zip(squared, samples, strict=True)]
+    freedom = sum(squared) ** 2 / sum(parts)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, freedom)))
 
 
 @dataclass(frozen=True)
@@ -140,8 +167,8 @@ def compare(name: str, run: Histories, others: Sequence[Histories]) -> Compariso
     finished = min(each.finished for each in (run, *others))
     differences: dict[Measure, tuple[Difference, ...]] = {}
     for measure in ("val_acc", "test_acc", "early_stop"):
-        rest = np.mean([_measured(each, measure)[:, :finished] for each in others], axis=0)
-        gaps = _measured(run, measure)[:, :finished] - rest
+        rest = np.mean([measured(each, measure)[:, :finished] for each in others], axis=0)
+        gaps = measured(run, measure)[:, :finished] - rest
         differences[measure] = tuple(paired_difference(gaps[:, level]) for level in range(finished))
     density = tuple(float(each) for each in run.density[:finished])
     return Comparison(name, len(others), tuple(range(finished)), density, differences)
@@ -157,7 +184,7 @@ def against_dense(run: Histories) -> Comparison:
     return compare("the dense network", run, [dense])
 
 
-def _measured(histories: Histories, measure: Measure) -> np.ndarray:
+def measured(histories: Histories, measure: Measure) -> np.ndarray:
     """Return a measure at early stopping, of shape (trials, levels + 1)."""
     return histories.early_stop_steps() if measure == "early_stop" else histories.at_early_stop(measure)
 

@@ -58,8 +58,7 @@ def refuse_control(run: Run, kind: str) -> None:
     """Raise an error if the control does not apply to the run."""
     if run.control is not None:
         raise StorageError(f"{run.folder} is itself a control. Name the run that it controls: {run.folder.parents[1]}")
-    if not run.tickets.finished:
-        raise StorageError(f"no level of {run.folder} is finished yet; resume with: {run.resume_command}")
+    run.check_started()
     reason = _reason_against(run, kind)
     if reason is not None:
         raise RecipeError(f"{reason} Choose another control, such as reinitialised.")

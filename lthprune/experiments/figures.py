@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
 from lthprune.data import Task
-from lthprune.errors import PruningError, RecipeError, StorageError
+from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
 from lthprune.experiments.structure import LevelStructure, Structure
 from lthprune.experiments.summary import smallest_winning, summarise
 from lthprune.search import Ticket
@@ -146,9 +146,8 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
     Raises:
         StorageError: a file of the run is damaged, or the folder cannot be written.
     """
-    from lthprune.plots import save
-
-    paths, left_out = [], {}
+    paths: list[Path] = []
+    left_out: dict[str, LthpruneError] = {}
     for name, draw in FIGURES.items():
         try:
             figure = draw(subject)
@@ -157,16 +156,28 @@ def save_figures(subject: Subject, folder: Path) -> list[Path]:
         except (PruningError, RecipeError) as error:
             left_out[name] = error
             continue
-        try:
-            folder.mkdir(exist_ok=True)
-            for ending in ENDINGS:
-                paths.append(folder / f"{name}.{ending}")
-                save(figure, paths[-1])
-        except OSError as error:
-            raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
+        paths += write_figure(figure, folder, name)
     if left_out:
         (reason, *_) = map(str, left_out.values())
         warnings.warn(f"no figures of {', '.join(left_out)}: {reason}", stacklevel=3)
+    return paths
+
+
+def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG, SVG and PDF into a folder, which is made if it is missing; return the paths.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    from lthprune.plots import save
+
+    paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
+    try:
+        folder.mkdir(exist_ok=True)
+        for path in paths:
+            save(figure, path)
+    except OSError as error:
+        raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
     return paths
 
 

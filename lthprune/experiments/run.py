@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lthprune.analysis import Cost, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shape_of_data, shapes_of_parts, tasks_of
@@ -140,6 +141,18 @@ class Run(RunFolder):
             return ()
         return split_levels(self._trial(trial), range(self.tickets.finished))
 
+    def costs(self, trial: int = 0) -> tuple[Cost, ...]:
+        """Return the parameters and multiply-adds of one trial's network at each finished level.
+
+        See [`ticket_costs`][lthprune.analysis.ticket_costs] for what is counted.
+
+        Raises:
+            StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
+            PruningError: the run prunes layers whose multiply-adds cannot be counted.
+        """
+        levels, of = range(self._some_levels()), self._trial(trial)
+        return tuple(ticket_costs(of.model, (self.tickets.open(level)[trial] for level in levels), of.example))
+
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.
 
@@ -240,10 +253,8 @@ class Run(RunFolder):
 
     def _some_levels(self) -> int:
         """Return the number of finished levels, at least one."""
-        finished = len(self.tickets.manifest()["finished"])
-        if not finished:
-            raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
-        return finished
+        self.check_started()
+        return self.tickets.finished
 
     def _trial(self, number: int) -> Trial:
         recipe = self.recipe()

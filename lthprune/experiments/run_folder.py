@@ -68,6 +68,11 @@ class RunFolder:
         return settings
 
     @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the run's data, before splitting and normalising."""
+        return str(self._begun()["data"])
+
+    @property
     def control(self) -> dict[str, Any] | None:
         """What kind of control this is, and which repetition, as in ``{"kind": "shuffled", "repeat": 0}``.
 
@@ -75,6 +80,11 @@ class RunFolder:
         """
         control: dict[str, Any] | None = self._begun().get("control")
         return control
+
+    def check_started(self) -> None:
+        """Raise a StorageError if no level is finished."""
+        if not self.tickets.finished:
+            raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
 
     def _begun(self) -> dict[str, Any]:
         begun: dict[str, Any] = self.tickets.manifest()["search"]

@@ -1,4 +1,4 @@
-"""A figure of tickets beside their controls: accuracy and early stopping, level by level."""
+"""A figure of runs, or of tickets and their controls: accuracy and early stopping over the density."""
 
 from collections.abc import Sequence
 from itertools import chain, cycle, islice
@@ -15,40 +15,41 @@ from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, RANGE, styled
 def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
     """Plot test accuracy (left) and the early-stopping step (right) over the density, with a line for each series.
 
-    Lines are means over the trials. A band shows the minimum and maximum over the trials of the first series, the
-    tickets; the others are dotted.
+    Lines are means over the trials. A band shows the minimum and maximum over the trials of each solid line.
 
     Args:
-        series: the tickets first, then their controls, which are drawn at the tickets' densities.
+        series: several runs; or tickets and their controls, dotted.
         title: of the figure.
     """
     figure = Figure(figsize=(FULL_WIDTH, 3.4))
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
-    density = 100 * series[0].histories.density[: series[0].histories.finished]
-    looks = chain([("black", "-", "")], zip(cycle(QUALITATIVE), cycle(":"), cycle(MARKERS), strict=False))
+    reached = [each.histories.density[: each.histories.finished] for each in series]
+    density = 100 * np.unique(np.concatenate(reached))[::-1]
+    looks = chain([("black", "")], zip(cycle(QUALITATIVE), cycle(MARKERS), strict=False))
     styles = list(islice(looks, len(series)))
     for axes, name in ((left, "accuracy"), (right, "step")):
         axes.grid()
-        for place, (each, (colour, line, marker)) in enumerate(zip(series, styles, strict=True)):
-            histories, finished = each.histories, min(each.histories.finished, len(density))
+        for place, (each, (colour, marker)) in enumerate(zip(series, styles, strict=True)):
+            histories, finished = each.histories, each.histories.finished
             values = histories.at_early_stop("test_acc") if name == "accuracy" else histories.early_stop_steps()
             values = values[:, :finished]
+            own = 100 * histories.density[:finished]
             axes.plot(
-                density[:finished],
+                own,
                 values.mean(axis=0),
                 color=colour,
-                linestyle=line,
+                linestyle=each.line,
                 marker=marker,
                 markersize=3,
                 linewidth=1.1 if place else 1.6,
                 label=each.label if axes is left else f"_{each.label}",
                 zorder=2 if place else 3,
             )
-            if place == 0 and len(values) > 1:
+            if not each.dotted and len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
-                label = f"{RANGE} of {len(values)} trials"
-                axes.fill_between(density, low, high, color="black", alpha=0.15, lw=0, label=label, zorder=1)
+                label = f"_{RANGE}" if place else f"{RANGE} of the trials"
+                axes.fill_between(own, low, high, color=colour, alpha=0.15, lw=0, label=label, zorder=1)
         label_densities(axes, density)
     lowest = [_mean_accuracies(each) for each in series]
     floor = min(lowest[0].min(), np.quantile(np.concatenate(lowest), 0.1))  # a control may fall to chance
@@ -60,7 +61,8 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
     right.set_ylabel("early-stopping step")
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, title="means over trials", loc="outside lower center", ncols=4)
+    columns = max(1, min(4, 110 // (max(map(len, labels)) + 10)))  # names of runs are long
+    figure.legend(handles, labels, title="means over trials", loc="outside lower center", ncols=columns)
     return figure
 
 

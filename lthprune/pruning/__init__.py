@@ -13,7 +13,7 @@ from lthprune.pruning.forms import (
 )
 from lthprune.pruning.keeping import chunks, kept_mask, project, set_zeros
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
-from lthprune.pruning.masks import Count, Masks, count, number_left, overlap, pack, unpack
+from lthprune.pruning.masks import Count, Masks, count, expected_overlap, number_left, overlap, pack, unpack
 from lthprune.pruning.methods import (
     BiasAware,
     GlobalMagnitude,
@@ -110,6 +110,7 @@ __all__ = [
     "counts_per_level",
     "current_masks",
     "describe",
+    "expected_overlap",
     "extend",
     "first_names",
     "forget_interrupted",

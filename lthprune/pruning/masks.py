@@ -75,6 +75,40 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     return both / either if either else 1.0
 
 
+def expected_overlap(first: Mapping[str, Count], second: Mapping[str, Count]) -> float:
+    """Return the Jaccard index to expect of two independent random masks with these numbers of weights in each layer.
+
+    Let a layer have n weights, of which the masks leave a and b. Their intersection is hypergeometric (draw b of n
+    weights, count those among the a): its mean is ab/n, its variance ab(n - a)(n - b) / (n²(n - 1)). Layers are
+    independent, so the intersection I of the networks has the sums of these as its mean m and variance v. With
+    S = Σ(a + b), the union is S - I, and the Jaccard index I / (S - I). Its Taylor series at m to the second order has
+    the mean m / (S - m) + vS / (S - m)³. The rest shrinks with the square of the union's size: for layers of 20 weights
+    or more of which a fifth or more remain, the result is within 0.002 of the exact mean.
+
+    Args:
+        first: the counts of one network, as of ``Ticket.counts``.
+        second: those of another, with the same layers.
+
+    Raises:
+        PruningError: their names or numbers of weights differ.
+
+    Examples:
+        >>> half = {"w": Count(50_000, 100_000)}  # two random halves share a quarter of the weights, of three quarters
+        >>> round(expected_overlap(half, half), 4)
+        0.3333
+        >>> expected_overlap({"w": Count(2, 4)}, {"w": Count(4, 4)})
+        0.5
+    """
+    if {name: own.total for name, own in first.items()} != {name: own.total for name, own in second.items()}:
+        raise PruningError("expected_overlap() compares counts of one architecture; these differ in names or sizes.")
+    total = sum(own.left for counts in (first, second) for own in counts.values())
+    mean = variance = 0.0
+    for (one, size), (other, _) in ((first[name], second[name]) for name in first):
+        mean += one * other / size
+        variance += one * other * (size - one) * (size - other) / (size**2 * max(1, size - 1))
+    return mean / (total - mean) + variance * total / (total - mean) ** 3 if total else 1.0
+
+
 def pack(mask: Tensor) -> Tensor:
     """Pack a mask into bytes, eight weights each (row-major, first weight in the highest bit).
 

@@ -1,12 +1,14 @@
 """Counting, comparing and packing masks."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from lthprune.errors import PruningError
-from lthprune.pruning.masks import count, overlap, pack, unpack
+from lthprune.pruning.masks import Count, count, expected_overlap, overlap, pack, unpack
 from lthprune.search.tickets import Ticket
 from tests import strategies
 
@@ -52,3 +54,33 @@ def test_packing_takes_an_eighth_of_a_byte_per_weight_and_loses_nothing(mask):
 def test_packing_reads_a_mask_row_by_row_whatever_its_memory_layout():
     mask = torch.tensor([[True, False, False], [True, True, False]])
     assert pack(mask.t().contiguous().t()).tolist() == pack(mask).tolist() == [0b10011000]
+
+
+@st.composite
+def pairs_of_counts(draw):
+    """The numbers of weights of one to three layers, and how many of them two masks leave: a fifth at least."""
+    sizes = draw(st.lists(st.integers(20, 60), min_size=1, max_size=3))
+    return [(size, *(draw(st.integers(size // 5, size)) for _ in range(2))) for size in sizes]
+
+
+@given(pairs_of_counts())
+def test_the_expected_overlap_is_that_of_all_pairs_of_random_masks(layers):
+    chances, remaining = np.ones(1), sum(one + other for _, one, other in layers)
+    for size, one, other in layers:  # the distribution of the intersection, layer by layer
+        chances = np.convolve(chances, stats.hypergeom.pmf(range(min(one, other) + 1), size, one, other))
+    shared = np.arange(len(chances))
+    first, second = ({f"{i}": Count(layer[at], layer[0]) for i, layer in enumerate(layers)} for at in (1, 2))
+    assert expected_overlap(first, second) == pytest.approx(chances @ (shared / (remaining - shared)), abs=0.002)
+    assert expected_overlap(second, first) == pytest.approx(expected_overlap(first, second))
+
+
+def test_dense_and_empty_masks_leave_nothing_to_chance():
+    dense, some, none = ({"w": Count(left, 4)} for left in (4, 1, 0))
+    assert [expected_overlap(dense, each) for each in (dense, some, none)] == [1, 0.25, 0]
+    assert expected_overlap(none, none) == 1
+    assert expected_overlap({"w": Count(1, 1)}, {"w": Count(1, 1)}) == 1
+
+
+def test_the_expected_overlap_of_other_layers_is_refused():
+    with pytest.raises(PruningError, match="these differ in names or sizes"):
+        expected_overlap({"w": Count(1, 4)}, {"w": Count(1, 5)})
