@@ -15,7 +15,7 @@ import lthprune
 from lthprune.experiments import run_control
 from results import page, record
 from results.claims import CLAIMS, Claim
-from results.measures import Result, at, beside_control, earlier, more_accurate, throughout, times_earlier
+from results.measures import Result, at, beside_control, earlier, more_accurate, separated, throughout, times_earlier
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +76,18 @@ def test_a_claim_of_no_difference_holds_only_if_the_interval_includes_zero(tmp_p
     for test_acc, holds in (([0.969, 0.973, 0.971], "yes"), ([0.98, 0.982, 0.98], "no")):
         write(tmp_path, "made-up", result(level(0.2, test_acc, [1, 1, 1])))
         assert [row[-1] for row in page.rows(tmp_path, [equal])] == [holds]
+
+
+def test_a_claim_about_all_networks_fails_with_one_of_them(tmp_path: Path) -> None:
+    every = replace(claim(sense="all"), bound=1.0, measure=separated, unit="%")
+    for statuses, share, holds in (
+        (["separated", "separated", "separated"], "100.00 (100.00 to 100.00) %", "yes"),
+        (["separated", "interconnected", "separated"], "66.67 (0.00 to 100.00) %", "no"),
+    ):
+        levels = [DENSE | {"split": ["interconnected"] * 3}, level(0.1, [0.9] * 3, [1] * 3) | {"split": statuses}]
+        write(tmp_path, "made-up", Result({"trials": 3, "steps": 9, "levels": levels, "controls": {}}))
+        (row,) = page.rows(tmp_path, [every])
+        assert (row[3], row[-1]) == (f"{share}, at 10.00 %", holds)
 
 
 def test_a_single_trial_has_no_verdict(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def levels(run: Run) -> list[dict[str, Any]]:
     histories = run.histories()
     measured = {name: histories.at_early_stop(name) for name in ("test_acc", "val_acc")}
     steps = histories.early_stop_steps()
-    found = [
+    found: list[dict[str, Any]] = [
         {"density": round(float(histories.density[level]), 6)}
         | {name: [round(float(value), 6) for value in values[:, level]] for name, values in measured.items()}
         | {"early_stop": [int(step) for step in steps[:, level]]}
