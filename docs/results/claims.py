@@ -1,0 +1,173 @@
+"""The claims that the page on reproductions lists, in its order.
+
+A claim's ``result`` names the file ``NAME.json`` beside this one, which ``record.py`` writes. The page changes as soon
+as the file is there.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from results.measures import (
+    Measure,
+    at,
+    beside_control,
+    dense_accuracy,
+    earlier,
+    more_accurate,
+    separated,
+    throughout,
+    times_earlier,
+)
+
+FRANKLE = "Frankle & Carbin 2019"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper or another project.
+
+    Attributes:
+        text: what is claimed.
+        source: who claims it.
+        reported: the source's figure, in words.
+        result: the name of the result file that shows it.
+        cost: what it takes to run, for as long as there is no result.
+        bound: the number that our figure is compared with, a fraction for accuracies.
+        measure: our figure; None if a result file could not show it yet.
+        sense: whether our figure must be at least the bound, equal to it, or reach it in every trial.
+        unit: of our figure.
+    """
+
+    text: str
+    source: str
+    reported: str
+    result: str
+    cost: str
+    bound: float = 0.0
+    measure: Measure | None = None
+    sense: Literal["least", "equal", "all"] = "least"
+    unit: Literal["points", "%", "times"] = "points"
+
+
+_LENET = "`lthprune run lenet-mnist`: 77 min for 20,000 steps, on two busy cores"  # the run's seconds per level
+_CONTROL = "the control, about as long as its run: 77 min for 20,000 steps, on two busy cores"
+_CONV2 = "`lthprune run conv2-cifar10`: 83 h in fp32, 41 h in bf16"
+_CONV4 = "`lthprune run conv4-cifar10`: not measured; longer than Conv-2, with two more convolutions and 25,000 steps"
+_CONV6 = "`lthprune run conv6-cifar10`: not measured; longer than Conv-4, with two more convolutions and 30,000 steps"
+
+CLAIMS = (
+    Claim(
+        "LeNet-300-100: the lowest validation loss comes earlier than the dense network's, at 21.1 %",
+        f"{FRANKLE}, section 2", "38 % earlier", "lenet-mnist-relu", _LENET,
+        0.38, at(0.211, earlier), unit="%",
+    ),
+    Claim(
+        "LeNet-300-100: tickets are more accurate than the dense network, at 13.5 %",
+        f"{FRANKLE}, section 2", "more than +0.3 points", "lenet-mnist-relu", _LENET,
+        0.003, at(0.135, more_accurate),
+    ),
+    Claim(
+        "LeNet-300-100: tickets are no less accurate than the dense network, at every level down to 3.6 %",
+        f"{FRANKLE}, section 2", "0 points or more", "lenet-mnist-relu", _LENET,
+        0.0, throughout(1.0, 0.0355, more_accurate),
+    ),
+    Claim(
+        "LeNet-300-100: the accuracy is back at the dense network's, at 3.6 %",
+        f"{FRANKLE}, section 2", "0 points", "lenet-mnist-relu", _LENET,
+        0.0, at(0.036, more_accurate), sense="equal",
+    ),
+    Claim(
+        "LeNet-300-100, masks reinitialised at random: the ticket reaches its lowest validation loss faster, at 21.1 %",
+        f"{FRANKLE}, section 2", "2.51 times as fast", "lenet-mnist-relu", _CONTROL,
+        2.51, beside_control(0.211, "reinitialised", times_earlier), unit="times",
+    ),
+    Claim(
+        "LeNet-300-100, masks reinitialised at random: the ticket is more accurate, at 21.1 %",
+        f"{FRANKLE}, section 2", "+0.5 points", "lenet-mnist-relu", _CONTROL,
+        0.005, beside_control(0.211, "reinitialised", more_accurate),
+    ),
+    Claim(
+        "LeNet-300-100, one-shot: the lowest validation loss comes earlier than the dense network's, at every level "
+        "from 67.5 to 17.6 %",
+        f"{FRANKLE}, section 2", "earlier", "lenet-mnist-relu", _CONTROL,
+        0.0, throughout(0.675, 0.176, earlier, "one-shot"), unit="%",
+    ),
+    Claim(
+        "LeNet-300-100, one-shot: tickets are more accurate than the dense network, at every level from 95 to 5.17 %",
+        f"{FRANKLE}, section 2", "more accurate", "lenet-mnist-relu", _CONTROL,
+        0.0, throughout(0.95, 0.0517, more_accurate, "one-shot"),
+    ),
+    Claim(
+        "LeNet-300-100: tickets are more accurate than random masks, at 21.1 %",
+        f"{FRANKLE}, figure 1 (seed 004)", "more accurate", "lenet-mnist-relu", _CONTROL,
+        0.0, beside_control(0.211, "shuffled", more_accurate),
+    ),
+    Claim(
+        "Conv-2: the lowest validation loss comes earlier than the dense network's, at 8.8 %",
+        f"{FRANKLE}, section 3", "3.5 times earlier", "conv2-cifar10", _CONV2,
+        3.5, at(0.088, times_earlier), unit="times",
+    ),
+    Claim(
+        "Conv-2: tickets are more accurate than the dense network, at 4.6 %",
+        f"{FRANKLE}, section 3", "+3.4 points", "conv2-cifar10", _CONV2,
+        0.034, at(0.046, more_accurate),
+    ),
+    Claim(
+        "Conv-4: the lowest validation loss comes earlier than the dense network's, at 9.2 %",
+        f"{FRANKLE}, section 3", "3.5 times earlier", "conv4-cifar10", _CONV4,
+        3.5, at(0.092, times_earlier), unit="times",
+    ),
+    Claim(
+        "Conv-4: tickets are more accurate than the dense network, at 11.1 %",
+        f"{FRANKLE}, section 3", "+3.5 points", "conv4-cifar10", _CONV4,
+        0.035, at(0.111, more_accurate),
+    ),
+    Claim(
+        "Conv-6: the lowest validation loss comes earlier than the dense network's, at 15.1 %",
+        f"{FRANKLE}, section 3", "2.5 times earlier", "conv6-cifar10", _CONV6,
+        2.5, at(0.151, times_earlier), unit="times",
+    ),
+    Claim(
+        "Conv-6: tickets are more accurate than the dense network, at 26.4 %",
+        f"{FRANKLE}, section 3", "+3.3 points", "conv6-cifar10", _CONV6,
+        0.033, at(0.264, more_accurate),
+    ),
+    Claim(
+        "ResNet-18 (20 layers) with warm-up: tickets are at 90.5 % test accuracy, at 27.1 %",
+        f"{FRANKLE}, section 5", "90.5 %", "resnet18-cifar10",
+        "`lthprune run resnet18-cifar10`: 4 h a level and trial on one core",
+    ),
+    Claim(
+        "VGG-19 with warm-up: tickets win down to 1.5 %",
+        f"{FRANKLE}, section 5", "winning", "vgg19-cifar10",
+        "`lthprune run vgg19-cifar10`: 49 h a level and trial on one core",
+    ),
+    Claim(
+        "ResNet-20, rewound to an early step: tickets match the dense network down to 16.8 %",
+        "Frankle et al. 2020, table 1", "matching", "resnet20-cifar10",
+        "`lthprune run resnet20-cifar10`: 9 h a level and trial on one core",
+    ),
+    Claim(
+        "VGG-16, rewound to an early step: tickets match the dense network down to 1.5 %",
+        "Frankle et al. 2020, table 1", "matching", "vgg16-cifar10",
+        "`lthprune run vgg16-cifar10`: 43 h a level and trial on one core",
+    ),
+    Claim(
+        "A LeNet-5-like network on MNIST, dense: test accuracy",
+        "seed 004", "98.62 %", "lenet5-mnist",
+        "`lthprune run lenet5-mnist --trials 2 --set prune.levels=0 --set train.steps=3000`: 2 min on a busy core",
+        0.9862, dense_accuracy, unit="%",
+    ),
+    Claim(
+        "LeNet-300-100 layerwise over 25 rounds, down to 0.2 % of the weights: accuracies and percentages pruned",
+        "seed 002", "tables", "lenet-mnist-layerwise",
+        "`lthprune run lenet-mnist --set prune.levels=25 "
+        "--set prune.rate.dense=0.22 --set prune.rate.output=0.11`: 77 min or more for 20,000 steps, on two busy cores",
+    ),
+    Claim(
+        "Two moons beside two circles: pruning separates the network into one for each task, share of the networks",
+        "seed 001; the recipe", "4 of 4", "moons-circles", "`lthprune run moons-circles`: four minutes on a core",
+        1.0, separated, sense="all", unit="%",
+    ),
+)  # fmt: skip
+"""All claims."""

@@ -1,0 +1,144 @@
+"""Figures of a stored result, each with its 95 % bootstrap interval over the trials."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lthprune.experiments.comparison import Difference, paired_difference
+
+Level = dict[str, Any]
+"""A level's ``density``, and ``test_acc``, ``val_acc`` and ``early_stop`` of each trial."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of ours: its interval over the trials, and the density of the level that it was read at."""
+
+    over_trials: Difference
+    density: float
+
+
+Measure = Callable[["Result"], Figure | None]
+"""Reads a figure from a result; None if the result does not have the levels or the control that it needs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A stored result: what ``record.py`` wrote."""
+
+    stored: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> "Result":
+        """Read a file."""
+        return cls(json.loads(path.read_text("utf-8")))
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels of the run, the dense network first."""
+        found: list[Level] = self.stored["levels"]
+        return found
+
+    def repetitions(self, control: str) -> list[list[Level]]:
+        """Return the levels of each repetition of a control."""
+        found: list[list[Level]] = self.stored["controls"].get(control, [])
+        return found
+
+    def nearest(self, density: float) -> int | None:
+        """Return the number of the level of nearest density, by ratio; None if it differs by more than a tenth."""
+        gaps = [abs(np.log(level["density"] / density)) for level in self.levels]
+        return int(np.argmin(gaps)) if min(gaps) <= np.log(1.1) else None
+
+
+def values(level: Level, name: str) -> np.ndarray:
+    """Return a measurement of each trial."""
+    return np.array(level[name], dtype=float)
+
+
+def earlier(level: Level, other: Level) -> np.ndarray:
+    """Return how much earlier the lowest validation loss comes, as a fraction of the other's step."""
+    return 1 - _ratio(values(level, "early_stop"), values(other, "early_stop"))
+
+
+def times_earlier(level: Level, other: Level) -> np.ndarray:
+    """Return how many times earlier the lowest validation loss comes."""
+    return _ratio(values(other, "early_stop"), values(level, "early_stop"))
+
+
+def more_accurate(level: Level, other: Level) -> np.ndarray:
+    """Return each trial's gain in test accuracy."""
+    return values(level, "test_acc") - values(other, "test_acc")
+
+
+Beside = Callable[[Level, Level], np.ndarray]
+
+
+def at(density: float, beside: Beside) -> Measure:
+    """Compare the level of nearest density with the dense network."""
+
+    def measure(result: Result) -> Figure | None:
+        place = result.nearest(density)
+        return None if place is None else _figure(beside(result.levels[place], result.levels[0]), result.levels[place])
+
+    return measure
+
+
+def throughout(high: float, low: float, beside: Beside, control: str | None = None) -> Measure:
+    """Compare the pruned levels between two densities with the dense network; the smallest mean counts.
+
+    Args:
+        high: the highest density.
+        low: the lowest; the levels must reach down to within a quarter of it, as a rate of 20 % does.
+        beside: what to compare.
+        control: read the levels of this control's first repetition instead of the run's.
+    """
+
+    def measure(result: Result) -> Figure | None:
+        levels = result.levels if control is None else next(iter(result.repetitions(control)), [])
+        within = [level for level in levels[1:] if low <= level["density"] <= high]
+        if not within or within[-1]["density"] > 1.25 * low:
+            return None
+        figures = [_figure(beside(level, levels[0]), level) for level in within]
+        return min(figures, key=lambda figure: figure.over_trials.mean)
+
+    return measure
+
+
+def beside_control(density: float, control: str, beside: Beside) -> Measure:
+    """Compare the level of nearest density with a control there, each trial with the mean of its repetitions."""
+
+    def measure(result: Result) -> Figure | None:
+        place, repetitions = result.nearest(density), result.repetitions(control)
+        finished = [levels[place] for levels in repetitions if place is not None and len(levels) > place]
+        if place is None or not finished:
+            return None
+        mean = {name: np.mean([values(each, name) for each in finished], axis=0) for name in ("test_acc", "early_stop")}
+        return _figure(beside(result.levels[place], mean), result.levels[place])
+
+    return measure
+
+
+def dense_accuracy(result: Result) -> Figure:
+    """Return the dense network's test accuracy."""
+    return _figure(values(result.levels[0], "test_acc"), result.levels[0])
+
+
+def separated(result: Result) -> Figure:
+    """Return the share of the trials whose network was separated at some level."""
+    found = np.array([level["split"] for level in result.levels]) == "separated"
+    return _figure(found.any(axis=0).astype(float), result.levels[-1])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Return values whose mean is the ratio of the means, and whose spread is that of the ratio (delta method)."""
+    ratio = above.mean() / below.mean()
+    linearised: np.ndarray = ratio + (above - ratio * below) / below.mean()
+    return linearised
+
+
+def _figure(over_trials: Sequence[float] | np.ndarray, level: Level) -> Figure:
+    return Figure(paired_difference(over_trials), level["density"])

@@ -1,0 +1,79 @@
+"""Writes the measurements of a run and its controls into ``docs/results/NAME.json``, for the page on reproductions.
+
+python docs/results/record.py RUN NAME --commit COMMIT --command 'lthprune run ...'
+
+A run directory names neither the commit of lthprune nor the command, so both are given. Use it on the run's machine.
+"""
+
+import argparse
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from lthprune import Run
+from lthprune.files import write_atomically
+
+
+def record(run: Run, *, name: str, commit: str, commands: list[str]) -> dict[str, Any]:
+    """Return what the page needs to know of a run: all finished levels, and those of each control."""
+    environment, settings = run.environment(), run.settings
+    controls: dict[str, list[list[dict[str, Any]]]] = {}
+    for (kind, _), control in sorted(run.controls().items()):
+        if control.tickets.finished:
+            controls.setdefault(kind, []).append(levels(control))
+    return {
+        "name": name,
+        "recipe": run.recipe_name,
+        "commands": commands,
+        "date": environment["started"][:10],
+        "commit": commit,
+        "versions": {"python": environment["python"], **environment["packages"]},
+        "processor": processor() if environment["device"] == "cpu" else environment["device_name"],
+        "cores": environment["cores"],
+        "threads": environment["threads"],
+        "seconds": round(sum(environment["seconds_per_level"].values())),
+        "settings": settings,
+        "trials": settings["run"]["trials"],
+        "steps": settings["train"]["steps"],
+        "levels": levels(run),
+        "controls": controls,
+    }
+
+
+def levels(run: Run) -> list[dict[str, Any]]:
+    """Return each finished level's density, and the measurements of its trials at early stopping."""
+    histories = run.histories()
+    measured = {name: histories.at_early_stop(name) for name in ("test_acc", "val_acc")}
+    steps = histories.early_stop_steps()
+    found: list[dict[str, Any]] = [
+        {"density": round(float(histories.density[level]), 6)}
+        | {name: [round(float(value), 6) for value in values[:, level]] for name, values in measured.items()}
+        | {"early_stop": [int(step) for step in steps[:, level]]}
+        for level in range(histories.finished)
+    ]
+    if run.control is None and len(run.recipe().data.parts) > 1:
+        networks = [run.splittings(trial) for trial in range(run.recipe().run.trials)]
+        for place, level in enumerate(found):
+            level["split"] = [network[place].splitting.status for network in networks]
+    return found
+
+
+def processor() -> str:
+    """Return the name of this machine's processor, as Linux gives it."""
+    known = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.*)$", known.read_text() if known.exists() else "", re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", help="the run directory")
+    parser.add_argument("name", help="of the result")
+    parser.add_argument("--commit", required=True, help="of lthprune, with which the run was made")
+    parser.add_argument("--command", action="append", required=True, help="that made the run or its controls")
+    given = parser.parse_args()
+    result = record(Run(given.run), name=given.name, commit=given.commit, commands=given.command)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), json.dumps(result, indent=1))
+    write_atomically(Path(__file__).with_name(f"{given.name}.json"), f"{text}\n".encode())

@@ -1,0 +1,166 @@
+"""The page on reproductions: its tables follow from the result files and the list of claims."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lthprune
+from lthprune.experiments import run_control
+from results import page, record
+from results.claims import CLAIMS, Claim
+from results.measures import Result, at, beside_control, earlier, more_accurate, separated, throughout, times_earlier
+from tests.tiny import tiny
+
+ROOT = Path(__file__).parents[1]
+
+
+def level(density: float, test_acc: list[float], early_stop: list[int]) -> dict[str, Any]:
+    return {"density": density, "test_acc": test_acc, "val_acc": test_acc, "early_stop": early_stop}
+
+
+DENSE = level(1.0, [0.97, 0.972, 0.971], [4000, 5000, 4500])
+
+
+def result(*levels: dict[str, Any], **controls: list[list[dict[str, Any]]]) -> Result:
+    return Result({"trials": 3, "steps": 9000, "levels": [DENSE, *levels], "controls": controls})
+
+
+def write(folder: Path, name: str, made: Result) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(made.stored), "utf-8")
+
+
+def claim(**settings: Any) -> Claim:
+    measure = at(0.2, more_accurate)
+    return Claim("tickets win", "a paper", "+0.5 points", "made-up", "`three hours`", 0.005, measure, **settings)
+
+
+def test_every_claim_is_in_the_page_once_and_says_what_it_costs_or_names_its_result() -> None:
+    rows = list(page.rows())
+    assert [row[0] for row in rows] == [each.text for each in CLAIMS]
+    assert len({each.text for each in CLAIMS}) == len(CLAIMS)
+    for each, (*_, ours, made, holds) in zip(CLAIMS, rows, strict=True):
+        assert (ours == f"cost: {each.cost}") == (holds == "not run") == (made == "")
+        if made:
+            assert f"(results/{each.result}.json)" in made
+
+
+def test_a_missing_file_says_what_the_claim_costs(tmp_path: Path) -> None:
+    (row,) = page.rows(tmp_path, [claim()])
+    assert row[3:] == ("cost: `three hours`", "", "not run")
+
+
+@pytest.mark.parametrize(
+    ("test_acc", "holds"),
+    [
+        ([0.980, 0.982, 0.981], "yes"),
+        ([0.970, 0.990, 0.981], "within the interval"),
+        ([0.971, 0.974, 0.973], "no"),
+    ],
+)
+def test_another_result_file_changes_the_verdict(tmp_path: Path, test_acc: list[float], holds: str) -> None:
+    write(tmp_path, "made-up", result(level(0.21, test_acc, [2000, 3000, 2500])))
+    (row,) = page.rows(tmp_path, [claim()])
+    assert row[-1] == holds
+    assert row[4] == "[3, 9,000](results/made-up.json)"
+
+
+def test_a_claim_of_no_difference_holds_only_if_the_interval_includes_zero(tmp_path: Path) -> None:
+    equal = replace(claim(sense="equal"), bound=0.0)
+    for test_acc, holds in (([0.969, 0.973, 0.971], "yes"), ([0.98, 0.982, 0.98], "no")):
+        write(tmp_path, "made-up", result(level(0.2, test_acc, [1, 1, 1])))
+        assert [row[-1] for row in page.rows(tmp_path, [equal])] == [holds]
+
+
+def test_a_claim_about_all_networks_fails_with_one_of_them(tmp_path: Path) -> None:
+    every = replace(claim(sense="all"), bound=1.0, measure=separated, unit="%")
+    for statuses, share, holds in (
+        (["separated", "separated", "separated"], "100.00 (100.00 to 100.00) %", "yes"),
+        (["separated", "interconnected", "separated"], "66.67 (0.00 to 100.00) %", "no"),
+    ):
+        levels = [DENSE | {"split": ["interconnected"] * 3}, level(0.1, [0.9] * 3, [1] * 3) | {"split": statuses}]
+        write(tmp_path, "made-up", Result({"trials": 3, "steps": 9, "levels": levels, "controls": {}}))
+        (row,) = page.rows(tmp_path, [every])
+        assert (row[3], row[-1]) == (f"{share}, at 10.00 %", holds)
+
+
+def test_a_single_trial_has_no_verdict(tmp_path: Path) -> None:
+    made = Result(
+        {"trials": 1, "steps": 9, "levels": [level(1.0, [0.9], [5]), level(0.2, [0.99], [4])], "controls": {}}
+    )
+    write(tmp_path, "made-up", made)
+    (row,) = page.rows(tmp_path, [claim()])
+    assert row[3:] == ("+9.00 points, at 20.00 %", "[1, 9](results/made-up.json)", "one trial: no interval")
+
+
+def test_steps_are_compared_by_the_ratio_of_their_means() -> None:
+    sparse = level(0.2, [0.98] * 3, [1000, 4000, 1750])
+    assert np.isclose(earlier(sparse, DENSE).mean(), 0.5)
+    assert np.isclose(times_earlier(sparse, DENSE).mean(), 2.0)
+
+
+def test_a_density_far_from_every_level_is_not_measured() -> None:
+    assert at(0.3, more_accurate)(result(level(0.2, [0.98] * 3, [1] * 3))) is None
+
+
+def test_a_range_shows_its_worst_level_and_needs_levels_down_to_its_end() -> None:
+    made = result(level(0.5, [0.98, 0.982, 0.981], [1] * 3), level(0.4, [0.975, 0.977, 0.976], [1] * 3))
+    worst = throughout(0.6, 0.39, more_accurate)(made)
+    assert worst is not None
+    assert worst.density == 0.4
+    assert round(worst.over_trials.mean, 6) == 0.005
+    assert throughout(0.6, 0.1, more_accurate)(made) is None
+
+
+def test_a_control_counts_once_it_has_the_level_and_its_repetitions_are_averaged() -> None:
+    ticket = level(0.2, [0.98] * 3, [1000] * 3)
+    finished = [[DENSE, level(0.2, [0.97] * 3, [step] * 3)] for step in (2000, 4000)]
+    measure = beside_control(0.2, "reinitialised", times_earlier)
+    assert measure(result(ticket)) is None
+    assert measure(result(ticket, reinitialised=[[DENSE]])) is None
+    figure = measure(result(ticket, reinitialised=[*finished, [DENSE]]))
+    assert figure is not None
+    assert figure.over_trials.mean == 3.0
+
+
+def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls(tmp_path: Path) -> None:
+    run = lthprune.run_recipe(tiny(), "tiny", out=tmp_path)
+    run_control(run, "reinitialised")
+    stored = record.record(run, name="tiny", commit="abc", commands=["lthprune run tiny"])
+    assert (stored["trials"], stored["steps"], stored["commands"]) == (2, 6, ["lthprune run tiny"])
+    summary = run.summary()
+    assert [round(each["density"], 4) for each in stored["levels"]] == [round(each.density, 4) for each in summary]
+    for each, expected in zip(stored["levels"], summary, strict=True):
+        assert np.isclose(np.mean(each["test_acc"]), expected.test_acc.mean, atol=1e-5)
+        assert np.mean(each["early_stop"]) == expected.early_stop.mean
+    assert [[len(each) for each in repetitions] for repetitions in stored["controls"].values()] == [[3]]
+    assert json.loads(json.dumps(stored)) == stored
+
+
+def test_a_recorded_run_of_several_tasks_holds_the_state_of_their_splitting(tmp_path: Path) -> None:
+    settings = ['data.name="moons+circles"', "data.validation=100", "model.init='glorot_normal'"]
+    run = lthprune.run_recipe(tiny(*settings, "prune.levels=1"), "two", out=tmp_path)
+    first, last = record.levels(run)
+    assert first["split"] == ["interconnected"] * 2
+    assert len(last["split"]) == 2
+
+
+@pytest.mark.heavy
+def test_the_documentation_builds_with_the_page(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    built = (tmp_path / "reproduced" / "index.html").read_text("utf-8")
+    assert "{{" not in built
+    for path in (ROOT / "docs" / "results").glob("*.json"):
+        assert (tmp_path / "results" / path.name).is_file()
+    assert not list((tmp_path / "results").glob("*.py"))
