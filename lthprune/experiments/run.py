@@ -173,7 +173,7 @@ class Run(RunFolder):
     def save_figures(self, *, trial: int = 0, level: int | None = None, out: str | Path | None = None) -> list[Path]:
         """Write all figures that apply to the run as PNG, SVG and PDF, and return their paths.
 
-        Each ticket is read and traced once. Warns if the network cannot be traced, and leaves out the figures that
+        Each ticket is traced once. Warns if the network cannot be traced, and leaves out the figures that
         show its neurons.
 
         Args:

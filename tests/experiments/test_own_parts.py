@@ -110,7 +110,7 @@ def test_looking_at_a_run_imports_nothing_and_refuses_what_needs_its_network(tmp
             look()
         assert "\n" not in str(caught.value)
     with pytest.warns(UserWarning, match=r"no figures of states, .*network: .*--trust-code"):
-        assert len(run.save_figures()) == 6
+        assert len(run.save_figures()) == 7 * 3  # curves, steps, weights by layer and histograms, in three formats
     assert NAME not in sys.modules
     assert len(Run(folder, trust_code=True).structure().levels) == 1
 
