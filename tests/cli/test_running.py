@@ -11,6 +11,7 @@ import pytest
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.run import Run
+from lthprune.experiments.summary import smallest_winning
 from lthprune.experiments.sweep import find_sweeps
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, command, contents, environment, lthprune, tiny
@@ -33,7 +34,8 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     assert len(re.findall(line, result.out, re.MULTILINE)) == 3
     assert f"Run directory: {run.folder}" in result.out
     assert f"lthprune plot {run.folder}" in result.out
-    assert "early-stopping" not in result.out
+    winner = smallest_winning(run.summary(), "accuracy")
+    assert ("early-stopping step" in result.out) == (winner is not None)
     again = cli("resume", run.folder)
     assert (again.code, again.err) == (0, "")
     assert (
