@@ -105,7 +105,8 @@ ROOMS = """
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.figures experiments.run_folder experiments.comparison experiments.pretraining
+    experiments.subject experiments.run_folder experiments.comparison experiments.pretraining
+    experiments.figures
     experiments.run
     experiments.folders experiments.matching
     experiments.overlaps

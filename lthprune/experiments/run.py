@@ -1,5 +1,7 @@
 """A run: its files, and the summary, structure, figures, tables and exports that follow from them."""
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +25,9 @@ from lthprune.experiments.structure import (
     analyse_level,
     split_levels,
 )
+from lthprune.experiments.subject import Subject
 from lthprune.experiments.summary import LevelSummary, summarise
+from lthprune.search import Ticket
 from lthprune.training import Histories
 
 if TYPE_CHECKING:
@@ -173,8 +177,8 @@ class Run(RunFolder):
     def save_figures(self, *, trial: int = 0, level: int | None = None, out: str | Path | None = None) -> list[Path]:
         """Write all figures that apply to the run as PNG, SVG and PDF, and return their paths.
 
-        Each ticket is traced once. Warns if the network cannot be traced, and leaves out the figures that
-        show its neurons.
+        Each ticket is read and traced once, and kept until the figures are drawn. Warns if the network cannot be
+        traced, and leaves out the figures that show its neurons.
 
         Args:
             trial: the trial that figures of one trial show.
@@ -256,31 +260,33 @@ class Run(RunFolder):
         self.check_started()
         return self.tickets.finished
 
-    def _trial(self, number: int) -> Trial:
+    def _trial(self, number: int, read: Callable[[int], Ticket] | None = None) -> Trial:
         recipe = self.recipe()
         return Trial(
             run=self.name,
             number=number,
             method=recipe.prune.method,
-            read=lambda level: self.tickets.ticket(level, number),
+            read=read or partial(self.tickets.ticket, trial=number),
             model=self.model(number),
             example=torch.zeros(1, *shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)[0]),
             tasks=tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             coverage=recipe.run.coverage,
         )
 
-    def _subject(self, trial: int, level: int | None) -> figures.Subject:
+    def _subject(self, trial: int, level: int | None) -> Subject:
         finished = self._some_levels()
         recipe = self.recipe()
         self.check_trial(trial)
         shown = finished - 1 if level is None else level
         if shown not in range(finished):
             raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
+        read = cache(partial(self.tickets.ticket, trial=trial))
         what = recipe.prune.method.upper() if self.control is None else self.control["kind"]
-        return figures.Subject(
+        return Subject(
             title=f"{self.recipe_name}: {what}",
             trial=trial,
             level=shown,
+            levels=finished,
             tasks=len(recipe.data.parts),
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
@@ -289,7 +295,7 @@ class Run(RunFolder):
                 for kind, repeats in self._histories_of_controls().items()
             },
             read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
-            open_tickets=lambda: [self.tickets.open(each)[trial] for each in range(finished)],
-            analyse=lambda: self.structure(trial),
-            analyse_level=lambda: self.structure_at(shown, trial),
+            read_ticket=read,
+            analyse=lambda: analyse(self._trial(trial, read), range(finished)),
+            analyse_level=lambda: analyse_level(self._trial(trial, read), shown),
         )

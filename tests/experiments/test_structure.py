@@ -122,14 +122,15 @@ def reads_of(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> Count
     return read
 
 
-def test_each_ticket_is_read_and_hashed_once_for_its_structure(
+def test_each_ticket_is_read_and_hashed_once_whatever_is_asked(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = {f"level-{level:02d}.safetensors": 1 for level in range(3)}
     source = 0 if run.recipe().prune.method == "osp" else 1
     assert reads_of(monkeypatch, run.structure) == every
-    assert reads_of(monkeypatch, lambda: run.save_figures(out=tmp_path)).keys() == every.keys()  # parts, when needed
-    assert reads_of(monkeypatch, lambda: run.plot("network")).keys() == every.keys()
+    assert reads_of(monkeypatch, lambda: run.save_figures(out=tmp_path)) == every
+    assert reads_of(monkeypatch, lambda: run.plot("network")) == every
+    assert reads_of(monkeypatch, lambda: run.plot("weights", level=1)) == {"level-01.safetensors": 1}
     assert reads_of(monkeypatch, lambda: run.structure_at(2)) == {
         f"level-{level:02d}.safetensors": 1 for level in (source, 2)
     }
@@ -149,13 +150,10 @@ def test_each_ticket_is_read_and_traced_once_where_there_are_several_tasks(
 
     monkeypatch.setattr("lthprune.experiments.structure.neuron_states", tracing)
     every = {f"level-{level:02d}.safetensors": 1 for level in range(3)}
-    for analysis in (joined_run.structure, joined_run.splittings):
+    for analysis in (joined_run.structure, lambda: joined_run.save_figures(out=tmp_path), joined_run.splittings):
         traced.clear()
         assert reads_of(monkeypatch, analysis) == every
         assert len(traced) == 3
-    traced.clear()
-    joined_run.save_figures(out=tmp_path)
-    assert len(traced) == 3
 
 
 def test_a_network_that_cannot_be_traced_is_tried_once_for_all_figures(
