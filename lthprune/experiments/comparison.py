@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lthprune.training import Histories
 CONFIDENCE = 0.95
 _RESAMPLES = 9_999
 Measure = Literal["val_acc", "test_acc", "early_stop"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 class Difference(NamedTuple):
@@ -166,7 +167,7 @@ def compare(name: str, run: Histories, others: Sequence[Histories]) -> Compariso
         raise PruningError(f"{name} cannot be compared trial by trial: it needs the {trials} trials of the run.")
     finished = min(each.finished for each in (run, *others))
     differences: dict[Measure, tuple[Difference, ...]] = {}
-    for measure in ("val_acc", "test_acc", "early_stop"):
+    for measure in MEASURES:
         rest = np.mean([measured(each, measure)[:, :finished] for each in others], axis=0)
         gaps = measured(run, measure)[:, :finished] - rest
         differences[measure] = tuple(paired_difference(gaps[:, level]) for level in range(finished))

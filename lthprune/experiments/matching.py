@@ -10,6 +10,7 @@ import numpy as np
 from lthprune.errors import PruningError
 from lthprune.experiments.comparison import (
     CONFIDENCE,
+    MEASURES,
     Difference,
     Measure,
     measured,
@@ -111,7 +112,7 @@ def compare_runs(runs: Sequence[Run]) -> tuple[MatchedRun, ...]:
     found = []
     for run, own in zip(runs, histories, strict=True):
         unlike = unlike_trials(runs[0], run)
-        values = {measure: (measured(own, measure), measured(first, measure)) for measure in _MEASURES}
+        values = {measure: (measured(own, measure), measured(first, measure)) for measure in MEASURES}
         levels: list[MatchedLevel | None] = []
         for level, other in enumerate(match_densities(first.density[: first.finished], own.density[: own.finished])):
             if other is None:
@@ -201,9 +202,6 @@ def unlike_trials(first: Run, other: Run) -> str | None:
         "data": first.fingerprint != other.fingerprint or one.data != two.data,
     }
     return " and ".join(word for word, differs in differ.items() if differs) or None
-
-
-_MEASURES: tuple[Measure, ...] = ("val_acc", "test_acc", "early_stop")
 
 
 def _estimate(values: np.ndarray) -> Estimate:

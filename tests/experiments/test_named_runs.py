@@ -1,6 +1,5 @@
 """Runs of networks that torchvision and timm build: trained, resumed, looked at and handed over."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -19,14 +18,10 @@ from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
 from lthprune.models.spec import ModelSpec
-from lthprune.pruning.state import snapshot
-from lthprune.training.loop import train
-from lthprune.training.plan import TrainingPlan
-from lthprune.training.population import train_population
 from tests.named import DROPPING, QUIET, UNTRACEABLE, colours, recipe
 from tests.nets import all_bits
 from tests.tiny import contents, copied_before_writes, environment, noise, write_npz
-from tests.training.test_population import doubled
+from tests.twins import check_unhooked
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +48,9 @@ def test_a_run_prunes_to_the_counts_of_its_table_by_either_engine(images: Path, 
 @pytest.mark.parametrize(("kind", "name"), [("torchvision", QUIET), ("timm", "resnet10t")])
 def test_the_unhooked_engine_trains_a_pruned_network_as_the_plain_loop_does(kind: Any, name: str) -> None:
     pytest.importorskip(kind)
-    plan = TrainingPlan(optimizer="sgd", lr=0.05, momentum=0.9, batch_size=8, steps=4, evaluate_every=2)
-    model = build_model(ModelSpec(kind=kind, name=name), (3, 24, 24), 3, torch.Generator()).double()
+    model = build_model(ModelSpec(kind=kind, name=name), (3, 24, 24), 3, torch.Generator())
     prune(model, 0.5, min_survivors=8)
-    twin, data = copy.deepcopy(model), doubled(noise((3, 24, 24)))
-    (done,) = train_population([model], data, plan, [torch.Generator()])
-    expected = train(twin, data, plan, torch.Generator())
-    assert (done.engine, expected.engine) == ("unhooked", "reference")
-    np.testing.assert_allclose(done.history["train_loss"], expected.history["train_loss"], rtol=1e-9)
-    for key, tensor in snapshot(twin).items():
-        torch.testing.assert_close(snapshot(model)[key], tensor, rtol=1e-6, atol=1e-9)
+    check_unhooked(model, noise((3, 24, 24)))
 
 
 def test_a_timm_network_is_run_on_grey_images(tmp_path: Path) -> None:

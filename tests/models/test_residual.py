@@ -1,7 +1,5 @@
 """Residual networks and VGGs for CIFAR: the sizes of the papers, and every part of the library on them."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -17,12 +15,11 @@ from lthprune.models.build import build_model, initialise
 from lthprune.models.residual import PreActivationBlock, ResidualBlock
 from lthprune.models.spec import ModelSpec
 from lthprune.pruning.state import live_state, snapshot
-from lthprune.training.loop import train
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
 from tests.nets import all_bits
 from tests.tiny import noise
-from tests.training.test_population import doubled
+from tests.twins import check_unhooked
 
 SMALL = {
     "resnet": ModelSpec(kind="resnet", depth=8, width=4, init="kaiming_normal"),
@@ -134,16 +131,9 @@ def test_images_of_any_size_and_number_of_channels_are_taken_and_vectors_refused
 
 @small
 def test_the_unhooked_engine_trains_them_as_the_plain_loop_does(spec: ModelSpec) -> None:
-    plan = TrainingPlan(optimizer="sgd", lr=0.05, momentum=0.9, batch_size=8, steps=4, evaluate_every=2)
-    model = built(spec, (3, 12, 12), 3).double()
+    model = built(spec, (3, 12, 12), 3)
     lthprune.prune(model, 0.5)
-    twin, data = copy.deepcopy(model), doubled(noise((3, 12, 12)))
-    (done,) = train_population([model], data, plan, [torch.Generator()])
-    expected = train(twin, data, plan, torch.Generator())
-    assert (done.engine, expected.engine) == ("unhooked", "reference")
-    np.testing.assert_allclose(done.history["train_loss"], expected.history["train_loss"], rtol=1e-9)
-    for key, tensor in snapshot(twin).items():
-        torch.testing.assert_close(snapshot(model)[key], tensor, rtol=1e-6, atol=1e-9)
+    check_unhooked(model, noise((3, 12, 12)))
 
 
 @pytest.mark.filterwarnings("ignore:precision = :UserWarning")

@@ -17,7 +17,8 @@ from lthprune.training.stacked import Stacked
 from lthprune.training.unhooked import Unhooked
 from tests.nets import Architecture
 from tests.tiny import noise, several
-from tests.training.test_population import OPTIMIZERS, agree, doubled, orders, plan
+from tests.training.test_population import OPTIMIZERS, agree, orders, plan
+from tests.twins import doubled
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ENGINES: dict[str, tuple[str, Callable[..., Engine]]] = {

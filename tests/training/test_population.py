@@ -30,6 +30,7 @@ from lthprune.training.record import HISTORIES, Evaluation, Training
 from tests.nets import FORMS, Architecture, all_bits
 from tests.strategies import seeds
 from tests.tiny import environment, noise, several
+from tests.twins import doubled
 
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.LeakyReLU)
 OPTIMIZERS: tuple[dict[str, object], ...] = (
@@ -65,17 +66,6 @@ def threads_of_torch(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def doubled(data: Dataset) -> Dataset:
-    """Data in double precision, where engines that do the same agree to many digits."""
-    return Dataset(
-        *(x.double() if x.is_floating_point() else x for x in (data.x_train, data.y_train)),
-        *(x.double() if x.is_floating_point() else x for x in (data.x_val, data.y_val)),
-        *(x.double() if x.is_floating_point() else x for x in (data.x_test, data.y_test)),
-        tasks=data.tasks,
-        fingerprint=data.fingerprint,
-    )
 
 
 def mostly_background(data: Dataset) -> Dataset:
