@@ -8,14 +8,15 @@ from pydantic import ValidationError
 from lthprune.errors import suggestion
 from lthprune.section import Section
 
-_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table"}
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table", "model": "a table"}
 
 
 def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]]) -> str:
     """Return the number of faults and a description of each; ``tables`` are the tables of a recipe."""
     found: dict[object, list[Mapping[str, Any]]] = {}
     for fault in error.errors():  # pydantic reports a value that fits none of several types once for each
-        found.setdefault(fault["loc"][:2] or fault["msg"], []).append(dict(fault))
+        table, _, rest = _place(fault["loc"], tables)
+        found.setdefault((table, *rest[:1]) if table else fault["msg"], []).append(dict(fault))
     counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
     text = "; ".join(_fault(faults, tables) for faults in found.values())
     return f"{counted}: {text}{'' if text.endswith('?') else '.'}"
@@ -24,10 +25,10 @@ def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]])
 def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Section]]) -> str:
     """Describe the faults at one place: where, what, and the nearest known key or word."""
     fault = faults[0]
-    table, *rest = [str(part) for part in fault["loc"]] or [""]
+    table, section, rest = _place(fault["loc"], tables)
     place = f"[{table}]{' ' + rest[0] if rest else ''}" if table else "the whole"
     if fault["type"] == "extra_forbidden":
-        what, words = ("key", tables[table].model_fields) if rest else ("table", tables)
+        what, words = ("key", section.model_fields) if section and rest else ("table", tables)
         return f"{place}: unknown {what}{suggestion((rest or [table])[-1], words).rstrip('.')}"
     if fault["type"] == "missing":
         return f"{place}: this {'key' if rest else 'table'} is missing"
@@ -40,6 +41,20 @@ def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Sectio
     )  # our own messages already quote the value
     got = "" if quoted else f" (it is {fault['input']!r})"
     return f"{place}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _place(loc: Sequence[object], tables: Mapping[str, type[Section]]) -> tuple[str, type[Section] | None, list[str]]:
+    """Return the name of the innermost table that a fault is in, its type, and the parts of the place inside it."""
+    if not loc:
+        return "", None, []
+    name, *rest = map(str, loc)
+    section = tables.get(name)
+    while section is not None and len(rest) > 1 and rest[0] in section.model_fields:
+        inner = section.model_fields[rest[0]].annotation
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            break  # what follows names one of several types
+        name, section, rest = f"{name}.{rest[0]}", inner, rest[1:]
+    return name, section, rest
 
 
 def _wanted(fault: Mapping[str, Any]) -> str:

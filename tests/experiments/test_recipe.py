@@ -510,3 +510,16 @@ def test_waiting_for_tasks_to_separate_takes_several_tasks() -> None:
     assert load_recipe("moons-circles", ["run.stop_when=separated"]).run.stop_when == "separated"
     with pytest.raises(RecipeError, match="needs several tasks"):
         load_recipe("lenet-mnist", ["run.stop_when=degraded"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "digits"}, r"\[pretrain\.data\] validation: this key is missing"),
+        ({"nme": "digits", "name": "digits", "validation": 9}, r"\[pretrain\.data\] nme: unknown key; did you mean 'name'"),
+        ("digits", r"\[pretrain\] data: 'digits' is not a table"),
+    ],
+)
+def test_a_fault_in_a_table_inside_a_table_is_placed_there(settings: object, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        parse_recipe(TABLES | {"pretrain": {"steps": 5, "data": settings}}, "my")
