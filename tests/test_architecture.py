@@ -112,7 +112,7 @@ ROOMS = """
     experiments.overlaps
     experiments.experiment experiments.control_kinds
     experiments.execution
-    experiments.sweep experiments.timing experiments.controls
+    experiments.sweep experiments.timing experiments.controls experiments.transfer
     experiments.sweep_summary
     experiments
     integrations.repeated

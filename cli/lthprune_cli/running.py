@@ -1,4 +1,4 @@
-"""Verbs that train: ``run`` and ``resume``."""
+"""Verbs that train: ``run``, ``resume`` and ``transfer``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +15,7 @@ from lthprune_cli.options import (
     Engine,
     Method,
     RecipeArgument,
+    RunArgument,
     RunOrSweepArgument,
     Seed,
     Settings,
@@ -47,12 +48,11 @@ def run(
     make_importable(recipe)
     loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
     preview = preview_recipe(loaded, data_dir=data_dir)
-    name = Path(recipe).stem if recipe.endswith(".toml") else recipe
     _watched(
         preview.recipe,
         0,
         lambda watcher: run_recipe(
-            preview, name, data_dir=data_dir, out=out, device=device, threads=threads, watcher=watcher
+            preview, _name(recipe), data_dir=data_dir, out=out, device=device, threads=threads, watcher=watcher
         ),
     )
 
@@ -71,25 +71,58 @@ def resume(
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Resume an interrupted run, sweep or control after its last finished level."""
-    from lthprune.experiments import Run, Sweep, resume_run, run_control
+    """Resume an interrupted run, sweep, control or transfer after its last finished level."""
+    from lthprune.experiments import Run, Sweep, resume_run, run_control, transfer_run
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:
         run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device, threads=threads)
         return
     begun = Run(run, trust_code=trust_code)
+    whole = Run(run.resolve().parents[1], trust_code=trust_code)
     if begun.control is not None:
-        whole = Run(run.resolve().parents[1], trust_code=trust_code)
-        go = partial(run_control, whole, **begun.control, data_dir=data_dir, device=device, threads=threads)
-        _watched(begun.recipe(), begun.tickets.finished, lambda watcher: go(watcher=watcher))
-        return
-    finished = begun.tickets.finished
+        go = partial(run_control, whole, **begun.control)
+    elif begun.transferred:
+        go = partial(transfer_run, whole, begun.recipe(), begun.recipe_name)
+    else:
+        go = partial(resume_run, begun)
+    go = partial(go, data_dir=data_dir, device=device, threads=threads)
+    _watched(begun.recipe(), begun.tickets.finished, lambda watcher: go(watcher=watcher))
+
+
+def transfer(
+    run: RunArgument,
+    recipe: RecipeArgument,
+    engine: Engine = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
+    ] = None,
+    threads: Threads = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Train the tickets of a run by another recipe with the same layers, as for other data.
+
+    Trials, seeds and pruning are those of the run, in whose directory the new run is kept.
+    """
+    from lthprune.experiments import Run, load_recipe, preview_recipe, recipe_of_transfer, transfer_run
+
+    make_importable(recipe)
+    source = Run(run, trust_code=trust_code)
+    loaded = load_recipe(recipe, with_options(settings, engine=engine))
+    adopted = recipe_of_transfer(source, loaded, data_dir=data_dir)
+    preview = preview_recipe(adopted, data_dir=data_dir or source.data_dir, trust_code=trust_code)
+    go = partial(transfer_run, source, preview.recipe, _name(recipe))
     _watched(
-        begun.recipe(),
-        finished,
-        lambda watcher: resume_run(begun, data_dir=data_dir, device=device, threads=threads, watcher=watcher),
+        preview.recipe,
+        0,
+        lambda watcher: go(data_dir=data_dir, device=device, threads=threads, watcher=watcher),
     )
+
+
+def _name(recipe: str) -> str:
+    return Path(recipe).stem if recipe.endswith(".toml") else recipe
 
 
 def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") -> None:

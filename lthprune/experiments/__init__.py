@@ -24,6 +24,7 @@ from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
+from lthprune.experiments.transfer import recipe_of_transfer, transfer_run
 
 __all__ = [
     "CONTROLS",
@@ -66,6 +67,7 @@ __all__ = [
     "plan_controls",
     "plot_runs",
     "preview_recipe",
+    "recipe_of_transfer",
     "resume_run",
     "run_control",
     "run_recipe",
@@ -73,5 +75,6 @@ __all__ = [
     "save_runs",
     "smallest_winning",
     "summarise_sweep",
+    "transfer_run",
     "unpaired_difference",
 ]

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +24,10 @@ from lthprune.experiments.control_kinds import (
     refuse_control,
 )
 from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
-from lthprune.experiments.execution import collect_levels
+from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
-from lthprune.experiments.folders import create_run
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
-from lthprune.files import remove_leftovers
 from lthprune.models import ModelSpec, build_model, narrow_to
 from lthprune.pruning import (
     Candidate,
@@ -109,11 +106,13 @@ def run_control(
     threads = before.get("threads_asked") if threads is None else threads
     with torch_threads(threads):
         experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code)
-        begun = experiment.provenance(run.recipe_name) | {"settings": run.settings}
-        run.tickets.check(begun)
+        begun = run.tickets.manifest()["search"]
+        run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
         now = describe_environment(find_device(device), data_dir, threads)
         warn_of_other_roundings(before, now)
-        control = _begin(run, kind, repeat, begun, now)
+        begun = begun | {"control": {"kind": kind, "repeat": repeat}}
+        folder = run.folder / "controls" / f"{kind}-{repeat}"
+        control = begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now)
         job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
         job.watcher.on_begin(control)
         if not control.tickets.finished and kind not in OWN_DENSE:
@@ -122,21 +121,6 @@ def run_control(
         collect_levels(islice(job.levels(), missing), control, find_device(device), job.watcher)
         if run.tickets.ended is not None and control.tickets.ended is None:
             control.tickets.end("the run that it controls ended there")
-    return control
-
-
-def _begin(run: Run, kind: str, repeat: int, begun: dict[str, Any], environment: dict[str, Any]) -> Run:
-    """Return the control, with its folder made if it has not begun before."""
-    control = Run(run.folder / "controls" / f"{kind}-{repeat}", trust_code=run.trust_code)
-    begun = begun | {"control": {"kind": kind, "repeat": repeat}}
-    if control.tickets.exists:
-        control.tickets.check(begun)
-        remove_leftovers(control.folder)
-    else:
-        create_run(run.recipe(), control.folder)
-        control.write_environment(environment)
-        initial = run.tickets.load().initial
-        control.tickets.begin(begun, initial, [{} for _ in initial])
     return control
 
 

@@ -1,9 +1,10 @@
 """From a recipe to a finished run."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,9 +22,7 @@ from lthprune.experiments.threads import torch_threads
 from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Ticket, imp_levels, osp_levels
-from lthprune.training import (
-    stored_plan,
-)
+from lthprune.training import stored_plan
 
 
 def run_recipe(
@@ -111,6 +110,8 @@ def resume_run(
     threads = before.get("threads_asked") if threads is None else threads
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
+    if run.transferred:
+        raise StorageError(f"{run.folder} trains the tickets of another run. Resume it with transfer_run(run, ...).")
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
@@ -142,6 +143,26 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     collect_levels(
         found, run, experiment.data.x_train.device, watcher, lambda tickets: _ended(experiment, run, tickets)
     )
+
+
+def begin_inside(
+    run: Run, folder: Path, *, recipe: Recipe, begun: Mapping[str, Any], environment: Mapping[str, Any]
+) -> Run:
+    """Return a run inside the folder of another, whose initial weights it has; made if it has not begun before.
+
+    Raises:
+        StorageError: the folder holds a run that began with something else.
+    """
+    inside = Run(folder, trust_code=run.trust_code)
+    if inside.tickets.exists:
+        inside.tickets.check(begun)
+        remove_leftovers(folder)
+    else:
+        create_run(recipe, folder)
+        inside.write_environment(environment)
+        initial = run.tickets.load().initial
+        inside.tickets.begin(begun, initial, [{} for _ in initial])
+    return inside
 
 
 def collect_levels(

@@ -281,7 +281,8 @@ class Run(RunFolder):
         if shown not in range(finished):
             raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
         read = cache(partial(self.tickets.ticket, trial=trial))
-        what = recipe.prune.method.upper() if self.control is None else self.control["kind"]
+        what = recipe.prune.method.upper() + (", transferred" if self.transferred else "")
+        what = what if self.control is None else self.control["kind"]
         return Subject(
             title=f"{self.recipe_name}: {what}",
             trial=trial,

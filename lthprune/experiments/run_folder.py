@@ -81,6 +81,11 @@ class RunFolder:
         control: dict[str, Any] | None = self._begun().get("control")
         return control
 
+    @property
+    def transferred(self) -> bool:
+        """Whether the tickets come from another run, in whose folder this one is; see ``transfer_run``."""
+        return "transfer" in self._begun()
+
     def check_started(self) -> None:
         """Raise a StorageError if no level is finished."""
         if not self.tickets.finished:

@@ -1,5 +1,7 @@
+import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -176,3 +178,27 @@ def test_a_bad_number_of_threads_is_one_paragraph_and_exit_code_2(cli: Cli, fini
         assert (result.code, result.out) == (2, "")
         assert result.err.startswith("Error: threads = 0: this must be a whole number from 1 to the number of cores")
     assert list(Path().iterdir()) == []
+
+
+def test_transfer_trains_the_tickets_of_a_run_by_another_recipe_and_is_resumed(finished: Run, cli: Cli) -> None:
+    run = Path(shutil.copytree(finished.folder, "run"))
+    Path("other.toml").write_text(tiny("train.optimizer=sgd", "train.lr=0.3", "run.trials=5").to_toml())
+    result = cli("transfer", run, "other.toml", "--set", "train.steps=15")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    (folder,) = run.glob("transfers/other-*")
+    assert f"Run directory: {folder}" in result.out
+    assert "All 3 levels are finished" in result.out
+    recipe = Run(folder).recipe()
+    assert (recipe.train.steps, recipe.train.optimizer, recipe.run) == (15, "sgd", finished.recipe().run)
+    whole = contents(folder)
+    kept = json.loads((folder / "manifest.json").read_text())
+    del kept["finished"][1:]
+    (folder / "manifest.json").write_text(json.dumps(kept))
+    again = cli("resume", folder)
+    assert (again.code, again.err, contents(folder)) == (0, "", whole)
+    compared = cli("compare", run, folder)
+    assert (compared.code, compared.err, compared.narrow) == (0, "", True)
+    assert "paired with run 1 by trial" in compared.out
+    refused = cli("transfer", run, "conv2-cifar10")
+    assert (refused.code, refused.out) == (2, "")
+    assert "does not fit" in refused.err

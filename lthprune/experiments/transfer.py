@@ -1,0 +1,116 @@
+"""Transfer: the tickets of a run, trained by another recipe."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from lthprune.data import shape_of_data
+from lthprune.errors import RecipeError
+from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
+from lthprune.experiments.execution import begin_inside, collect_levels
+from lthprune.experiments.experiment import Watcher, prepare, train_level
+from lthprune.experiments.folders import fit_for_a_file
+from lthprune.experiments.recipe import Recipe, parse_recipe
+from lthprune.experiments.run import Run
+from lthprune.experiments.threads import torch_threads
+from lthprune.pruning import check_fit
+from lthprune.search import retrain_levels
+
+
+def transfer_run(
+    run: Run,
+    recipe: Recipe,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train the tickets of a run by another recipe, or resume that after its last finished level.
+
+    Do tickets carry over to other data or another optimiser (Morcos et al. 2019)? Each level starts from the masks and
+    the rewound weights of the run's ticket and is trained from step 0 to the end, as the recipe says. Trials, seeds and
+    the ``[prune]`` table, which describes the tickets, are those of the run.
+
+    Args:
+        run: the run whose tickets are trained; its finished levels.
+        recipe: the data, network and training; its network needs the layers of the run's, with the same sizes.
+        name: of the recipe.
+        data_dir: the data root; by default that of the run.
+        device: ``cpu`` or ``cuda``; by default that of the run.
+        threads: the number of threads to compute with; by default that of the run.
+        watcher: functions to call while the tickets are trained.
+
+    Returns:
+        A run, in the folder ``transfers/NAME-DIGEST`` of the run; the digest is that of all settings.
+
+    Raises:
+        RecipeError: the recipe pretrains, or stops when tasks are separated.
+        StorageError: the tickets do not fit the recipe's network, no level of the run is finished, or a file is
+            damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> from lthprune import load_recipe, run_recipe
+        >>> recipe = load_recipe("lenet-digits", ["train.steps=5", "prune.levels=1", "run.trials=2"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = run_recipe(recipe, "short", out=folder)
+        ...     with_sgd = load_recipe("lenet-digits", ["train.steps=5", "train.optimizer=sgd"])
+        ...     transferred = transfer_run(run, with_sgd, "sgd")
+        ...     [level.left for level in transferred.summary()]
+        [50200, 40260]
+    """
+    recipe = recipe_of_transfer(run, recipe, data_dir=data_dir)
+    before = run.environment()
+    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
+    threads = before.get("threads_asked") if threads is None else threads
+    watcher = watcher or Watcher()
+    with torch_threads(threads):
+        now = describe_environment(find_device(device), data_dir, threads)
+        experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
+        begun = experiment.provenance(name) | {"transfer": run.tickets.manifest()["finished"][0]}
+        digest = hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()[:8]
+        folder = run.folder / "transfers" / f"{fit_for_a_file(name)}-{digest}"
+        transferred = begin_inside(run, folder, recipe=experiment.recipe, begun=begun, environment=now)
+        warn_of_other_roundings(transferred.environment(), now)
+        watcher.on_begin(transferred)
+        finished = transferred.tickets.finished
+        found = retrain_levels(
+            experiment.models,
+            lambda models, level: train_level(experiment, models, level, watcher),
+            (run.tickets.open(level) for level in range(finished, run.tickets.finished)),
+            levels=experiment.search.levels,
+            pruning=experiment.search.pruning,
+        )
+        collect_levels(found, transferred, find_device(device), watcher)
+        if run.tickets.ended is not None and transferred.tickets.ended is None:
+            transferred.tickets.end("the run that its tickets come from ended there")
+    return transferred
+
+
+def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None = None) -> Recipe:
+    """Return a recipe with what describes the tickets of a run: its trials, seeds and pruning.
+
+    The arguments and errors are those of ``transfer_run``.
+    """
+    run.check_started()
+    own = run.recipe()
+    if recipe.pretrain is not None or recipe.run.stop_when is not None:
+        table = "[pretrain]" if recipe.pretrain is not None else "run.stop_when"
+        raise RecipeError(
+            f"{table} cannot be transferred to: every level starts from the weights of a ticket of {run.name}, and all "
+            "its levels are trained. Leave it out of the recipe."
+        )
+    data_dir, dense = data_dir or run.data_dir, run.tickets.ticket(0)
+    shape = shape_of_data(recipe.data, data_dir=data_dir, trust_code=run.trust_code)
+    model = recipe.build_model(*shape, trust_code=run.trust_code)
+    check_fit(model, dense.weights, what=f"the run {run.name}", may_bring=dense.late_buffers)
+    tables = {
+        "prune": own.prune.model_copy(
+            update={"rewind": "init"}
+        ),  # training starts at the ticket's weights, from step 0
+        "run": recipe.run.model_copy(update={"trials": own.run.trials, "seed": own.run.seed}),
+    }
+    settings = recipe.model_copy(update=tables).model_dump(mode="json", exclude_none=True)
+    return parse_recipe(settings, "the recipe, with the pruning of the run,")
