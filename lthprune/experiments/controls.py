@@ -23,7 +23,7 @@ from lthprune.experiments.control_kinds import (
     WITHOUT_CHANCE,
     refuse_control,
 )
-from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
+from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
 from lthprune.experiments.run import Run
@@ -108,7 +108,7 @@ def run_control(
         experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code)
         begun = run.tickets.manifest()["search"]
         run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
-        now = describe_environment(find_device(device), data_dir, threads)
+        now = experiment.environment(find_device(device), threads)
         warn_of_other_roundings(before, now)
         begun = begun | {"control": {"kind": kind, "repeat": repeat}}
         folder = run.folder / "controls" / f"{kind}-{repeat}"

@@ -11,7 +11,7 @@ import torch
 from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import load_data
 from lthprune.errors import StorageError
-from lthprune.experiments.environment import describe_environment, find_device, peak_memory_mb, warn_of_other_roundings
+from lthprune.experiments.environment import find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
 from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.pretraining import pretrain
@@ -76,7 +76,7 @@ def run_in(
             with _deterministic_convolutions():
                 pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
         run = create_run(recipe, folder)
-        run.write_environment(describe_environment(find_device(device), data_dir, threads))
+        run.write_environment(experiment.environment(find_device(device), threads))
         states = [snapshot(model) for model in experiment.models]
         run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
         _descend(experiment, run, watcher or Watcher())
@@ -118,7 +118,7 @@ def resume_run(
     with torch_threads(threads):
         experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
-        now = describe_environment(find_device(device), data_dir, threads)
+        now = experiment.environment(find_device(device), threads)
         warn_of_other_roundings(before, now)
         run.write_environment(before or now)
         remove_leftovers(run.folder)

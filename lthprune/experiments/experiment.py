@@ -11,7 +11,7 @@ from torch import nn
 
 from lthprune.data import Dataset, Task, data_root, load_data
 from lthprune.errors import RecipeError
-from lthprune.experiments.environment import find_device
+from lthprune.experiments.environment import describe_environment, find_device
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
@@ -58,6 +58,11 @@ class Experiment:
             "settings": self.recipe.model_dump(mode="json"),
             "data": self.data.fingerprint,
         }
+
+    def environment(self, device: torch.device, threads: int | None) -> dict[str, Any]:
+        """Return the contents of ``environment.json`` for a run that begins now, with so many ``threads`` asked for."""
+        described = describe_environment(device, self.data_dir, threads)
+        return described | {"train_samples": len(self.data.x_train)}
 
 
 def prepare(

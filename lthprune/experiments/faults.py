@@ -8,7 +8,14 @@ from pydantic import ValidationError
 from lthprune.errors import suggestion
 from lthprune.section import Section
 
-_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "dict": "a table", "model": "a table"}
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "dict": "a table",
+    "model": "a table",
+}
 
 
 def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]]) -> str:

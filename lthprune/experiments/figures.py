@@ -175,7 +175,7 @@ def _pruned_by_layer(subject: Subject) -> "Figure":
 def _steps_needed(subject: Subject) -> "Figure":
     from lthprune.plots import plot_steps_needed
 
-    return plot_steps_needed(subject.histories, subject.all_trials)
+    return plot_steps_needed(subject.histories, subject.all_trials, per_epoch=subject.per_epoch)
 
 
 def _weights(subject: Subject) -> "Figure":

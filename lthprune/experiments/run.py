@@ -273,6 +273,13 @@ class Run(RunFolder):
             coverage=recipe.run.coverage,
         )
 
+    def _steps_per_epoch(self) -> int | None:
+        try:
+            samples = self.environment().get("train_samples")
+        except StorageError:
+            return None
+        return None if samples is None else int(samples) // self.recipe().train.batch_size
+
     def _subject(self, trial: int, level: int | None) -> Subject:
         finished = self._some_levels()
         recipe = self.recipe()
@@ -289,6 +296,7 @@ class Run(RunFolder):
             level=shown,
             levels=finished,
             tasks=len(recipe.data.parts),
+            per_epoch=self._steps_per_epoch(),
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
             read_controls=lambda: {

@@ -30,6 +30,7 @@ class Subject:
         level: the level that figures of one level show.
         levels: how many levels are finished.
         tasks: how many tasks the data have.
+        per_epoch: how many steps an epoch has; None for runs that do not say.
         read_shapes: reads the shape of a sample of each data set that the run's data join.
         read_histories: reads what was measured over all trials.
         read_controls: reads what was measured of each kind of control, over all trials and repetitions.
@@ -44,6 +45,7 @@ class Subject:
     level: int
     levels: int
     tasks: int
+    per_epoch: int | None
     read_shapes: Callable[[], Sequence[tuple[int, ...]]]
     read_histories: Callable[[], Histories]
     read_controls: Callable[[], Mapping[str, Histories]]

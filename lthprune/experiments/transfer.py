@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lthprune.data import shape_of_data
 from lthprune.errors import RecipeError
-from lthprune.experiments.environment import describe_environment, find_device, warn_of_other_roundings
+from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Watcher, prepare, train_level
 from lthprune.experiments.folders import fit_for_a_file
@@ -67,8 +67,8 @@ def transfer_run(
     threads = before.get("threads_asked") if threads is None else threads
     watcher = watcher or Watcher()
     with torch_threads(threads):
-        now = describe_environment(find_device(device), data_dir, threads)
         experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
+        now = experiment.environment(find_device(device), threads)
         begun = experiment.provenance(name) | {"transfer": run.tickets.manifest()["finished"][0]}
         digest = hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()[:8]
         folder = run.folder / "transfers" / f"{fit_for_a_file(name)}-{digest}"

@@ -11,7 +11,7 @@ _MOST_TICKS = 13  # levels with a label
 
 
 @styled
-def plot_steps_needed(histories: Histories, title: str = "") -> Figure:
+def plot_steps_needed(histories: Histories, title: str = "", *, per_epoch: int | None = None) -> Figure:
     """Plot how many steps the training of each level needed.
 
     Dark bars end at the early-stopping step: the step of lowest validation loss. Pale bars behind them end at the last
@@ -21,6 +21,7 @@ def plot_steps_needed(histories: Histories, title: str = "") -> Figure:
     Args:
         histories: the measurements of a run.
         title: of the figure.
+        per_epoch: the number of steps in an epoch, for a second axis in epochs.
     """
     levels = np.arange(histories.finished)
     evaluated = ~np.isnan(histories.curves["val_loss"][:, levels])  # (trials, levels, evaluations)
@@ -44,6 +45,9 @@ def plot_steps_needed(histories: Histories, title: str = "") -> Figure:
     axes.set_xlabel("level, and weights pruned (%)")
     axes.set_ylabel("optimiser steps")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if per_epoch is not None:
+        in_epochs = (lambda steps: steps / per_epoch, lambda epochs: epochs * per_epoch)
+        axes.secondary_yaxis("right", functions=in_epochs).set_ylabel("epochs")
     trials = len(trained)
     words = f"means; lines: {RANGE} of {trials} trials" if trials > 1 else None
     figure.legend(title=words, loc="outside lower center", ncols=3)

@@ -516,7 +516,10 @@ def test_waiting_for_tasks_to_separate_takes_several_tasks() -> None:
     ("settings", "words"),
     [
         ({"name": "digits"}, r"\[pretrain\.data\] validation: this key is missing"),
-        ({"nme": "digits", "name": "digits", "validation": 9}, r"\[pretrain\.data\] nme: unknown key; did you mean 'name'"),
+        (
+            {"nme": "digits", "name": "digits", "validation": 9},
+            r"\[pretrain\.data\] nme: unknown key; did you mean 'name'",
+        ),
         ("digits", r"\[pretrain\] data: 'digits' is not a table"),
     ],
 )

@@ -36,6 +36,15 @@ def test_bars_show_the_early_stopping_step_and_the_last_step_trained_at_each_fin
     assert labels == {"early-stopping step", "last step trained", "last step of training (40)"}
 
 
+def test_a_second_axis_counts_epochs(histories) -> None:
+    (axes,) = plot_steps_needed(histories, per_epoch=20).axes
+    (epochs,) = axes.child_axes
+    low, high = axes.get_ylim()
+    axes.figure.draw_without_rendering()
+    assert epochs.get_ylim() == (low / 20, high / 20)
+    assert epochs.get_ylabel() == "epochs"
+
+
 def test_one_trial_has_no_range(histories) -> None:
     one = Histories({name: curve[:1] for name, curve in histories.curves.items()}, histories.density, histories.steps)
     figure = plot_steps_needed(one)
