@@ -48,6 +48,10 @@ def run(
     make_importable(recipe)
     loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
     preview = preview_recipe(loaded, data_dir=data_dir)
+    if preview.recipe.pretrain is not None:
+        before = preview.recipe.pretrain
+        length = f"{before.steps:,} steps" if isinstance(before.steps, int) else before.steps
+        Console().print(f"Pretraining on {before.data.name} ({length}) comes first.", highlight=False)
     _watched(
         preview.recipe,
         0,

@@ -202,3 +202,10 @@ def test_transfer_trains_the_tickets_of_a_run_by_another_recipe_and_is_resumed(f
     refused = cli("transfer", run, "conv2-cifar10")
     assert (refused.code, refused.out) == (2, "")
     assert "does not fit" in refused.err
+
+
+def test_run_says_that_pretraining_comes_first(cli: Cli) -> None:
+    pretraining = ("pretrain.steps=2ep", "pretrain.data.name=digits", "pretrain.data.validation=237")
+    result = cli("run", "lenet-digits", *settings(*pretraining, "prune.levels=0"))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("Pretraining on digits (2ep) comes first.\nRun directory: ")
