@@ -32,11 +32,13 @@ ROOMS = """
     pruning.coverage pruning.prunable
     pruning.state
     pruning.scores
+    pruning.sensitivity
     pruning.schedules
     pruning.trajectories
     pruning.methods
     pruning.forms
     pruning.pruner
+    pruning.rounds
     pruning
     search.rewinding search.metrics search.progress
     search.ticket_files
@@ -110,7 +112,7 @@ ROOMS = """
     experiments.run
     experiments.folders experiments.matching
     experiments.overlaps
-    experiments.experiment experiments.control_kinds
+    experiments.experiment experiments.control_kinds experiments.before_training
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer
     experiments.sweep_summary

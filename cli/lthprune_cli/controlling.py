@@ -7,8 +7,8 @@ from rich.console import Console
 
 from lthprune_cli.options import DataDir, RunArgument, Threads, TrustCode
 
-_KINDS = "reinitialised, signs-kept, constant, shuffled, shuffled-globally, random-uniform, random-erk, inverted, "
-_KINDS += "one-shot, small-dense, dense-longer"
+_KINDS = "reinitialised, signs-kept, constant, shuffled, shuffled-globally, random-uniform, random-erk, snip, "
+_KINDS += "grasp, synflow, inverted, one-shot, small-dense, dense-longer"
 
 
 def control(

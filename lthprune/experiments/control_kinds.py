@@ -15,6 +15,9 @@ CONTROLS: dict[str, str] = {
     "shuffled-globally": "the initial weights; all masks shuffled as one",
     "random-uniform": "the initial weights; random masks with the same density in all layers",
     "random-erk": "the initial weights; random masks with Erdős-Rényi-Kernel densities",
+    "snip": "the initial weights; masks by SNIP before any training, as many weights in total",
+    "grasp": "the initial weights; masks by GraSP before any training, as many weights in total",
+    "synflow": "the initial weights; masks by SynFlow in 100 rounds, as many weights in total",
     "inverted": "a search from the same dense network that prunes the highest scores",
     "one-shot": "one-shot pruning of the same dense network",
     "small-dense": "a narrower dense network with about as many weights",
@@ -28,8 +31,14 @@ DENSITIES: dict[str, Densities] = {
     "random-uniform": "uniform",
     "random-erk": "erk",
 }
+BEFORE_TRAINING = ("snip", "grasp", "synflow")
 OWN_DENSE = ("reinitialised", "signs-kept", "constant")  # the kinds that change the dense network, too
-WITHOUT_CHANCE = ("constant", "inverted", "one-shot")  # the kinds whose second repetition would equal the first
+WITHOUT_CHANCE = (
+    "constant",
+    "synflow",
+    "inverted",
+    "one-shot",
+)  # the kinds whose second repetition would equal the first
 FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
 
 
@@ -67,7 +76,7 @@ def refuse_control(run: Run, kind: str) -> None:
 def _reason_against(run: Run, kind: str) -> str | None:
     """Return why a kind of control does not apply to a run; None if it does."""
     recipe = run.recipe()
-    if kind in DENSITIES and recipe.prune.rewind in ("lr", "none"):
+    if kind in (*DENSITIES, *BEFORE_TRAINING) and recipe.prune.rewind in ("lr", "none"):
         return (
             f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
             f"trained weights (prune.rewind = {recipe.prune.rewind!r})."

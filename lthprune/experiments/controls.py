@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
 from lthprune.errors import RecipeError
+from lthprune.experiments.before_training import masks_before_training
 from lthprune.experiments.control_kinds import (
+    BEFORE_TRAINING,
     CONTROLS,
     DENSITIES,
     FROM_NOTHING,
@@ -49,6 +51,7 @@ from lthprune.search import (
     reinitialised,
     retrain_levels,
     with_constant_magnitude,
+    with_other_masks,
     with_signs_kept,
 )
 
@@ -194,12 +197,22 @@ class _Control:
                 randomly_masked(ticket, first, DENSITIES[self.kind], generator)
                 for ticket, first, generator in zip(tickets, dense, self._generators(), strict=True)
             ]
+        if self.kind in BEFORE_TRAINING:
+            return [self._masked(*each) for each in zip(tickets, dense, self._generators(), strict=True)]
         redraw = reinitialised if self.kind == "reinitialised" else with_signs_kept
         spec = self.experiment.recipe.model
         return [
             redraw(ticket, self._build(spec, generator))
             for ticket, generator in zip(tickets, self._generators(level), strict=True)
         ]
+
+    def _masked(self, ticket: Ticket, first: Ticket, generator: torch.Generator) -> Ticket:
+        """Return the weights that the ticket rewinds to, with masks that a criterion chooses from them."""
+        experiment = self.experiment
+        model = first.apply(self._build(experiment.recipe.model, torch.Generator()).to(self._device))
+        pruning, data = experiment.search.pruning, experiment.data
+        masks = masks_before_training(self.kind, model, ticket.density, pruning, data, generator)
+        return with_other_masks(ticket, first, {name: masks[name] for name in ticket.masks}, self.kind)
 
     def _narrower(self) -> Iterator[tuple[Ticket, ...]]:
         """Train narrower networks, each level's with about as many weights as its tickets have."""

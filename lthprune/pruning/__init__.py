@@ -27,6 +27,7 @@ from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
 from lthprune.pruning.ranking import keep_highest
+from lthprune.pruning.rounds import prune_in_rounds
 from lthprune.pruning.schedules import (
     Explicit,
     Geometric,
@@ -51,6 +52,7 @@ from lthprune.pruning.scores import (
     score_named,
 )
 from lthprune.pruning.selection import Selection
+from lthprune.pruning.sensitivity import grasp, snip, synflow, wanda
 from lthprune.pruning.shuffling import Densities, random_masks
 from lthprune.pruning.state import (
     State,
@@ -114,6 +116,7 @@ __all__ = [
     "extend",
     "first_names",
     "forget_interrupted",
+    "grasp",
     "has_other_hooks",
     "join",
     "keep_highest",
@@ -132,6 +135,7 @@ __all__ = [
     "pack",
     "project",
     "prune",
+    "prune_in_rounds",
     "random",
     "random_masks",
     "rate_of",
@@ -143,8 +147,11 @@ __all__ = [
     "select",
     "set_zeros",
     "snapshot",
+    "snip",
     "strip",
+    "synflow",
     "unpack",
+    "wanda",
     "warn_of_gaps",
     "without_pruning",
     "write_mask",

@@ -1,7 +1,13 @@
 """How tickets are found and kept: rewinding, tickets, stores, the descent and its drivers."""
 
 from lthprune.search.collection import Tickets
-from lthprune.search.controls import randomly_masked, reinitialised, with_constant_magnitude, with_signs_kept
+from lthprune.search.controls import (
+    randomly_masked,
+    reinitialised,
+    with_constant_magnitude,
+    with_other_masks,
+    with_signs_kept,
+)
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
 from lthprune.search.findings import FoundTickets
@@ -42,5 +48,6 @@ __all__ = [
     "source_level",
     "try_score",
     "with_constant_magnitude",
+    "with_other_masks",
     "with_signs_kept",
 ]

@@ -74,7 +74,20 @@ def randomly_masked(ticket: Ticket, dense: Ticket, densities: Densities, generat
         densities: how many weights each tensor keeps; see [`random_masks`][lthprune.pruning.random_masks].
         generator: on the CPU; the same state gives nested masks at all levels.
     """
-    return _start(ticket, f"random-{densities}", random_masks(ticket.masks, densities, generator), dense.weights)
+    masks = random_masks(ticket.masks, densities, generator)
+    return with_other_masks(ticket, dense, masks, f"random-{densities}")
+
+
+def with_other_masks(ticket: Ticket, dense: Ticket, masks: Masks, control: str) -> Ticket:
+    """Return the initial weights with masks that were chosen in another way.
+
+    Args:
+        ticket: of the search that is controlled.
+        dense: the ticket of its level 0, which has all initial weights.
+        masks: boolean, by the names of the ticket's.
+        control: the name of the control, for the ticket's provenance.
+    """
+    return _start(ticket, control, masks, dense.weights)
 
 
 def _start(ticket: Ticket, control: str, masks: Masks, weights: Mapping[str, Tensor]) -> Ticket:

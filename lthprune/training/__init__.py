@@ -5,6 +5,7 @@ from lthprune.training.batches import check_batches
 from lthprune.training.dispatch import check_engine, stored_plan
 from lthprune.training.histories import Histories
 from lthprune.training.loop import evaluate, train
+from lthprune.training.losses import cross_entropy
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.population import train_population
 from lthprune.training.precision import warn_of_emulation
@@ -23,6 +24,7 @@ __all__ = [
     "check_augmentation",
     "check_batches",
     "check_engine",
+    "cross_entropy",
     "early_stopping_index",
     "evaluate",
     "should_stop",

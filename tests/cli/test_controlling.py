@@ -34,8 +34,8 @@ def test_all_trains_every_kind_that_applies(cli: Cli) -> None:
     result = cli("control", run.folder, "--kind", "all")
     assert (result.code, result.err, result.narrow) == (0, "", True)
     trained = {path.name.removesuffix("-0") for path in run.folder.glob("controls/*")}
-    random = {"shuffled", "shuffled-globally", "random-uniform", "random-erk"}
-    assert trained == {*CONTROLS} - random - {"one-shot"}
+    masks = {"shuffled", "shuffled-globally", "random-uniform", "random-erk", "snip", "grasp", "synflow"}
+    assert trained == {*CONTROLS} - masks - {"one-shot"}
     assert "a single trial gives no intervals" in " ".join(result.out.split())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lthprune.data import load_data
 from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
 from lthprune.experiments.control_kinds import CONTROLS, plan_controls
 from lthprune.experiments.controls import run_control
@@ -15,6 +16,7 @@ from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
+from lthprune.pruning import Candidate, snip
 from lthprune.pruning.state import snapshot
 from tests.nets import all_bits
 from tests.tiny import contents, copied_before_writes, tiny, toys
@@ -110,6 +112,37 @@ def test_random_masks_keep_as_many_initial_weights_and_only_shrink(
             assert max(beyond.values()) <= (0 if kind.startswith("shuffled") else 1)
             if kind == "shuffled":
                 assert ticket.counts == other.counts
+
+
+@pytest.mark.parametrize("kind", ["snip", "grasp", "synflow"])
+def test_masks_of_criteria_before_training_keep_as_many_initial_weights_and_only_shrink(
+    kind: str, run: Run, controls: dict[str, Run]
+) -> None:
+    before = run.tickets.level(0)
+    for level in (1, 2):
+        tickets, others = run.tickets.level(level), controls[kind].tickets.level(level)
+        for ticket, other, last in zip(tickets, others, before, strict=True):
+            assert ticket.left == other.left
+            assert all_bits(ticket.weights) == all_bits(other.weights)
+            assert all_bits(ticket.masks) != all_bits(other.masks)
+            beyond = sum(int((mask & ~last.masks[name]).sum()) for name, mask in other.masks.items())
+            assert beyond <= (0 if kind != "synflow" else 0.05 * ticket.left)  # whose rounds differ from level to level
+        before = others
+
+
+def test_snip_scores_the_initial_weights_by_samples_drawn_from_the_controls_stream(
+    run: Run, controls: dict[str, Run]
+) -> None:
+    recipe = run.recipe()
+    data = load_data(recipe.data, seed=recipe.run.first_seed)
+    for trial, ticket in enumerate(controls["snip"].tickets.level(1)):
+        generator = recipe.run.control_generator(trial, 0, 0)
+        drawn = torch.randperm(len(data.x_train), generator=generator)[:100]
+        model = run.tickets.ticket(0, trial).apply(run.model(trial))
+        score = snip(model, [(data.x_train[drawn], data.y_train[drawn])])
+        kept = [score(Candidate(name, ticket.weights[name]))[mask] for name, mask in ticket.masks.items()]
+        pruned = [score(Candidate(name, ticket.weights[name]))[~mask] for name, mask in ticket.masks.items()]
+        assert torch.cat(kept).min() >= torch.cat(pruned).max()
 
 
 def test_inverted_and_one_shot_search_from_the_runs_dense_network(run: Run, controls: dict[str, Run]) -> None:
@@ -225,7 +258,12 @@ def test_a_pretrained_run_and_its_controls_begin_with_the_pretrained_weights(tmp
 def test_kinds_that_draw_nothing_at_random_have_one_repetition(run: Run) -> None:
     jobs = plan_controls(run, ["all"], 2)
     assert {kind for kind, _ in jobs} == {*CONTROLS}
-    assert {kind for kind, repeat in jobs if repeat == 1} == {*CONTROLS} - {"constant", "inverted", "one-shot"}
+    assert {kind for kind, repeat in jobs if repeat == 1} == {*CONTROLS} - {
+        "constant",
+        "synflow",
+        "inverted",
+        "one-shot",
+    }
 
 
 @pytest.mark.parametrize(
