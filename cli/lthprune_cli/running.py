@@ -1,5 +1,6 @@
 """Verbs that train: ``run``, ``resume`` and ``transfer``."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,18 +77,17 @@ def resume(
     trust_code: TrustCode = False,
 ) -> None:
     """Resume an interrupted run, sweep, control or transfer after its last finished level."""
-    from lthprune.experiments import Run, Sweep, resume_run, run_control, transfer_run
+    from lthprune.experiments import Run, Sweep, resume_run, resume_transfer, run_control
     from lthprune_cli.sweeping import run_watched
 
     if Sweep(run).exists:
         run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device, threads=threads)
         return
     begun = Run(run, trust_code=trust_code)
-    whole = Run(run.resolve().parents[1], trust_code=trust_code)
     if begun.control is not None:
-        go = partial(run_control, whole, **begun.control)
-    elif begun.transferred:
-        go = partial(transfer_run, whole, begun.recipe(), begun.recipe_name)
+        go = partial(run_control, Run(run.resolve().parents[1], trust_code=trust_code), **begun.control)
+    elif begun.transfer is not None:
+        go = partial(resume_transfer, begun)
     else:
         go = partial(resume_run, begun)
     go = partial(go, data_dir=data_dir, device=device, threads=threads)
@@ -110,8 +110,15 @@ def transfer(
 
     Trials, seeds and pruning are those of the run, in whose directory the new run is kept.
     """
+    from lthprune.errors import RecipeError
     from lthprune.experiments import Run, load_recipe, preview_recipe, recipe_of_transfer, transfer_run
 
+    taken = [each for each in settings or [] if re.match(r"\s*(prune|run\s*\.\s*(seed|trials))\b", each)]
+    if taken:
+        raise RecipeError(
+            f"--set {taken[0]}: trials, seeds and pruning of a transfer are those of the run whose tickets it trains. "
+            "Leave the setting out."
+        )
     make_importable(recipe)
     source = Run(run, trust_code=trust_code)
     loaded = load_recipe(recipe, with_options(settings, engine=engine))

@@ -24,7 +24,7 @@ from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
-from lthprune.experiments.transfer import recipe_of_transfer, transfer_run
+from lthprune.experiments.transfer import recipe_of_transfer, resume_transfer, transfer_run
 
 __all__ = [
     "CONTROLS",
@@ -69,6 +69,7 @@ __all__ = [
     "preview_recipe",
     "recipe_of_transfer",
     "resume_run",
+    "resume_transfer",
     "run_control",
     "run_recipe",
     "run_sweep",

@@ -76,10 +76,13 @@ def refuse_control(run: Run, kind: str) -> None:
 def _reason_against(run: Run, kind: str) -> str | None:
     """Return why a kind of control does not apply to a run; None if it does."""
     recipe = run.recipe()
-    if kind in (*DENSITIES, *BEFORE_TRAINING) and recipe.prune.rewind in ("lr", "none"):
+    rewind = recipe.prune.rewind if run.transfer is None else run.transfer["rewind"]
+    if kind in ("one-shot", "inverted") and run.transfer is not None:
+        return f"the control {kind!r} searches, and the tickets of this run were found by another run on its own data."
+    if kind in (*DENSITIES, *BEFORE_TRAINING) and rewind in ("lr", "none"):
         return (
             f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
-            f"trained weights (prune.rewind = {recipe.prune.rewind!r})."
+            f"trained weights (prune.rewind = {rewind!r})."
         )
     if kind == "one-shot" and recipe.prune.method == "osp":
         return "the control 'one-shot' prunes in one shot, as this run does itself."

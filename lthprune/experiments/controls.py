@@ -167,7 +167,8 @@ class _Control:
     def _retrain(self, models: Sequence[nn.Module], starts: Iterable[Sequence[Ticket]]) -> Iterator[tuple[Ticket, ...]]:
         rewind, search = self.experiment.search.rewind, self.experiment.search
         late = rewind.at if isinstance(rewind, Rewinder) and self.kind not in FROM_NOTHING else 0
-        experiment = replace(self.experiment, search=replace(search, rewind="init"))
+        fine_tuned = rewind == "none" and self.kind not in FROM_NOTHING  # at the last learning rate, as the run is
+        experiment = replace(self.experiment, search=replace(search, rewind="none" if fine_tuned else "init"))
         return retrain_levels(
             models,
             lambda models, level: train_level(experiment, models, level, self.watcher, self._orders(level)),

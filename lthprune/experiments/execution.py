@@ -110,8 +110,8 @@ def resume_run(
     threads = before.get("threads_asked") if threads is None else threads
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
-    if run.transferred:
-        raise StorageError(f"{run.folder} trains the tickets of another run. Resume it with transfer_run(run, ...).")
+    if run.transfer is not None:
+        raise StorageError(f"{run.folder} trains the tickets of another run. Resume it with resume_transfer(run).")
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})

@@ -61,7 +61,7 @@ def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
 
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for path in paths:
             save(figure, path)
     except OSError as error:

@@ -156,8 +156,15 @@ def save_runs(runs: Sequence[Run], out: str | Path = "comparisons") -> list[Path
         PruningError: as of ``compare_runs``.
         StorageError: as of ``compare_runs``, or the folder cannot be written.
     """
-    name = "+".join(run.name for run in runs)[:_LONGEST_NAME]
+    name = "+".join(map(_full_name, runs))[:_LONGEST_NAME]
     return write_figure(plot_runs(runs), Path(out).expanduser(), name)
+
+
+def _full_name(run: Run) -> str:
+    """Return the name of a run, after that of the run around it."""
+    if run.control is None and run.transfer is None:
+        return run.name
+    return f"{run.folder.resolve().parents[1].name}-{run.name}"
 
 
 def check_runs(runs: Sequence[Run]) -> None:
@@ -188,7 +195,9 @@ def match_densities(first: Sequence[float] | np.ndarray, other: Sequence[float] 
         >>> match_densities([1.0, 0.5, 0.25], [1.0, 0.8, 0.53])
         [0, 2, None]
     """
-    ratios = np.abs(np.log(np.asarray(first)[:, None] / np.asarray(other)[None, :]))  # (levels, other levels)
+    one, two = np.asarray(first)[:, None], np.asarray(other)[None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(one == two, 0.0, np.abs(np.log(one / two)))  # (levels, other levels)
     nearest = ratios.argmin(axis=1)
     return [int(level) if ratios[place, level] <= np.log(MOST_APART) else None for place, level in enumerate(nearest)]
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import nn
 
 from lthprune.analysis import Cost, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shape_of_data, shapes_of_parts, tasks_of
-from lthprune.errors import LthpruneError, StorageError
+from lthprune.errors import LthpruneError, PruningError, StorageError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
@@ -91,8 +92,30 @@ class Run(RunFolder):
         if not self.tickets.manifest()["finished"]:
             return []
         dense = self.tickets.ticket(0)
-        weights = sum(mask.numel() for mask in dense.masks.values())
-        return summarise(self.histories(), weights, tuple(dense.metrics.get("tasks", {})))
+        histories, weights = self.histories(), sum(mask.numel() for mask in dense.masks.values())
+        left = [round(float(density) * weights) for density in histories.density[: histories.finished]]
+        if self._narrowed:
+            left = [self.tickets.ticket(level).left for level in range(histories.finished)]
+        return summarise(histories, left, tuple(dense.metrics.get("tasks", {})))
+
+    @property
+    def _narrowed(self) -> bool:
+        """Whether every level has a network of its own size."""
+        return self.control is not None and self.control["kind"] == "small-dense"
+
+    def model(self, trial: int = 0) -> nn.Module:
+        """Return the recipe's network as a trial builds it, before any pretraining, on the CPU, to apply tickets to.
+
+        Raises:
+            StorageError: the folder is no run, or there is no such trial.
+            PruningError: this is a control by smaller dense networks, which have other sizes at every level.
+        """
+        if self._narrowed:
+            raise PruningError(
+                f"{self.folder} trains a network of another size at every level, so it has no structure, costs or "
+                "exports. Its accuracies are in its summary, its figures and the summary of its run."
+            )
+        return super().model(trial)
 
     def controls(self) -> dict[tuple[str, int], "Run"]:
         """Return the controls of this run that were begun, by kind and repetition.
@@ -112,12 +135,13 @@ class Run(RunFolder):
         return [compare(kind, self.histories(), repeats) for kind, repeats in self._histories_of_controls().items()]
 
     def _histories_of_controls(self) -> dict[str, list[Histories]]:
-        """Return the histories of each kind's repetitions; those without a finished level are left out."""
+        """Return the histories of each kind's repetitions; those that others are ahead of are left out."""
         kinds: dict[str, list[Histories]] = {}
         for (kind, _), control in self.controls().items():
             if control.tickets.finished:
                 kinds.setdefault(kind, []).append(control.histories())
-        return kinds
+        longest = {kind: max(each.finished for each in repeats) for kind, repeats in kinds.items()}
+        return {kind: [each for each in repeats if each.finished == longest[kind]] for kind, repeats in kinds.items()}
 
     def structure(self, trial: int = 0, *, functional: bool = False) -> Structure:
         """Return the states of one trial's neurons and parameters at each finished level.
@@ -288,7 +312,7 @@ class Run(RunFolder):
         if shown not in range(finished):
             raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
         read = cache(partial(self.tickets.ticket, trial=trial))
-        what = recipe.prune.method.upper() + (", transferred" if self.transferred else "")
+        what = recipe.prune.method.upper() + (", transferred" if self.transfer else "")
         what = what if self.control is None else self.control["kind"]
         return Subject(
             title=f"{self.recipe_name}: {what}",

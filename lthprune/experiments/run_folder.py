@@ -82,9 +82,13 @@ class RunFolder:
         return control
 
     @property
-    def transferred(self) -> bool:
-        """Whether the tickets come from another run, in whose folder this one is; see ``transfer_run``."""
-        return "transfer" in self._begun()
+    def transfer(self) -> dict[str, Any] | None:
+        """Where the tickets come from: files and hashes of another run's dense networks, and how it rewinds.
+
+        None for tickets that were searched for. A transfer is in the folder of that run; see ``transfer_run``.
+        """
+        origin: dict[str, Any] | None = self._begun().get("transfer")
+        return origin
 
     def check_started(self) -> None:
         """Raise a StorageError if no level is finished."""
@@ -150,7 +154,14 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes the run, with ``--trust-code`` if its recipe names functions of your own."""
+        """The command that resumes the run, with ``--trust-code`` if its recipe names functions of your own.
+
+        A control or transfer that is as far as the run around it goes on when that run does.
+        """
+        if self.control is not None or self.transfer is not None:
+            around = RunFolder(self.folder.resolve().parents[1])
+            if around.tickets.exists and around.tickets.finished <= self.tickets.finished:
+                return around.resume_command
         recipe = parse_recipe(self.settings, "the manifest")
         return f"lthprune resume {self.folder}{' --trust-code' if recipe.names_code else ''}"
 

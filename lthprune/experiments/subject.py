@@ -93,7 +93,8 @@ class Subject:
     @cached_property
     def winner(self) -> int | None:
         """The level of the smallest winning ticket; None if no pruned level wins."""
-        found = smallest_winning(summarise(self.histories, weights=0))  # whose numbers of weights no figure shows
+        unshown = [0] * self.levels  # no figure shows the numbers of weights
+        found = smallest_winning(summarise(self.histories, unshown))
         return found.level if found else None
 
     @property

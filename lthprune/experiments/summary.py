@@ -44,12 +44,12 @@ class LevelSummary:
     cut_off: int = 0
 
 
-def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> list[LevelSummary]:
+def summarise(histories: Histories, left: Sequence[int], tasks: Sequence[str] = ()) -> list[LevelSummary]:
     """Summarise the finished levels of some histories.
 
     Args:
         histories: of a run.
-        weights: the number of prunable weights of the dense network.
+        left: the number of weights that remain at each finished level.
         tasks: the names of the tasks, for data of several.
     """
     val_acc, test_acc = histories.at_early_stop("val_acc"), histories.at_early_stop("test_acc")
@@ -59,7 +59,7 @@ def summarise(histories: Histories, weights: int, tasks: Sequence[str] = ()) -> 
         LevelSummary(
             level=level,
             density=float(histories.density[level]),
-            left=round(float(histories.density[level]) * weights),
+            left=left[level],
             val_acc=_spread(val_acc[:, level]),
             test_acc=_spread(test_acc[:, level]),
             early_stop=_spread(steps[:, level]),

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lthprune.data import shape_of_data
-from lthprune.errors import RecipeError
+from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Watcher, prepare, train_level
@@ -27,7 +29,7 @@ def transfer_run(
     threads: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Train the tickets of a run by another recipe, or resume that after its last finished level.
+    """Train the tickets of a run by another recipe; what was begun before is resumed after its last finished level.
 
     Do tickets carry over to other data or another optimiser (Morcos et al. 2019)? Each level starts from the masks and
     the rewound weights of the run's ticket and is trained from step 0 to the end, as the recipe says. Trials, seeds and
@@ -47,8 +49,8 @@ def transfer_run(
 
     Raises:
         RecipeError: the recipe pretrains, or stops when tasks are separated.
-        StorageError: the tickets do not fit the recipe's network, no level of the run is finished, or a file is
-            damaged.
+        StorageError: the tickets do not fit the recipe's network, the run is a control, no level of it is finished, or
+            a file is damaged.
 
     Examples:
         >>> import tempfile
@@ -62,31 +64,85 @@ def transfer_run(
         [50200, 40260]
     """
     recipe = recipe_of_transfer(run, recipe, data_dir=data_dir)
-    before = run.environment()
-    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    threads = before.get("threads_asked") if threads is None else threads
-    watcher = watcher or Watcher()
-    with torch_threads(threads):
-        experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
-        now = experiment.environment(find_device(device), threads)
-        begun = experiment.provenance(name) | {"transfer": run.tickets.manifest()["finished"][0]}
-        digest = hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()[:8]
-        folder = run.folder / "transfers" / f"{fit_for_a_file(name)}-{digest}"
-        transferred = begin_inside(run, folder, recipe=experiment.recipe, begun=begun, environment=now)
+    return _trained(run, recipe, name, None, _Place.like(run, data_dir, device, threads), watcher or Watcher())
+
+
+def resume_transfer(
+    transferred: Run,
+    *,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Resume what ``transfer_run`` began; it ends with the same bits as an uninterrupted one.
+
+    Data, device and the number of threads are by default those that it began with.
+
+    Raises:
+        StorageError: the folder is no transfer, or not in the folder ``transfers`` of the run that its tickets come
+            from, or a file is damaged.
+    """
+    run = Run(transferred.folder.resolve().parents[1], trust_code=transferred.trust_code)
+    if transferred.transfer is None or not run.tickets.exists or _origin(run) != transferred.transfer:
+        raise StorageError(
+            f"{transferred.folder} is not in the folder transfers of the run that its tickets come from. "
+            "Move it there, and resume it there."
+        )
+    place = _Place.like(transferred, data_dir, device, threads)
+    recipe, name = transferred.recipe(), transferred.recipe_name
+    return _trained(run, recipe, name, transferred, place, watcher or Watcher())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the data are, and what is trained on."""
+
+    data_dir: str | Path | None
+    device: str
+    threads: int | None
+
+    @classmethod
+    def like(cls, run: Run, data_dir: str | Path | None, device: str | None, threads: int | None) -> "_Place":
+        """Return the given settings, and those of a run where they are None."""
+        before = run.environment()
+        return cls(
+            data_dir or before.get("data_dir"),
+            device or str(before.get("device", "cpu")),
+            before.get("threads_asked") if threads is None else threads,
+        )
+
+
+def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: _Place, watcher: Watcher) -> Run:
+    """Train the tickets of a run by a recipe that describes them, in a new folder or in the one that was begun."""
+    with torch_threads(place.threads):
+        experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+        now = experiment.environment(find_device(place.device), place.threads)
+        search = experiment.provenance(name) | {"transfer": _origin(run)}
+        if begun is None:
+            digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]
+            folder = run.folder / "transfers" / f"{fit_for_a_file(name)}-{digest}"
+        else:  # the settings as they were stored, which may lack keys that are newer
+            folder, search = begun.folder, search | {"settings": begun.settings}
+        transferred = begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now)
         warn_of_other_roundings(transferred.environment(), now)
         watcher.on_begin(transferred)
-        finished = transferred.tickets.finished
         found = retrain_levels(
             experiment.models,
             lambda models, level: train_level(experiment, models, level, watcher),
-            (run.tickets.open(level) for level in range(finished, run.tickets.finished)),
+            (run.tickets.open(level) for level in range(transferred.tickets.finished, run.tickets.finished)),
             levels=experiment.search.levels,
             pruning=experiment.search.pruning,
         )
-        collect_levels(found, transferred, find_device(device), watcher)
+        collect_levels(found, transferred, find_device(place.device), watcher)
         if run.tickets.ended is not None and transferred.tickets.ended is None:
             transferred.tickets.end("the run that its tickets come from ended there")
     return transferred
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """Return what tells the tickets of a run from those of another: its dense networks, and how it rewinds."""
+    return {"dense": run.tickets.manifest()["finished"][0], "rewind": run.settings["prune"]["rewind"]}
 
 
 def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None = None) -> Recipe:
@@ -94,6 +150,8 @@ def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None 
 
     The arguments and errors are those of ``transfer_run``.
     """
+    if run.control is not None:
+        raise StorageError(f"{run.folder} is a control, which has no tickets of its own. Name a run that searched.")
     run.check_started()
     own = run.recipe()
     if recipe.pretrain is not None or recipe.run.stop_when is not None:
@@ -107,9 +165,7 @@ def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None 
     model = recipe.build_model(*shape, trust_code=run.trust_code)
     check_fit(model, dense.weights, what=f"the run {run.name}", may_bring=dense.late_buffers)
     tables = {
-        "prune": own.prune.model_copy(
-            update={"rewind": "init"}
-        ),  # training starts at the ticket's weights, from step 0
+        "prune": own.prune.model_copy(update={"rewind": "init"}),  # every level is trained from step 0
         "run": recipe.run.model_copy(update={"trials": own.run.trials, "seed": own.run.seed}),
     }
     settings = recipe.model_copy(update=tables).model_dump(mode="json", exclude_none=True)

@@ -16,7 +16,8 @@ Densities = Literal["layers", "global", "uniform", "erk"]
 def random_masks(masks: Mapping[str, Tensor], densities: Densities, generator: torch.Generator) -> Masks:
     """Return masks of the same shapes that keep as many weights in total, drawn at random.
 
-    The same generator state draws nested masks for nested ``masks``: what a sparser level keeps, a denser one keeps.
+    The same generator state draws nested masks for nested ``masks``: what a sparser level keeps, a denser one keeps. At
+    uniform and ERK densities, rounding may exempt a weight of each tensor.
 
     Args:
         masks: boolean, by tensor name.

@@ -1,5 +1,6 @@
 """Controls of runs: what they take from the run, what they change, and how they are resumed."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -165,6 +166,42 @@ def test_small_dense_networks_have_about_as_many_weights_and_no_mask(run: Run, c
         small = controls["small-dense"].tickets.ticket(level)
         assert small.density == 1
         assert small.left == pytest.approx(run.tickets.ticket(level).left, rel=0.1)
+
+
+def test_small_dense_networks_are_summarised_and_drawn_but_have_no_structure(
+    controls: dict[str, Run], tmp_path: Path
+) -> None:
+    small = controls["small-dense"]
+    assert [level.left for level in small.summary()] == [small.tickets.ticket(level).left for level in range(3)]
+    with pytest.warns(UserWarning, match="a network of another size at every level"):
+        paths = small.save_figures(out=tmp_path)
+    assert tmp_path / "accuracy-over-steps.png" in paths
+    for refused in (small.structure, small.costs, small.export):
+        with pytest.raises(PruningError, match="a network of another size at every level"):
+            refused()
+
+
+def test_controls_with_the_weights_of_a_fine_tuned_run_are_fine_tuned(tmp_path: Path) -> None:
+    schedule = ("prune.rewind=none", "train.lr_milestones=[5]", "train.lr_gamma=1e-9")
+    run = run_recipe(tiny(*schedule, "run.trials=1"), "tuned", out=tmp_path)
+    for kind, moves in (("dense-longer", False), ("constant", False), ("reinitialised", True)):
+        ticket = run_control(run, kind).tickets.ticket(1)
+        change = max(
+            float((ticket.trained[name] - ticket.weights[name])[mask].abs().max())
+            for name, mask in ticket.masks.items()
+        )
+        assert (change > 1e-4) == moves
+
+
+def test_an_unfinished_repetition_does_not_hide_the_finished_ones(copy: Run) -> None:
+    run_control(copy, "shuffled")
+    second = run_control(copy, "shuffled", 1)
+    manifest = second.folder / "manifest.json"
+    kept = json.loads(manifest.read_text())
+    del kept["finished"][1:]
+    manifest.write_text(json.dumps(kept))
+    (comparison,) = copy.comparisons()
+    assert (comparison.repeats, comparison.levels) == (1, (0, 1, 2))
 
 
 def test_dense_longer_trains_on_from_the_level_before_in_another_order(run: Run, controls: dict[str, Run]) -> None:

@@ -1,17 +1,19 @@
 """Transfer: what it takes from the run and from the recipe, and how it is resumed."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from lthprune.errors import LthpruneError, RecipeError, StorageError
+from lthprune.experiments.control_kinds import plan_controls
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
-from lthprune.experiments.transfer import transfer_run
+from lthprune.experiments.transfer import resume_transfer, transfer_run
 from tests.nets import all_bits
 from tests.tiny import contents, copied_before_writes, joined, tiny
 
@@ -35,8 +37,8 @@ def copy(run: Run, tmp_path: Path) -> Run:
 
 def test_tickets_trained_by_their_own_recipe_are_the_same_to_the_bit(run: Run) -> None:
     transferred = transfer_run(run, run.recipe(), "tiny")
-    assert transferred.transferred
-    assert not run.transferred
+    assert transferred.transfer is not None
+    assert run.transfer is None
     assert transferred.state == "finished"
     for level in range(3):
         for ticket, other in zip(run.tickets.level(level), transferred.tickets.level(level), strict=True):
@@ -145,3 +147,49 @@ def test_a_run_without_a_finished_level_and_a_transfer_resumed_as_a_run_are_refu
         resume_run(transfer_run(copy, tiny(*OTHER), "other"))
     with pytest.raises(StorageError, match="holds no run"):
         transfer_run(Run(tmp_path), tiny(), "other")
+
+
+def test_a_transfer_is_resumed_with_its_own_settings_and_data_whatever_it_is_called(copy: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    environment = copy.environment()
+    transferred = transfer_run(copy, tiny(*OTHER), "other", data_dir=moved)
+    assert transferred.data_dir == str(moved)
+    whole = contents(transferred.folder)
+    manifest = transferred.folder / "manifest.json"
+    kept = json.loads(manifest.read_text())
+    del kept["finished"][1:]
+    del kept["search"]["settings"]["train"]["label_smoothing"]  # as if it were newer than the transfer
+    manifest.write_text(json.dumps(kept))
+    renamed = Run(transferred.folder.rename(transferred.folder.with_name("mine")))
+    assert contents(resume_transfer(renamed).folder) == whole
+    assert renamed.data_dir == str(moved)
+    assert copy.environment() == environment
+    assert [path.name for path in (copy.folder / "transfers").iterdir()] == ["mine"]
+    stranger = Run(shutil.move(renamed.folder, tmp_path / "stranger"))
+    with pytest.raises(StorageError, match="not in the folder transfers of the run"):
+        resume_transfer(stranger)
+
+
+def test_controls_of_a_transfer_that_would_change_two_things_are_refused(tmp_path: Path) -> None:
+    run = run_recipe(tiny("prune.rewind=lr"), "lr", out=tmp_path)
+    transferred = transfer_run(run, tiny("train.steps=5"), "other")
+    kinds = {kind for kind, _ in plan_controls(transferred, ["all"])}
+    assert kinds == {"reinitialised", "signs-kept", "constant", "small-dense", "dense-longer"}
+    for kind, words in (("shuffled", "prune.rewind = 'lr'"), ("one-shot", "were found by another run")):
+        with pytest.raises(RecipeError, match=words):
+            run_control(transferred, kind)
+    with pytest.raises(StorageError, match="is a control"):
+        transfer_run(run_control(run, "reinitialised"), run.recipe(), "other")
+
+
+def test_a_transfer_that_is_as_far_as_its_run_is_resumed_with_that_run(copy: Run) -> None:
+    manifest = copy.folder / "manifest.json"
+    whole = manifest.read_text()
+    kept = json.loads(whole)
+    del kept["finished"][2:]
+    manifest.write_text(json.dumps(kept))
+    transferred = transfer_run(copy, tiny(*OTHER), "other")
+    assert transferred.resume_command == f"lthprune resume {copy.folder}"
+    manifest.write_text(whole)
+    assert transferred.resume_command == f"lthprune resume {transferred.folder}"
