@@ -27,7 +27,7 @@ from lthprune.experiments.control_kinds import (
 )
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
-from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
+from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.models import ModelSpec, build_model, narrow_to
@@ -76,9 +76,9 @@ def run_control(
         run: the run to control.
         kind: a key of ``CONTROLS``.
         repeat: the number of the repetition, from 0. Each one draws anew.
-        data_dir: the data root; by default that of the run.
-        device: ``cpu`` or ``cuda``; by default that of the run.
-        threads: the number of threads to compute with; by default that of the run.
+        data_dir: the data root; by default that of the run, or of the control if it began before.
+        device: ``cpu`` or ``cuda``; by default likewise.
+        threads: the number of threads to compute with; by default likewise.
         watcher: functions to call while the control is trained.
 
     Returns:
@@ -104,24 +104,23 @@ def run_control(
     refuse_control(run, kind)
     if kind in WITHOUT_CHANCE and repeat:
         raise RecipeError(f"the control {kind!r} draws nothing at random, so a repetition would equal the first.")
-    before = run.environment()
-    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    threads = before.get("threads_asked") if threads is None else threads
-    with torch_threads(threads):
-        experiment = prepare(run.recipe(), data_dir=data_dir, device=device, trust_code=run.trust_code)
+    folder = run.folder / "controls" / f"{kind}-{repeat}"
+    before = Run(folder) if (folder / "manifest.json").is_file() else run
+    place = Place.of(before, data_dir, device, threads)
+    with torch_threads(place.threads):
+        experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
         begun = run.tickets.manifest()["search"]
         run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
-        now = experiment.environment(find_device(device), threads)
-        warn_of_other_roundings(before, now)
+        now = experiment.environment(find_device(place.device), place.threads)
+        warn_of_other_roundings(run.environment(), now)
         begun = begun | {"control": {"kind": kind, "repeat": repeat}}
-        folder = run.folder / "controls" / f"{kind}-{repeat}"
         control = begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now)
         job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
         job.watcher.on_begin(control)
         if not control.tickets.finished and kind not in OWN_DENSE:
-            collect_levels(iter([run.tickets.level(0)]), control, find_device(device), job.watcher)
+            collect_levels(iter([run.tickets.level(0)]), control, find_device(place.device), job.watcher)
         missing = run.tickets.finished - control.tickets.finished
-        collect_levels(islice(job.levels(), missing), control, find_device(device), job.watcher)
+        collect_levels(islice(job.levels(), missing), control, find_device(place.device), job.watcher)
         if run.tickets.ended is not None and control.tickets.ended is None:
             control.tickets.end("the run that it controls ended there")
     return control

@@ -12,7 +12,7 @@ from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import load_data
 from lthprune.errors import StorageError
 from lthprune.experiments.environment import find_device, peak_memory_mb, warn_of_other_roundings
-from lthprune.experiments.experiment import Experiment, Watcher, prepare, train_level
+from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
 from lthprune.experiments.folders import create_run, new_folder
 from lthprune.experiments.pretraining import pretrain
 from lthprune.experiments.preview import LoadData, Preview
@@ -106,8 +106,7 @@ def resume_run(
         before = run.environment()
     except StorageError:
         before = {}  # a record of the past, which resuming does not need
-    data_dir, device = data_dir or before.get("data_dir"), device or str(before.get("device", "cpu"))
-    threads = before.get("threads_asked") if threads is None else threads
+    place = Place.of(run, data_dir, device, threads)
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
     if run.transfer is not None:
@@ -115,10 +114,10 @@ def resume_run(
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
-    with torch_threads(threads):
-        experiment = prepare(recipe, data_dir=data_dir, device=device, trust_code=run.trust_code)
+    with torch_threads(place.threads):
+        experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
-        now = experiment.environment(find_device(device), threads)
+        now = experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)
         run.write_environment(before or now)
         remove_leftovers(run.folder)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset, Task, data_root, load_data
-from lthprune.errors import RecipeError
+from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
@@ -39,6 +39,34 @@ class Watcher:
     on_begin: Callable[[Run], object] = lambda run: None
     on_evaluation: Callable[[int, int, Evaluation], object] = lambda level, trial, evaluation: None
     on_level: Callable[[Sequence[Ticket]], object] = lambda tickets: None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the data are, and what is trained on.
+
+    Attributes:
+        data_dir: the data root.
+        device: ``cpu`` or ``cuda``.
+        threads: the number of threads that was asked for.
+    """
+
+    data_dir: str | Path | None
+    device: str
+    threads: int | None
+
+    @classmethod
+    def of(cls, run: Run, data_dir: str | Path | None, device: str | None, threads: int | None) -> "Place":
+        """Return the given settings, and those that a run began with where they are None."""
+        try:
+            before = run.environment()
+        except StorageError:
+            before = {}  # a record of the past, which going on does not need
+        return cls(
+            data_dir or before.get("data_dir"),
+            device or str(before.get("device", "cpu")),
+            before.get("threads_asked") if threads is None else threads,
+        )
 
 
 @dataclass(frozen=True)

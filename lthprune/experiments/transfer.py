@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from lthprune.data import shape_of_data
 from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
-from lthprune.experiments.experiment import Watcher, prepare, train_level
+from lthprune.experiments.experiment import Place, Watcher, prepare, train_level
 from lthprune.experiments.folders import fit_for_a_file
 from lthprune.experiments.recipe import Recipe, parse_recipe
 from lthprune.experiments.run import Run
@@ -64,7 +63,7 @@ def transfer_run(
         [50200, 40260]
     """
     recipe = recipe_of_transfer(run, recipe, data_dir=data_dir)
-    return _trained(run, recipe, name, None, _Place.like(run, data_dir, device, threads), watcher or Watcher())
+    return _trained(run, recipe, name, None, Place.of(run, data_dir, device, threads), watcher or Watcher())
 
 
 def resume_transfer(
@@ -89,31 +88,12 @@ def resume_transfer(
             f"{transferred.folder} is not in the folder transfers of the run that its tickets come from. "
             "Move it there, and resume it there."
         )
-    place = _Place.like(transferred, data_dir, device, threads)
+    place = Place.of(transferred, data_dir, device, threads)
     recipe, name = transferred.recipe(), transferred.recipe_name
     return _trained(run, recipe, name, transferred, place, watcher or Watcher())
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the data are, and what is trained on."""
-
-    data_dir: str | Path | None
-    device: str
-    threads: int | None
-
-    @classmethod
-    def like(cls, run: Run, data_dir: str | Path | None, device: str | None, threads: int | None) -> "_Place":
-        """Return the given settings, and those of a run where they are None."""
-        before = run.environment()
-        return cls(
-            data_dir or before.get("data_dir"),
-            device or str(before.get("device", "cpu")),
-            before.get("threads_asked") if threads is None else threads,
-        )
-
-
-def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: _Place, watcher: Watcher) -> Run:
+def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Place, watcher: Watcher) -> Run:
     """Train the tickets of a run by a recipe that describes them, in a new folder or in the one that was begun."""
     with torch_threads(place.threads):
         experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
