@@ -10,12 +10,15 @@ from matplotlib.ticker import FuncFormatter
 from lthprune.plots.curves import Series, label_densities
 from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, RANGE, styled
 
+_MOST_BANDS = 4  # more would hide one another
+
 
 @styled
 def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
     """Plot test accuracy (left) and the early-stopping step (right) over the density, with a line for each series.
 
-    Lines are means over the trials. A band shows the minimum and maximum over the trials of each solid line.
+    Lines are means over the trials. A band shows the minimum and maximum over the trials of each solid line, and of all
+    lines if there are at most four.
 
     Args:
         series: several runs; or tickets and their controls, dotted.
@@ -46,10 +49,12 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
                 label=each.label if axes is left else f"_{each.label}",
                 zorder=2 if place else 3,
             )
-            if not each.dotted and len(values) > 1:
+            if len(values) > 1 and (not each.dotted or len(series) <= _MOST_BANDS):
                 low, high = values.min(axis=0), values.max(axis=0)
                 label = f"_{RANGE}" if place else f"{RANGE} of the trials"
-                axes.fill_between(own, low, high, color=colour, alpha=0.15, lw=0, label=label, zorder=1)
+                axes.fill_between(
+                    own, low, high, color=colour, alpha=0.1 if each.dotted else 0.15, lw=0, label=label, zorder=1
+                )
         label_densities(axes, density)
     lowest = [_mean_accuracies(each) for each in series]
     floor = min(lowest[0].min(), np.quantile(np.concatenate(lowest), 0.1))  # a control may fall to chance

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 
 from lthprune.errors import PruningError
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
+from lthprune.plots.controls import plot_controls
+from lthprune.plots.curves import Series
 from tests.tiny import tiny
 
 
@@ -49,3 +52,10 @@ def test_a_run_without_controls_has_no_such_figure(tmp_path: Path) -> None:
     run = run_recipe(tiny(), "tiny", out=tmp_path)
     with pytest.raises(PruningError, match=r"needs controls; train some: lthprune control RUN --kind all"):
         run.plot("controls")
+
+
+@pytest.mark.parametrize(("controls", "bands"), [(1, 2), (3, 4), (4, 1)])
+def test_few_controls_have_bands_and_many_do_not(controls: int, bands: int, run: Run) -> None:
+    dotted = [Series(f"control {place}", run.histories(), dotted=True) for place in range(controls)]
+    for axes in plot_controls([Series("tickets", run.histories()), *dotted]).axes:
+        assert len([each for each in axes.collections if isinstance(each, PolyCollection)]) == bands
