@@ -221,7 +221,7 @@ def _finish(figure: Figure, axes: Axes, series: Sequence[Series], winner: int | 
     first = series[0].histories
     density = 100 * first.density[~np.isnan(first.density)]
     if winner is not None:
-        label = f"smallest winning ticket ({percent(first.density[winner])})"
+        label = f"smallest winner ({percent(first.density[winner])})"
         axes.axvline(density[winner], color=GREY, linestyle="-.", lw=0.9, label=label, zorder=1)
     label_densities(axes, density)
     curves = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]

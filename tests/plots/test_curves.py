@@ -85,13 +85,24 @@ def test_the_winner_is_drawn_and_named_wherever_densities_are_shown() -> None:
     assert density not in drawn(plot_accuracy_over_steps(made))
     assert f"{density} (winner)" in legend(plot_accuracy_over_steps(made, winner=11))
     for plot in (plot_accuracy_at_early_stop, plot_early_stop_steps):
-        assert not [label for label in legend(plot(made)) if "winning" in label]
+        assert not [label for label in legend(plot(made)) if "winner" in label]
         figure = plot(made, winner=11)
-        label = f"smallest winning ticket ({density})"
+        label = f"smallest winner ({density})"
         assert label in legend(figure)
         np.testing.assert_allclose(
             [line.get_xdata() for line in figure.axes[0].get_lines() if line.get_label() == label], 100 * 0.8**11
         )
+
+
+@pytest.mark.parametrize("plot", [plot_accuracy_at_early_stop, plot_early_stop_steps])
+def test_the_legend_lies_within_the_figure(plot) -> None:
+    made = histories(levels=20)
+    made.curves["val_loss"][..., -1] = -1
+    figure = plot([Series("tickets", made), Series("reinitialised", made, dotted=True)], winner=16)
+    figure.draw_without_rendering()
+    (shown,) = figure.legends
+    extent = shown.get_window_extent()
+    assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("best", [0, 1, 3])
