@@ -24,7 +24,9 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
         series: several runs; or tickets and their controls, dotted.
         title: of the figure.
     """
-    figure = Figure(figsize=(FULL_WIDTH, 3.4))
+    columns = max(1, min(4, 110 // (max(len(each.label) for each in series) + 10)))  # names of runs are long
+    rows = -(-len(series) // columns)
+    figure = Figure(figsize=(FULL_WIDTH, 2.8 + 0.16 * rows))
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     reached = [each.histories.density[: each.histories.finished] for each in series]
@@ -51,10 +53,7 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
             )
             if len(values) > 1 and (not each.dotted or len(series) <= _MOST_BANDS):
                 low, high = values.min(axis=0), values.max(axis=0)
-                label = f"_{RANGE}" if place else f"{RANGE} of the trials"
-                axes.fill_between(
-                    own, low, high, color=colour, alpha=0.1 if each.dotted else 0.15, lw=0, label=label, zorder=1
-                )
+                axes.fill_between(own, low, high, color=colour, alpha=0.1 if each.dotted else 0.15, lw=0, zorder=1)
         label_densities(axes, density)
     lowest = [_mean_accuracies(each) for each in series]
     floor = min(lowest[0].min(), np.quantile(np.concatenate(lowest), 0.1))  # a control may fall to chance
@@ -66,8 +65,9 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
     right.set_ylabel("early-stopping step")
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     handles, labels = left.get_legend_handles_labels()
-    columns = max(1, min(4, 110 // (max(map(len, labels)) + 10)))  # names of runs are long
-    figure.legend(handles, labels, title="means over trials", loc="outside lower center", ncols=columns)
+    several = any(len(each.histories.curves["val_loss"]) > 1 for each in series)
+    words = f"means over trials; bands: {RANGE}" if several else None
+    figure.legend(handles, labels, title=words, loc="outside lower center", ncols=columns)
     return figure
 
 
