@@ -77,7 +77,7 @@ def test_data_that_the_network_cannot_take_are_refused() -> None:
     [
         (["pretrain.steps=5"], r"\[pretrain\] data: this key is missing"),
         ([*OTHER, "pretrain.step=5"], r"\[pretrain\] step: unknown key; did you mean 'steps'"),
-        ([*OTHER, "pretrain.data.name=digts"], r"\[pretrain\] data.*did you mean 'digits'"),
+        ([*OTHER, "pretrain.data.name=digts"], r"\[pretrain\.data\] name: .*did you mean 'digits'"),
     ],
 )
 def test_a_faulty_table_is_refused_by_its_key(settings: list[str], says: str) -> None:
