@@ -146,6 +146,17 @@ def test_snip_scores_the_initial_weights_by_samples_drawn_from_the_controls_stre
         assert torch.cat(kept).min() >= torch.cat(pruned).max()
 
 
+def test_snip_of_a_network_with_dropout_draws_from_the_controls_stream_alone(tmp_path: Path) -> None:
+    run = run_recipe(tiny("model.dropout=0.5", "run.trials=1", "prune.levels=1"), "dropout", out=tmp_path)
+    again = Run(shutil.copytree(run.folder, tmp_path / "again"))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = run_control(run, "snip")
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(2)
+    assert contents(run_control(again, "snip").folder) == contents(first.folder)
+
+
 def test_inverted_and_one_shot_search_from_the_runs_dense_network(run: Run, controls: dict[str, Run]) -> None:
     for trial, dense in enumerate(run.tickets.level(0)):
         own, inverted = run.tickets.ticket(1, trial), controls["inverted"].tickets.ticket(1, trial)
