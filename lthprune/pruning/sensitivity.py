@@ -41,10 +41,7 @@ def snip(model: nn.Module, batches: Batches, loss: Loss = F.cross_entropy) -> Sc
                 [1.5000, 0.0000]])
     """
     copies = _Copies(model)
-    gradients = [torch.zeros_like(value) for value in copies.values]
-    for inputs, targets in batches:
-        found = copies.gradients(loss(copies(inputs), targets))
-        gradients = [total + own for total, own in zip(gradients, found, strict=True)]
+    gradients = copies.gradients(loss(copies(inputs), targets) for inputs, targets in batches)
     return copies.score([abs(value * own) for value, own in zip(copies.values, gradients, strict=True)])
 
 
@@ -70,17 +67,20 @@ def grasp(model: nn.Module, batches: Batches, loss: Loss = F.cross_entropy, *, t
     if temperature <= 0:
         raise PruningError(f"temperature = {temperature}: this must be a number above 0.")
     copies, batches = _Copies(model), list(batches)
-    gradients = [torch.zeros_like(value) for value in copies.values]
-    for inputs, targets in batches:
-        found = copies.gradients(loss(copies(inputs) / temperature, targets))
-        gradients = [total + own for total, own in zip(gradients, found, strict=True)]
-    products = [torch.zeros_like(value) for value in copies.values]
-    for inputs, targets in batches:
-        found = copies.gradients(loss(copies(inputs) / temperature, targets), twice=True)
-        flow = sum((own * total).sum() for own, total in zip(found, gradients, strict=True))
-        assert isinstance(flow, Tensor)
-        products = [total + own for total, own in zip(products, copies.gradients(flow), strict=True)]
-    return copies.score([(value * own).detach() for value, own in zip(copies.values, products, strict=True)])
+
+    def losses() -> Iterator[Tensor]:
+        return (loss(copies(inputs) / temperature, targets) for inputs, targets in batches)
+
+    def flows() -> Iterator[Tensor]:
+        for own_loss in losses():
+            found = copies.gradients([own_loss], twice=True)
+            flow = sum((own * total).sum() for own, total in zip(found, gradients, strict=True))
+            assert isinstance(flow, Tensor)
+            yield flow
+
+    gradients = copies.gradients(losses())
+    products = copies.gradients(flows())
+    return copies.score([value * own for value, own in zip(copies.values, products, strict=True)])
 
 
 def synflow(model: nn.Module, example: Tensor) -> Score:
@@ -104,8 +104,8 @@ def synflow(model: nn.Module, example: Tensor) -> Score:
     with _evaluating(model):
         copies = _Copies(model, lambda tensor: abs(tensor.double()) if tensor.is_floating_point() else tensor)
         flow = copies(torch.ones_like(example[:1], dtype=torch.float64)).sum()
-    found = copies.gradients(flow)
-    return copies.score([(value * own).detach() for value, own in zip(copies.values, found, strict=True)])
+    found = copies.gradients([flow])
+    return copies.score([value * own for value, own in zip(copies.values, found, strict=True)])
 
 
 def wanda(model: nn.Module, batches: Iterable[Tensor]) -> Score:
@@ -126,7 +126,7 @@ def wanda(model: nn.Module, batches: Iterable[Tensor]) -> Score:
     """
     check_module(model)
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, _MULTIPLYING)}
-    positions = {name: max(0, layer.weight.ndim - 2) for name, layer in layers.items()}  # axes after the features'
+    positions = {name: max(0, layer.weight.ndim - 2) for name, layer in layers.items()}  # axes after the features
     squares: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -178,13 +178,13 @@ class _Copies:
         output: Tensor = functional_call(self._model, self._tensors, (inputs,))
         return output
 
-    def gradients(self, value: Tensor, *, twice: bool = False) -> list[Tensor]:
-        """Return the gradient of a number in each parameter; zeros where it does not depend on it."""
-        found = torch.autograd.grad(value, self.values, allow_unused=True, create_graph=twice)
-        return [
-            torch.zeros_like(parameter) if own is None else own
-            for parameter, own in zip(self.values, found, strict=True)
-        ]
+    def gradients(self, numbers: Iterable[Tensor], *, twice: bool = False) -> list[Tensor]:
+        """Return the gradient of a sum of numbers in each parameter; zeros where it does not depend on it."""
+        totals = [torch.zeros_like(value) for value in self.values]
+        for number in numbers:  # one graph at a time
+            found = torch.autograd.grad(number, self.values, allow_unused=True, create_graph=twice)
+            totals = [total if own is None else total + own for total, own in zip(totals, found, strict=True)]
+        return totals
 
     def score(self, scores: Iterable[Tensor]) -> Score:
         """Return a score function, given a tensor of scores for each parameter."""
