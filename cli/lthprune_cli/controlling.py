@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lthprune_cli.options import DataDir, RunArgument, Threads, TrustCode
+from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
 
 _KINDS = "reinitialised, signs-kept, constant, shuffled, shuffled-globally, random-uniform, random-erk, snip, "
 _KINDS += "grasp, synflow, inverted, one-shot, small-dense, dense-longer"
@@ -21,9 +21,7 @@ def control(
         int, typer.Option(metavar="N", min=1, help="Controls per trial, for the kinds that draw at random.")
     ] = 1,
     data_dir: DataDir = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
-    ] = None,
+    device: RunDevice = None,
     threads: Threads = None,
     trust_code: TrustCode = False,
 ) -> None:

@@ -133,9 +133,7 @@ def _table(title: str) -> Table:
     return table
 
 
-def _rows(
-    table: Table, matched: "Sequence[MatchedRun]"
-) -> "Iterator[tuple[int, int, MatchedLevel, tuple[str, str, str]]]":
+def _rows(table: Table, matched: "Sequence[MatchedRun]") -> "Iterator[tuple[int, int, MatchedLevel, _Start]]":
     """Yield each level of the first run, and for every run its number, matched level and first cells of its row.
 
     A run without a level of about this density gets a row without values.

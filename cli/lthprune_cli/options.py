@@ -78,6 +78,9 @@ DataDir = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Import your own functions that the stored recipe names.")
 ]
+RunDevice = Annotated[
+    str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
+]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device to train on.")]
 Threads = Annotated[
     int | None,

@@ -17,6 +17,7 @@ from lthprune_cli.options import (
     Method,
     RecipeArgument,
     RunArgument,
+    RunDevice,
     RunOrSweepArgument,
     Seed,
     Settings,
@@ -65,9 +66,7 @@ def run(
 def resume(
     run: RunOrSweepArgument,
     data_dir: DataDir = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
-    ] = None,
+    device: RunDevice = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -100,9 +99,7 @@ def transfer(
     engine: Engine = None,
     settings: Settings = None,
     data_dir: DataDir = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda", help="The device to train on. Without it that of the run.")
-    ] = None,
+    device: RunDevice = None,
     threads: Threads = None,
     trust_code: TrustCode = False,
 ) -> None:

@@ -33,12 +33,7 @@ DENSITIES: dict[str, Densities] = {
 }
 BEFORE_TRAINING = ("snip", "grasp", "synflow")
 OWN_DENSE = ("reinitialised", "signs-kept", "constant")  # the kinds that change the dense network, too
-WITHOUT_CHANCE = (
-    "constant",
-    "synflow",
-    "inverted",
-    "one-shot",
-)  # the kinds whose second repetition would equal the first
+WITHOUT_CHANCE = ("constant", "synflow", "inverted", "one-shot")  # a second repetition would equal the first
 FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
 
 
