@@ -112,7 +112,7 @@ def run_control(
         begun = run.tickets.manifest()["search"]
         run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
         now = experiment.environment(find_device(place.device), place.threads)
-        warn_of_other_roundings(run.environment(), now)
+        warn_of_other_roundings(run.recorded(), now)
         begun = begun | {"control": {"kind": kind, "repeat": repeat}}
         control = begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now)
         job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())

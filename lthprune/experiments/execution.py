@@ -102,10 +102,6 @@ def resume_run(
         RecipeError: the recipe names functions of your own, and the run was opened without ``trust_code``.
         LthpruneError: the device or the number of threads is not available here.
     """
-    try:
-        before = run.environment()
-    except StorageError:
-        before = {}  # a record of the past, which resuming does not need
     place = Place.of(run, data_dir, device, threads)
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
@@ -117,7 +113,7 @@ def resume_run(
     with torch_threads(place.threads):
         experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
-        now = experiment.environment(find_device(place.device), place.threads)
+        before, now = run.recorded(), experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)
         run.write_environment(before or now)
         remove_leftovers(run.folder)
@@ -155,6 +151,7 @@ def begin_inside(
     inside = Run(folder, trust_code=run.trust_code)
     if inside.tickets.exists:
         inside.tickets.check(begun)
+        inside.write_environment(inside.recorded() or environment)
         remove_leftovers(folder)
     else:
         create_run(recipe, folder)

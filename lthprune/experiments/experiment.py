@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset, Task, data_root, load_data
-from lthprune.errors import RecipeError, StorageError
+from lthprune.errors import RecipeError
 from lthprune.experiments.environment import describe_environment, find_device
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
@@ -58,10 +58,7 @@ class Place:
     @classmethod
     def of(cls, run: Run, data_dir: str | Path | None, device: str | None, threads: int | None) -> "Place":
         """Return the given settings, and those that a run began with where they are None."""
-        try:
-            before = run.environment()
-        except StorageError:
-            before = {}  # a record of the past, which going on does not need
+        before = run.recorded()
         return cls(
             data_dir or before.get("data_dir"),
             device or str(before.get("device", "cpu")),

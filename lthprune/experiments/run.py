@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
 from lthprune.analysis import Cost, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
-from lthprune.data import shape_of_data, shapes_of_parts, tasks_of
-from lthprune.errors import LthpruneError, PruningError, StorageError
+from lthprune.data import shapes_of_parts, tasks_of
+from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
@@ -94,28 +93,9 @@ class Run(RunFolder):
         dense = self.tickets.ticket(0)
         histories, weights = self.histories(), sum(mask.numel() for mask in dense.masks.values())
         left = [round(float(density) * weights) for density in histories.density[: histories.finished]]
-        if self._narrowed:
+        if self.narrowed:
             left = [self.tickets.ticket(level).left for level in range(histories.finished)]
         return summarise(histories, left, tuple(dense.metrics.get("tasks", {})))
-
-    @property
-    def _narrowed(self) -> bool:
-        """Whether every level has a network of its own size."""
-        return self.control is not None and self.control["kind"] == "small-dense"
-
-    def model(self, trial: int = 0) -> nn.Module:
-        """Return the recipe's network as a trial builds it, before any pretraining, on the CPU, to apply tickets to.
-
-        Raises:
-            StorageError: the folder is no run, or there is no such trial.
-            PruningError: this is a control by smaller dense networks, which have other sizes at every level.
-        """
-        if self._narrowed:
-            raise PruningError(
-                f"{self.folder} trains a network of another size at every level, so it has no structure, costs or "
-                "exports. Its accuracies are in its summary, its figures and the summary of its run."
-            )
-        return super().model(trial)
 
     def controls(self) -> dict[tuple[str, int], "Run"]:
         """Return the controls of this run that were begun, by kind and repetition.
@@ -269,7 +249,7 @@ class Run(RunFolder):
         return export_ticket(
             ticket,
             self.model(trial),
-            shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)[0],
+            self.data_shape()[0],
             folder,
             weights=weights,
             compact=compact,
@@ -292,17 +272,10 @@ class Run(RunFolder):
             method=recipe.prune.method,
             read=read or partial(self.tickets.ticket, trial=number),
             model=self.model(number),
-            example=torch.zeros(1, *shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)[0]),
+            example=torch.zeros(1, *self.data_shape()[0]),
             tasks=tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             coverage=recipe.run.coverage,
         )
-
-    def _steps_per_epoch(self) -> int | None:
-        try:
-            samples = self.environment().get("train_samples")
-        except StorageError:
-            return None
-        return None if samples is None else int(samples) // self.recipe().train.batch_size
 
     def _subject(self, trial: int, level: int | None) -> Subject:
         finished = self._some_levels()
@@ -320,7 +293,7 @@ class Run(RunFolder):
             level=shown,
             levels=finished,
             tasks=len(recipe.data.parts),
-            per_epoch=self._steps_per_epoch(),
+            per_epoch=self.steps_per_epoch,
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_histories=self.histories,
             read_controls=lambda: {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from lthprune.data import shape_of_data
-from lthprune.errors import StorageError
+from lthprune.errors import PruningError, StorageError
 from lthprune.experiments.recipe import Recipe, parse_recipe
 from lthprune.files import write_atomically
 from lthprune.search import Ticket, TicketStore
@@ -90,6 +90,11 @@ class RunFolder:
         origin: dict[str, Any] | None = self._begun().get("transfer")
         return origin
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether this is a control by smaller dense networks, which have other sizes at every level."""
+        return self.control is not None and self.control["kind"] == "small-dense"
+
     def check_started(self) -> None:
         """Raise a StorageError if no level is finished."""
         if not self.tickets.finished:
@@ -127,11 +132,19 @@ class RunFolder:
 
         Raises:
             StorageError: the folder is no run, or there is no such trial.
+            PruningError: this is a control by smaller dense networks, which have other sizes at every level.
         """
-        recipe = self.recipe()
+        if self.narrowed:
+            raise PruningError(
+                f"{self.folder} trains a network of another size at every level, so it has no structure, costs or "
+                "exports. Its accuracies are in its summary, its figures and the summary of its run."
+            )
         self.check_trial(trial)
-        shape = shape_of_data(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code)
-        return recipe.build_model(*shape, trial, trust_code=self.trust_code)
+        return self.recipe().build_model(*self.data_shape(), trial, trust_code=self.trust_code)
+
+    def data_shape(self) -> tuple[tuple[int, ...], int]:
+        """Return the shape of a sample, without the batch, and the number of outputs."""
+        return shape_of_data(self.recipe().data, data_dir=self.data_dir, trust_code=self.trust_code)
 
     def check_trial(self, trial: int) -> None:
         """Raise a StorageError if there is no such trial."""
@@ -165,21 +178,28 @@ class RunFolder:
         recipe = parse_recipe(self.settings, "the manifest")
         return f"lthprune resume {self.folder}{' --trust-code' if recipe.names_code else ''}"
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the environment; empty if it cannot be read, as resuming does not need this record of the past."""
+        try:
+            return self.environment()
+        except StorageError:
+            return {}
+
     @property
     def data_dir(self) -> str | None:
         """The data root of the run; None if its environment cannot be read."""
-        try:
-            return self.environment().get("data_dir")
-        except StorageError:
-            return None
+        return self.recorded().get("data_dir")
 
     @property
     def started(self) -> str:
         """When the run began, as in 2026-11-20T03:52:10+00:00; empty if its environment cannot be read."""
-        try:
-            return str(self.environment().get("started", ""))
-        except StorageError:
-            return ""
+        return str(self.recorded().get("started", ""))
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The number of steps in an epoch; None if its environment cannot be read or is of an older version."""
+        samples = self.recorded().get("train_samples")
+        return None if samples is None else int(samples) // self.recipe().train.batch_size
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Replace the run's ``environment.json``."""

@@ -105,7 +105,7 @@ def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Plac
         else:  # the settings as they were stored, which may lack keys that are newer
             folder, search = begun.folder, search | {"settings": begun.settings}
         transferred = begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now)
-        warn_of_other_roundings(transferred.environment(), now)
+        warn_of_other_roundings(transferred.recorded(), now)
         watcher.on_begin(transferred)
         found = retrain_levels(
             experiment.models,

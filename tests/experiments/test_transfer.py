@@ -183,6 +183,19 @@ def test_controls_of_a_transfer_that_would_change_two_things_are_refused(tmp_pat
         transfer_run(run_control(run, "reinitialised"), run.recipe(), "other")
 
 
+def test_a_run_its_control_and_its_transfer_go_on_when_their_environments_cannot_be_read(copy: Run) -> None:
+    control, transferred = run_control(copy, "shuffled"), transfer_run(copy, tiny(*OTHER), "other")
+    whole = {each.folder: contents(each.folder) for each in (control, transferred)}
+    for each in (copy, control, transferred):
+        manifest = json.loads((each.folder / "manifest.json").read_text())
+        manifest["finished"].pop()
+        (each.folder / "manifest.json").write_text(json.dumps(manifest))
+        (each.folder / "environment.json").write_text("{")
+    resume_run(copy)
+    assert contents(run_control(copy, "shuffled").folder) == whole[control.folder]
+    assert contents(resume_transfer(transferred).folder) == whole[transferred.folder]
+
+
 def test_a_transfer_that_is_as_far_as_its_run_is_resumed_with_that_run(copy: Run) -> None:
     manifest = copy.folder / "manifest.json"
     whole = manifest.read_text()
