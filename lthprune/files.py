@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lthprune.errors import StorageError
 
-_PART = ".part"  # the suffix of temporary files
+PART = ".part"  # the suffix of temporary files
 _BLOCK = 1 << 23  # bytes that are written and hashed at a time
 _COMPARED = 1 << 20  # bytes that are read and compared at a time: they stay in the cache
 _TYPES = {  # the types of safetensors; older versions of torch lack some
@@ -61,7 +61,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             ThreadPoolExecutor(1) as hashing,
-            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PART, delete=False) as file,
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False) as file,
         ):
             temporary = Path(file.name)
             for block in (data,) if isinstance(data, bytes) else data:
@@ -82,12 +82,6 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> 
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return digest.hexdigest()
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder or below it."""
-    for leftover in folder.rglob(f".*{_PART}"):
-        leftover.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: str) -> str:

@@ -18,7 +18,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 ROOMS = """
     errors
     arguments files memory
-    seeds section parts lengths
+    seeds section parts lengths writing
     recipes
     pruning.naming pruning.steps
     pruning.masks
@@ -188,6 +188,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
         "seeds",
         "section",
         "lengths",
+        "writing",
     }
 
 

@@ -114,15 +114,15 @@ def run_control(
         now = experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(run.recorded(), now)
         begun = begun | {"control": {"kind": kind, "repeat": repeat}}
-        control = begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now)
-        job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
-        job.watcher.on_begin(control)
-        if not control.tickets.finished and kind not in OWN_DENSE:
-            collect_levels(iter([run.tickets.level(0)]), control, find_device(place.device), job.watcher)
-        missing = run.tickets.finished - control.tickets.finished
-        collect_levels(islice(job.levels(), missing), control, find_device(place.device), job.watcher)
-        if run.tickets.ended is not None and control.tickets.ended is None:
-            control.tickets.end("the run that it controls ended there")
+        with begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now) as control:
+            job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
+            job.watcher.on_begin(control)
+            if not control.tickets.finished and kind not in OWN_DENSE:
+                collect_levels(iter([run.tickets.level(0)]), control, find_device(place.device), job.watcher)
+            missing = run.tickets.finished - control.tickets.finished
+            collect_levels(islice(job.levels(), missing), control, find_device(place.device), job.watcher)
+            if run.tickets.ended is not None and control.tickets.ended is None:
+                control.tickets.end("the run that it controls ended there")
     return control
 
 

@@ -19,10 +19,10 @@ from lthprune.experiments.preview import LoadData, Preview
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
-from lthprune.files import remove_leftovers
 from lthprune.pruning import snapshot
 from lthprune.search import Ticket, imp_levels, osp_levels
 from lthprune.training import stored_plan
+from lthprune.writing import only_writer
 
 
 def run_recipe(
@@ -75,11 +75,12 @@ def run_in(
             load, place = load or load_data, find_device(device)
             with _deterministic_convolutions():
                 pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
-        run = create_run(recipe, folder)
-        run.write_environment(experiment.environment(find_device(device), threads))
-        states = [snapshot(model) for model in experiment.models]
-        run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
-        _descend(experiment, run, watcher or Watcher())
+        with only_writer(folder):
+            run = create_run(recipe, folder)
+            run.write_environment(experiment.environment(find_device(device), threads))
+            states = [snapshot(model) for model in experiment.models]
+            run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
+            _descend(experiment, run, watcher or Watcher())
     return run
 
 
@@ -110,13 +111,12 @@ def resume_run(
     recipe = run.recipe()
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
-    with torch_threads(place.threads):
+    with only_writer(run.folder), torch_threads(place.threads):
         experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
         before, now = run.recorded(), experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)
         run.write_environment(before or now)
-        remove_leftovers(run.folder)
         _descend(experiment, run, watcher or Watcher())
     return run
 
@@ -140,25 +140,26 @@ def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     )
 
 
+@contextmanager
 def begin_inside(
     run: Run, folder: Path, *, recipe: Recipe, begun: Mapping[str, Any], environment: Mapping[str, Any]
-) -> Run:
-    """Return a run inside the folder of another, whose initial weights it has; made if it has not begun before.
+) -> Iterator[Run]:
+    """Write, alone, to a run inside the folder of another, whose initial weights it has; made if it has not begun yet.
 
     Raises:
-        StorageError: the folder holds a run that began with something else.
+        StorageError: the folder holds a run that began with something else, or another process writes to it.
     """
-    inside = Run(folder, trust_code=run.trust_code)
-    if inside.tickets.exists:
-        inside.tickets.check(begun)
-        inside.write_environment(inside.recorded() or environment)
-        remove_leftovers(folder)
-    else:
-        create_run(recipe, folder)
-        inside.write_environment(environment)
-        initial = run.tickets.load().initial
-        inside.tickets.begin(begun, initial, [{} for _ in initial])
-    return inside
+    with only_writer(folder):
+        inside = Run(folder, trust_code=run.trust_code)
+        if inside.tickets.exists:
+            inside.tickets.check(begun)
+            inside.write_environment(inside.recorded() or environment)
+        else:
+            create_run(recipe, folder)
+            inside.write_environment(environment)
+            initial = run.tickets.load().initial
+            inside.tickets.begin(begun, initial, [{} for _ in initial])
+        yield inside
 
 
 def collect_levels(

@@ -23,7 +23,7 @@ def new_folder(out: str | Path, name: str) -> Path:
             f"{out} is itself a run, or a store of tickets. Choose another folder for new runs, or resume it: "
             f"lthprune resume {out}"
         )
-    return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+    return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(4)}"
 
 
 def fit_for_a_file(name: str) -> str:
@@ -40,8 +40,12 @@ def create_run(recipe: Recipe, folder: Path) -> Run:
     """Make a run directory and write the recipe into it.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder holds a run, or cannot be written.
     """
+    if Run(folder).tickets.exists:
+        raise StorageError(
+            f"{folder} already holds a run. Choose another folder, or resume that run: lthprune resume {folder}"
+        )
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
     return Run(folder, trust_code=True)  # the person who runs a recipe has chosen the code that it names
 

@@ -22,7 +22,7 @@ from lthprune.experiments.preview import LoadData, preview_recipe
 from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, read_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
-from lthprune.files import remove_leftovers, write_atomically
+from lthprune.files import write_atomically
 
 _FORMAT = 1
 _FILE = "sweep.toml"
@@ -232,7 +232,6 @@ def run_sweep(
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
     threads = declared["threads"] if threads is None else threads
     cells = sweep.cells()
-    remove_leftovers(sweep.folder)
     for cell in cells:
         if cell.finished:
             continue

@@ -104,19 +104,19 @@ def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Plac
             folder = run.folder / "transfers" / f"{fit_for_a_file(name)}-{digest}"
         else:  # the settings as they were stored, which may lack keys that are newer
             folder, search = begun.folder, search | {"settings": begun.settings}
-        transferred = begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now)
-        warn_of_other_roundings(transferred.recorded(), now)
-        watcher.on_begin(transferred)
-        found = retrain_levels(
-            experiment.models,
-            lambda models, level: train_level(experiment, models, level, watcher),
-            (run.tickets.open(level) for level in range(transferred.tickets.finished, run.tickets.finished)),
-            levels=experiment.search.levels,
-            pruning=experiment.search.pruning,
-        )
-        collect_levels(found, transferred, find_device(place.device), watcher)
-        if run.tickets.ended is not None and transferred.tickets.ended is None:
-            transferred.tickets.end("the run that its tickets come from ended there")
+        with begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now) as transferred:
+            warn_of_other_roundings(transferred.recorded(), now)
+            watcher.on_begin(transferred)
+            found = retrain_levels(
+                experiment.models,
+                lambda models, level: train_level(experiment, models, level, watcher),
+                (run.tickets.open(level) for level in range(transferred.tickets.finished, run.tickets.finished)),
+                levels=experiment.search.levels,
+                pruning=experiment.search.pruning,
+            )
+            collect_levels(found, transferred, find_device(place.device), watcher)
+            if run.tickets.ended is not None and transferred.tickets.ended is None:
+                transferred.tickets.end("the run that its tickets come from ended there")
     return transferred
 
 

@@ -158,3 +158,4 @@ class RepeatedTraining:
         self._found.append(ticket)
         if self.finished:
             self._descent.end()
+            self._found.end()

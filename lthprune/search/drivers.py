@@ -259,9 +259,12 @@ def _run(
     found = FoundTickets(driver, search, store, on_level)
     finished = len(found)
     levels_of = imp_levels if driver == "imp" else osp_levels
-    new: Iterator[Any] = levels_of(model, train, search, found.begin(models))
-    for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=progress):
-        found.append(level)
+    try:
+        new: Iterator[Any] = levels_of(model, train, search, found.begin(models))
+        for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=progress):
+            found.append(level)
+    finally:
+        found.end()
     if len(found) == finished:  # the store had all levels already
         for each, ticket in zip(models, found[-1], strict=True):
             convert(ticket.apply(each, "trained"), search.final_form)

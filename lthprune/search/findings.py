@@ -12,6 +12,7 @@ from lthprune.pruning import masks_of, snapshot
 from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored, TicketStore
 from lthprune.search.tickets import Ticket
+from lthprune.writing import Writer
 
 
 class FoundTickets(Sequence[tuple[Ticket, ...]]):
@@ -43,6 +44,7 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
         self._search, self._on_level = search, on_level
         self._provenance = search.provenance(driver)
         self._store = None if store is None else TicketStore(store)
+        self._writer: Writer | None = None
         self._resumed = self._store is not None and self._store.exists
         self._levels: list[tuple[Ticket, ...]] = []
         if self._store is not None:
@@ -68,14 +70,21 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
         Args:
             models: the dense models of a new search.
             writes: whether this process writes to the store; of several processes, only one should.
+
+        Raises:
+            PruningError: the search does not fit the models.
+            StorageError: another process writes to the store; or the store is damaged or cannot be written to.
         """
         if self._store is None:
             return None
+        if not self._resumed:
+            counts_of_search(models, self._search)  # raises before anything is written
+        if writes and len(self) <= self._search.levels:
+            self._writer = Writer(self._store.folder)
         if self._resumed:
             stored = self._store.load()
         else:
             stored = None
-            counts_of_search(models, self._search)  # raises before anything is written
             if writes:
                 states, masks = [snapshot(model) for model in models], [masks_of(model) for model in models]
                 self._store.begin(self._provenance, states, masks)
@@ -91,3 +100,9 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
         self._levels.append(tickets)
         if self._on_level is not None:
             self._on_level(level)
+
+    def end(self) -> None:
+        """Let other processes write to the store."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

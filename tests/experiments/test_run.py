@@ -35,11 +35,11 @@ def run(original: Run, tmp_path: Path) -> Run:
 
 
 def test_a_run_directory_holds_what_the_design_says_and_nothing_more(original: Run) -> None:
-    assert re.fullmatch(r"tiny-\d{8}-\d{4}-[0-9a-f]{4}", original.name)
+    assert re.fullmatch(r"tiny-\d{8}-\d{4}-[0-9a-f]{8}", original.name)
     files = {str(path.relative_to(original.folder)) for path in original.folder.rglob("*") if path.is_file()}
     tickets = {f"trial-{trial}/level-{level:02d}.safetensors" for trial in range(2) for level in range(3)}
     initial = {f"trial-{trial}/initial.safetensors" for trial in range(2)}
-    assert files == tickets | initial | {"recipe.toml", "environment.json", "histories.npz", "manifest.json"}
+    assert files == tickets | initial | {"recipe.toml", "environment.json", "histories.npz", "manifest.json", ".lock"}
 
 
 def test_every_file_of_a_run_is_of_a_plain_format_and_none_is_a_pickle(original: Run) -> None:
@@ -51,6 +51,8 @@ def test_every_file_of_a_run_is_of_a_plain_format_and_none_is_a_pickle(original:
                 assert all(file[name].dtype.kind in "fi" for name in file)
         elif path.suffix == ".safetensors":
             read_tensors(path)
+        elif path.name == ".lock":
+            assert not path.read_bytes()
         else:
             assert {".json": json.loads, ".toml": tomllib.loads}[path.suffix](path.read_text("utf-8"))
 

@@ -1,0 +1,86 @@
+"""One writer at a time: the lock of a folder, and what killed writers left in it."""
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lthprune.errors import StorageError
+from lthprune.files import PART
+
+_LOCK = ".lock"  # stays in the folder: whoever removes it could remove another writer's
+_WRITER = ".writer"  # names the process that holds the lock
+_LEFTOVER = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(PART)}")  # as ``write_atomically`` names its temporary files
+
+
+class Writer:
+    """The lock of a folder, which one process at a time can hold; in that process it can be taken again.
+
+    The operating system releases it when the process ends, however it ends.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        StorageError: another process holds the lock, which the message names; or the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._named = folder / _WRITER
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / _LOCK, blocking=False, thread_local=False, is_singleton=True)
+            self._lock.acquire()
+            self._named.write_text(
+                f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M}", "utf-8"
+            )
+        except Timeout as error:
+            raise StorageError(
+                f"{folder} is in use: {_name_in(self._named)} writes there. Wait until it has finished, or stop it; "
+                "then start this again."
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"cannot write to {folder}: {error.strerror or error}. Choose a folder that you can write to, with "
+                "enough space."
+            ) from error
+        _remove_leftovers(folder)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock.lock_counter == 1:
+            self._named.unlink(missing_ok=True)
+        self._lock.release()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; the arguments and errors are those of ``Writer``."""
+    writer = Writer(folder)
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+def _name_in(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()[:200] or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed writers; folders inside that have a lock belong to other writers."""
+    for place, folders, files in os.walk(folder):
+        if _LOCK in files and Path(place) != folder:
+            folders.clear()
+            continue
+        for name in files:
+            if _LEFTOVER.fullmatch(name):
+                (Path(place) / name).unlink(missing_ok=True)
