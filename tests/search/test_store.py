@@ -133,7 +133,7 @@ def test_a_store_holds_what_was_found_under_plain_names_and_no_temporary_files(t
     found = stored(tmp_path)
     levels = [f"trial-{trial}/level-{level:02d}.safetensors" for level in range(LEVELS + 1) for trial in range(2)]
     initial = [f"trial-{trial}/initial.safetensors" for trial in range(2)]
-    assert files(tmp_path).keys() == {*levels, *initial, "manifest.json"}
+    assert files(tmp_path).keys() == {*levels, *initial, "manifest.json", ".lock"}
     store = TicketStore(tmp_path)
     assert (store.exists, store.finished) == (True, LEVELS + 1)
     for level in range(LEVELS + 1):
