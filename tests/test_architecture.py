@@ -117,6 +117,11 @@ ROOMS = """
     experiments.sweep experiments.timing experiments.controls experiments.transfer
     experiments.sweep_summary
     experiments
+    testing.calling testing.cases
+    testing.smallest
+    testing.scores testing.methods
+    testing.models
+    testing
     integrations.repeated
     integrations.lightning integrations.transformers
     integrations
@@ -227,12 +232,12 @@ def test_the_rules_would_notice_an_import_against_the_grain() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_are_absolute_and_only_the_methods_touch_torchs_pruning(module: str) -> None:
+def test_imports_are_absolute_and_only_the_methods_and_their_properties_touch_torchs_pruning(module: str) -> None:
     assert not [node for node in nodes(module) if isinstance(node, ast.ImportFrom) and node.level]
     touches = "torch.nn.utils" in FILES[module].read_text("utf-8") and any(
         name.startswith("torch.nn.utils") for name in imports(module)
     )
-    assert touches == (module == "lthprune.pruning.methods")
+    assert touches == (module in ("lthprune.pruning.methods", "lthprune.testing.methods"))
 
 
 def test_there_is_no_drawer_for_everything() -> None:

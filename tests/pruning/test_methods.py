@@ -5,10 +5,10 @@ import pickle
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+import lthprune
 from lthprune.errors import PruningError
 from lthprune.pruning.methods import (
     BiasAware,
@@ -19,32 +19,34 @@ from lthprune.pruning.methods import (
     RandomPruning,
     write_mask,
 )
-from lthprune.pruning.schedules import left_after
+from lthprune.testing import check_pruning_method
 from tests import strategies
 from tests.nets import bits, refused
 
 METHODS = [LayerwiseMagnitude, GlobalMagnitude, RandomPruning, BiasAware]
-amounts = st.integers(0, 3) | st.floats(0, 1).map(lambda amount: round(amount, 2))
 
 
 def layer(dtype=torch.float32):
     return nn.Conv2d(3, 4, 2, dtype=dtype)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@given(rounds=st.lists(amounts, min_size=1, max_size=10), dtype=strategies.floats)
-def test_every_round_prunes_exactly_its_amount_and_only_shrinks_the_mask(method, rounds, dtype):
-    conv, expected, before = layer(dtype), 48, torch.ones(4, 3, 2, 2, dtype=torch.bool)
-    for amount in rounds:
-        if isinstance(amount, int) and amount > expected:
-            continue
-        method.apply(conv, "weight", amount=amount)
-        expected = left_after(amount, expected)
-        held = conv.weight_mask.bool()
-        assert int(held.sum()) == expected
-        assert not (held & ~before).any()
-        assert bits(conv.weight) == bits(conv.weight_orig * held)
-        before = held.clone()
+def at_a_rate(module, name, amount):
+    PerLayerRates.apply(module, name, {"dense": min(amount, 0.99)})
+
+
+def test_every_public_method_is_among_those_that_are_checked():
+    public = {getattr(lthprune.pruning, name) for name in lthprune.pruning.__all__}
+    methods = {each for each in public if isinstance(each, type) and issubclass(each, PruningMethod)}
+    assert methods - {PruningMethod} == {*METHODS, PerLayerRates}
+
+
+@pytest.mark.parametrize("method", [PruningMethod, *METHODS])
+def test_a_method_has_the_properties_of_pruning_methods(method):
+    check_pruning_method(method, random=method is RandomPruning)
+
+
+def test_rates_per_layer_have_the_properties_of_pruning_methods():
+    check_pruning_method(at_a_rate, exact=False)
 
 
 @pytest.mark.parametrize("method", [LayerwiseMagnitude, GlobalMagnitude, BiasAware])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
 from lthprune.pruning.scores import SCORES, Candidate, scale_bias_scores, score_named
+from lthprune.testing import check_score
 from tests import strategies
 
 FORMULAS = {
@@ -36,17 +37,19 @@ def test_a_score_that_needs_initial_weights_says_how_to_pass_them(name):
         SCORES[name](Candidate("fc.weight", torch.ones(2)))
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_has_the_properties_of_scores(name):
+    check_score(name, random=name == "random")
+
+
 @given(strategies.seeds, strategies.floats)
-def test_random_scores_use_only_the_given_generator(seed, dtype):
-    before = torch.get_rng_state()
-    first, again, other = (
+def test_random_scores_are_spread_over_the_unit_interval_and_follow_the_seed(seed, dtype):
+    first, other = (
         SCORES["random"](Candidate("w", torch.zeros(9, 7, dtype=dtype), generator=torch.Generator().manual_seed(each)))
-        for each in (seed, seed, seed + 1)
+        for each in (seed, seed + 1)
     )
-    assert first.equal(again)
     assert not first.equal(other)
     assert 0 <= first.min() < 0.3 < 0.7 < first.max() < 1
-    assert torch.get_rng_state().equal(before)
 
 
 def test_a_score_is_found_by_name_and_a_function_is_a_score():
