@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 import warnings
@@ -17,7 +18,7 @@ from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.recipe import bundled, parse_recipe
 from lthprune_cli.main import app, main
 from tests.own_parts import imports_restored
-from tests.tiny import tiny
+from tests.tiny import environment, tiny
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
@@ -247,9 +248,32 @@ def test_the_page_on_extending_is_followed_in_order(tmp_path, monkeypatch, capsy
     assert "my-criterion" in capsys.readouterr().out
 
 
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment(), check=False)
+
+
+def test_the_page_on_testing_ones_own_method_shows_what_its_tests_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program, *others = blocks(PAGES["docs/how-to/test-your-method.md"], "python")
+    Path("test_mine.py").write_text(program, "utf-8")
+    done = python("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py")
+    reported = {line.removeprefix("E").strip() for line in done.stdout.splitlines() if line.startswith("E ")}
+    messages = blocks(PAGES["docs/how-to/test-your-method.md"], "text")
+    shown = {line.strip() for block in messages for line in block.splitlines()}
+    assert shown == reported
+    assert len(messages) == 2
+    assert "2 failed" in done.stdout
+    for block in others:
+        exec(block, {})
+
+
 def follow(line, monkeypatch):
-    """Run one command of a page in this process; a pattern stands for the first folder that fits it."""
+    """Run one command of a page, in this process if possible; a pattern stands for the first folder that fits it."""
     words = [str(min(Path().glob(word))) if "*" in word else word for word in shlex.split(line)]
+    if words[:2] == ["python", "-m"]:
+        done = python(*words[1:])
+        assert done.returncode == 0, done.stdout
+        return
     if words[0] == "python":
         monkeypatch.setattr(sys, "argv", words[1:])
         runpy.run_path(words[1], run_name="__main__")

@@ -120,7 +120,7 @@ def _equal(pruned: Tensor, copied: Tensor | None) -> bool:
 
 def _product(name: str, original: Tensor, mask: Tensor) -> Tensor:
     """Return the pruned tensor that a module holds between forward passes: a leaf, so that it can be copied."""
-    pruned = original.detach() * mask
+    pruned = (original.detach() * mask).to(original.dtype)  # masks of other methods may have another type
     if original.requires_grad:
         pruned.requires_grad_()
         pruned.register_hook(_Refusal(name))  # type: ignore[no-untyped-call]

@@ -46,8 +46,8 @@ def call(function: Callable[[], Result], *, may_draw: bool = False, advice: str 
     drawn = [name for name, state in _states().items() if state != before[name] and not (may_draw and name == _TORCH)]
     if drawn:
         raise PropertyError(
-            f"draws from the global random generator of {' and '.join(drawn)}, so its result depends on what ran before, "
-            f"and changes what runs after it. {advice}"
+            f"draws from the global random generator of {' and '.join(drawn)}, so its result depends on what ran "
+            f"before, and changes what runs after it. {advice}"
         )
     return result
 

@@ -38,7 +38,7 @@ class ModelCase:
     form: Form
 
     def build(self, model: nn.Module) -> nn.Module:
-        """Return the copy."""
+        """Return the copy, with gradients of ones."""
         built = copy.deepcopy(model)
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed)
@@ -50,6 +50,8 @@ class ModelCase:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 prune(built, self.rate, scope="layerwise", form=self.form, min_survivors=1)
+        for parameter in built.parameters():
+            parameter.grad = torch.ones_like(parameter)
         return built
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ def at_a_rate(module, name, amount):
 
 
 def test_every_public_method_is_among_those_that_are_checked():
-    public = {getattr(lthprune.pruning, name) for name in lthprune.pruning.__all__}
+    public = [getattr(lthprune.pruning, name) for name in lthprune.pruning.__all__]
     methods = {each for each in public if isinstance(each, type) and issubclass(each, PruningMethod)}
     assert methods - {PruningMethod} == {*METHODS, PerLayerRates}
 

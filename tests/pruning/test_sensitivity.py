@@ -1,6 +1,7 @@
 """Criteria before training: equal to what they approximate, on models that stay as they are."""
 
 import copy
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,6 @@ from lthprune.pruning import (
     grasp,
     live_state,
     prune_in_rounds,
-    sensitivity,
     snapshot,
     snip,
     synflow,
@@ -141,10 +141,12 @@ def test_wanda_is_the_weight_times_the_norm_of_its_input(groups: int) -> None:
 
 
 def test_every_criterion_before_training_is_among_those_that_are_checked() -> None:
-    defined = {
-        name for name, each in vars(sensitivity).items() if getattr(each, "__module__", "") == sensitivity.__name__
+    functions = {name: getattr(lthprune.pruning, name) for name in lthprune.pruning.__all__}
+    signatures = {name: inspect.signature(own) for name, own in functions.items() if inspect.isfunction(own)}
+    criteria = {
+        name for name, own in signatures.items() if own.return_annotation == Score and "model" in own.parameters
     }
-    assert defined & {*lthprune.pruning.__all__} == set(WAYS)
+    assert criteria == set(WAYS)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -156,14 +158,12 @@ def test_a_criterion_has_the_properties_of_scores_of_a_model(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", [None, "torch", "plain"])
-def test_pruned_weights_score_zero_and_gradients_are_kept(way: str, form: lthprune.pruning.Form | None) -> None:
+def test_pruned_weights_score_zero_in_either_form(way: str, form: lthprune.pruning.Form | None) -> None:
     model = network()
     if form is not None:
         lthprune.prune(model, 0.3, form=form)
-    model[4].bias.grad = torch.ones(3).double()
     before = snapshot(model)
     score = WAYS[way](model)
-    assert model[4].bias.grad.tolist() == [1, 1, 1]
     left = lthprune.prune(model, 0.5, scope="layerwise", score=score)  # by plain names, in either form
     assert sum(count.left for count in left.values()) == (72 if form is None else 50)
     assert all(

@@ -14,7 +14,7 @@ from lthprune.pruning.forms import convert
 from lthprune.pruning.methods import BiasAware, GlobalMagnitude, LayerwiseMagnitude, RandomPruning
 from lthprune.pruning.pruner import prune
 from lthprune.pruning.schedules import left_after
-from lthprune.pruning.state import live_state, masks_of, snapshot
+from lthprune.pruning.state import live_state, masks_of, refresh, snapshot
 from lthprune.search.drivers import imp
 from lthprune.search.rewinding import Rewinder
 from tests.nets import OPTIMIZERS, all_bits, batch, net, outputs, refused, steps, train
@@ -123,6 +123,15 @@ def test_weight_is_never_stale_after_a_write():
         train(model)
         write()
         assert model[1].weight.equal(model[1].weight_orig * model[1].weight_mask)
+
+
+def test_a_mask_of_another_type_leaves_the_weight_its_type():
+    layer = nn.Linear(2, 2, dtype=torch.bfloat16)
+    torch_prune.identity(layer, "weight")
+    layer.weight_mask = torch.eye(2)
+    refresh(layer)
+    assert layer.weight.dtype == torch.bfloat16
+    assert layer.weight.equal(layer.weight_orig * layer.weight_mask.bool())
 
 
 def test_a_layer_can_be_copied_after_every_round():

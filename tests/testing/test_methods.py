@@ -160,35 +160,35 @@ def test_a_function_that_prunes_a_module_passes():
 
 
 TORCHS_OWN = {
-    "l1_unstructured": (torch_prune.l1_unstructured, {}),
-    "random_unstructured": (torch_prune.random_unstructured, {"random": True}),
+    "l1_unstructured": (torch_prune.l1_unstructured, {"dims": (1, 2)}),
+    "random_unstructured": (torch_prune.random_unstructured, {"dims": (1, 2), "random": True}),
     "ln_structured": (
         lambda module, name, amount: torch_prune.ln_structured(module, name, amount, n=2, dim=0),
-        {"exact": False},
+        {"dims": (2, 4), "exact": False},
     ),
     "random_structured": (
         lambda module, name, amount: torch_prune.random_structured(module, name, amount, dim=0),
-        {"exact": False, "random": True},
+        {"dims": (2, 4), "exact": False, "random": True},
     ),
     "global_unstructured": (
         lambda module, name, amount: torch_prune.global_unstructured(
             [(module, name)], torch_prune.L1Unstructured, amount=amount
         ),
-        {},
+        {"dims": (1, 2)},
     ),
 }
 
 
 @pytest.mark.parametrize("name", TORCHS_OWN)
-def test_torchs_own_methods_pass_on_dense_layers(name):
+def test_torchs_own_methods_pass(name):
     method, words = TORCHS_OWN[name]
-    check_pruning_method(method, dims=(2,), **words)
+    check_pruning_method(method, **words)
 
 
-@pytest.mark.parametrize("name", ["l1_unstructured", "random_unstructured"])
+@pytest.mark.parametrize("name", ["l1_unstructured", "random_unstructured", "global_unstructured"])
 def test_torchs_own_methods_fail_on_convolutions_with_channels_last(name):
     method, words = TORCHS_OWN[name]
-    assert "not contiguous in memory" in message(check_pruning_method, method, dims=(4,), **words)
+    assert "not contiguous in memory" in message(check_pruning_method, method, **words | {"dims": (4,)})
     layer = nn.Conv2d(2, 2, (1, 2)).to(memory_format=torch.channels_last)
     with pytest.raises(RuntimeError, match="view size is not compatible"):
         method(copy.deepcopy(layer), "weight", 1)
