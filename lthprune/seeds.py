@@ -17,7 +17,7 @@ DataStream = Literal["toy", "pairing"]
 _STREAMS: tuple[str, ...] = get_args(Stream)
 _DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
 # Likewise; "data" stands for all data streams.
-_KEYS = ("init", "order", "mask", "noise", "split", "data", "control", "augment")
+_KEYS = ("init", "order", "mask", "noise", "split", "data", "control", "augment", "stability")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,18 @@ class Seeds:
             level: the level, for draws that differ from level to level.
         """
         return torch.Generator().manual_seed(self._derived(_KEYS.index("control"), trial, repeat, level))
+
+    def stability(self, stream: Stream, *, trial: int = 0, copy: int = 0) -> torch.Generator:
+        """Return a fresh CPU generator at the start of a stream of one of several copies of a network.
+
+        Copies that are trained from the same weights differ in these streams only.
+
+        Args:
+            stream: ``order`` for the order of the samples, ``augment`` for crops and flips, ``noise`` for dropout.
+            trial: the trial whose network is copied.
+            copy: the number of the copy.
+        """
+        return torch.Generator().manual_seed(self._derived(_KEYS.index("stability"), trial, copy, _KEYS.index(stream)))
 
     def _derived(self, *key: int) -> int:
         sequence = np.random.SeedSequence(self.root, spawn_key=key)

@@ -88,8 +88,8 @@ ROOMS = """
     analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons analysis.bounds analysis.costs
-    analysis.splitting
+    analysis.neurons analysis.bounds analysis.costs analysis.interpolation
+    analysis.splitting analysis.stability
     analysis.level_states
     analysis.lifetimes analysis.biases
     analysis
@@ -100,13 +100,14 @@ ROOMS = """
     compaction
     plots.style
     plots.curves
-    plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting
+    plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting plots.stability
     plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.threads
     experiments.recipe
     experiments.preview experiments.structure experiments.summary experiments.frames
+    experiments.stability_folder
     experiments.subject experiments.run_folder experiments.comparison experiments.pretraining
     experiments.figures
     experiments.run
@@ -114,7 +115,7 @@ ROOMS = """
     experiments.overlaps
     experiments.experiment experiments.control_kinds experiments.before_training
     experiments.execution
-    experiments.sweep experiments.timing experiments.controls experiments.transfer
+    experiments.sweep experiments.timing experiments.controls experiments.transfer experiments.stability
     experiments.sweep_summary
     experiments
     testing.calling testing.cases
@@ -132,7 +133,7 @@ CLI_ROOMS = """
     sweeping
     comparing
     results
-    running listing analysing exporting controlling matching
+    running listing analysing exporting controlling matching stability
     main
 """
 FILES = {

@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, controlling, exporting, listing, matching, recipes, results, running, sweeping
+from lthprune_cli import (
+    analysing,
+    controlling,
+    exporting,
+    listing,
+    matching,
+    recipes,
+    results,
+    running,
+    stability,
+    sweeping,
+)
 
 app = typer.Typer(
     name="lthprune",
@@ -30,6 +41,7 @@ app.command("control")(controlling.control)
 app.command("transfer")(running.transfer)
 app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
+app.command("stability")(stability.stability)
 app.command("compare")(matching.compare)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)

@@ -1,4 +1,4 @@
-"""The effect of pruning on a network: states of neurons and parameters, their lifetimes, biases, costs, splitting."""
+"""The effect of pruning on a network: neuron states, lifetimes, biases, costs, splitting, stability."""
 
 from lthprune.analysis.biases import (
     BiasStatistics,
@@ -11,6 +11,16 @@ from lthprune.analysis.biases import (
 from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.costs import Cost, layer_positions, ticket_costs
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
+from lthprune.analysis.interpolation import (
+    LinearPath,
+    Measure,
+    angle_between,
+    distance_between,
+    error_barrier,
+    follow_path,
+    interpolated,
+    recompute_statistics,
+)
 from lthprune.analysis.level_states import (
     BiasStates,
     TicketStates,
@@ -22,10 +32,12 @@ from lthprune.analysis.level_states import (
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
+from lthprune.analysis.stability import STABLE, Pair, Stability, earliest_stable
 from lthprune.analysis.tracing import example_inputs, trace_graph
 
 __all__ = [
     "PARAMETER_STATES",
+    "STABLE",
     "WEIGHTED",
     "BiasStates",
     "BiasStatistics",
@@ -37,25 +49,36 @@ __all__ = [
     "Layer",
     "LayerStates",
     "Lifetimes",
+    "LinearPath",
+    "Measure",
     "NetworkStates",
     "NeuronState",
     "Operation",
     "Outcome",
+    "Pair",
     "Splitting",
+    "Stability",
     "Status",
     "TicketStates",
     "ZombieLives",
+    "angle_between",
     "bias_statistics",
     "comatose_biases",
     "dead_neurons",
+    "distance_between",
+    "earliest_stable",
+    "error_barrier",
     "example_inputs",
     "find_splitting",
+    "follow_path",
+    "interpolated",
     "layer_positions",
     "neuron_lifetimes",
     "neuron_states",
     "outcome",
     "parameter_lifetimes",
     "pruning_horizon",
+    "recompute_statistics",
     "states_of_ticket",
     "ticket_costs",
     "ticket_states",

@@ -19,6 +19,7 @@ from lthprune.experiments.overlaps import Overlap, level_overlaps, mask_overlaps
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe, bundled, load_recipe
 from lthprune.experiments.run import Run
+from lthprune.experiments.stability import run_stability, save_stability
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
@@ -72,8 +73,10 @@ __all__ = [
     "resume_transfer",
     "run_control",
     "run_recipe",
+    "run_stability",
     "run_sweep",
     "save_runs",
+    "save_stability",
     "smallest_winning",
     "summarise_sweep",
     "transfer_run",

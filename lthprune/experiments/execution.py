@@ -73,7 +73,7 @@ def run_in(
         recipe, data_dir = experiment.recipe, experiment.data_dir
         if recipe.pretrain is not None:
             load, place = load or load_data, find_device(device)
-            with _deterministic_convolutions():
+            with deterministic_convolutions():
                 pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
         with only_writer(folder):
             run = create_run(recipe, folder)
@@ -171,7 +171,7 @@ def collect_levels(
 ) -> None:
     """Keep the tickets of each level in a run as they are found, until there are no more or a level ends the run."""
     histories = run.gather_histories()
-    with _deterministic_convolutions():
+    with deterministic_convolutions():
         started = time.perf_counter()
         for tickets in found:
             histories.record(tickets)
@@ -211,7 +211,7 @@ def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
 
 
 @contextmanager
-def _deterministic_convolutions() -> Iterator[None]:
+def deterministic_convolutions() -> Iterator[None]:
     """Make cuDNN choose deterministic algorithms, and restore the caller's choice afterwards."""
     cudnn = torch.backends.cudnn
     before = (cudnn.benchmark, cudnn.deterministic)

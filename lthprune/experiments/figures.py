@@ -97,6 +97,18 @@ def _controls(subject: Subject) -> "Figure":
     return plot_controls([Series("tickets", subject.histories), *series], subject.all_trials)
 
 
+def _stability(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_stability
+
+    return plot_stability(subject.stability, subject.all_trials)
+
+
+def _interpolation(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_interpolation
+
+    return plot_interpolation(subject.stability, subject.all_trials)
+
+
 def _states(subject: Subject) -> "Figure":
     from lthprune.plots import plot_states
 
@@ -208,6 +220,8 @@ FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
     "early-stop-steps": _early_stop_steps,
     "steps-needed": _steps_needed,
     "controls": _controls,
+    "stability": _stability,
+    "interpolation": _interpolation,
     "pruned-by-layer": _pruned_by_layer,
     "weights": _weights,
     "weight-histograms": _weight_histograms,

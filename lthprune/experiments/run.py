@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lthprune.analysis import Cost, ticket_costs
+from lthprune.analysis import Cost, Stability, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shapes_of_parts, tasks_of
@@ -16,6 +16,7 @@ from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
 from lthprune.experiments.run_folder import RunFolder
+from lthprune.experiments.stability_folder import StabilityFolder
 from lthprune.experiments.structure import (
     LevelSplitting,
     LevelStructure,
@@ -161,14 +162,24 @@ class Run(RunFolder):
         levels, of = range(self._some_levels()), self._trial(trial)
         return tuple(ticket_costs(of.model, (self.tickets.open(level)[trial] for level in levels), of.example))
 
+    def stability(self) -> tuple[Stability, ...]:
+        """Return what was measured of the stability of this run, level by level; empty before any measurement.
+
+        [`run_stability`][lthprune.experiments.run_stability] measures it.
+
+        Raises:
+            StorageError: the folder is no run, or a file is damaged.
+        """
+        return StabilityFolder(self.folder).gather(self.recipe().run.trials)
+
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.
 
         Args:
-            name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps``, ``steps-needed`` or
-                ``controls`` of all trials; ``pruned-by-layer``, ``weight-histograms``, ``states``, ``lifetimes``,
-                ``biases``, ``inputs``, ``coverage`` or ``decidedness`` of one trial; or ``weights`` or ``network`` of
-                one level of it.
+            name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps``, ``steps-needed``,
+                ``controls``, ``stability`` or ``interpolation`` of all trials; ``pruned-by-layer``,
+                ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage`` or
+                ``decidedness`` of one trial; or ``weights`` or ``network`` of one level of it.
             trial: the number of that trial.
             level: the number of that level; by default the last finished one.
 
@@ -300,6 +311,7 @@ class Run(RunFolder):
                 kind: Histories.pooled(repeats, self.histories().density)
                 for kind, repeats in self._histories_of_controls().items()
             },
+            read_stability=self.stability,
             read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_ticket=read,
             analyse=lambda: analyse(self._trial(trial, read), range(finished)),

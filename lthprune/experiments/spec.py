@@ -79,3 +79,9 @@ class RunSpec(Section):
         if isinstance(self.seed, tuple):
             return Seeds(self.seed[trial]).control(repeat=repeat, level=level)
         return Seeds(self.seed).control(trial=trial, repeat=repeat, level=level)
+
+    def stability_generator(self, stream: Stream, trial: int, copy: int) -> torch.Generator:
+        """Return a generator for what the training of a copy of a trial's network draws; see ``Seeds.stability``."""
+        if isinstance(self.seed, tuple):
+            return Seeds(self.seed[trial]).stability(stream, copy=copy)
+        return Seeds(self.seed).stability(stream, trial=trial, copy=copy)

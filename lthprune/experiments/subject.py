@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lthprune.analysis import Stability
 from lthprune.data import Task
 from lthprune.errors import PruningError
 from lthprune.experiments.structure import LevelStructure, Structure
@@ -34,6 +35,7 @@ class Subject:
         read_shapes: reads the shape of a sample of each data set that the run's data join.
         read_histories: reads what was measured over all trials.
         read_controls: reads what was measured of each kind of control, over all trials and repetitions.
+        read_stability: reads the stability of networks, of all trials.
         read_tasks: reads the tasks of the data.
         read_ticket: returns the trial's ticket of a level, which it reads once.
         analyse: analyses the trial's tickets.
@@ -49,6 +51,7 @@ class Subject:
     read_shapes: Callable[[], Sequence[tuple[int, ...]]]
     read_histories: Callable[[], Histories]
     read_controls: Callable[[], Mapping[str, Histories]]
+    read_stability: Callable[[], Sequence[Stability]]
     read_tasks: Callable[[], Sequence[Task]]
     read_ticket: Callable[[int], Ticket]
     analyse: Callable[[], Structure]
@@ -63,6 +66,20 @@ class Subject:
     def controls(self) -> Mapping[str, Histories]:
         """What was measured of each kind of control."""
         return self.read_controls()
+
+    @cached_property
+    def stability(self) -> Sequence[Stability]:
+        """The stability of networks, level by level.
+
+        Raises:
+            NotApplicableError: it was not measured.
+        """
+        measured = self.read_stability()
+        if not measured:
+            raise NotApplicableError(
+                "figures of stability need measurements of it: lthprune stability RUN --at 0,100,500"
+            )
+        return measured
 
     @property
     def curves(self) -> "list[Series]":

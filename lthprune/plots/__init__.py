@@ -8,6 +8,7 @@ from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import MOST_NEURONS, layers_to_draw, plot_network
 from lthprune.plots.pruned_by_layer import plot_pruned_by_layer
 from lthprune.plots.splitting import plot_coverage, plot_decidedness
+from lthprune.plots.stability import plot_interpolation, plot_stability
 from lthprune.plots.states import plot_states
 from lthprune.plots.steps_needed import plot_steps_needed
 from lthprune.plots.style import COLOURS, save
@@ -27,9 +28,11 @@ __all__ = [
     "plot_decidedness",
     "plot_early_stop_steps",
     "plot_inputs",
+    "plot_interpolation",
     "plot_lifetimes",
     "plot_network",
     "plot_pruned_by_layer",
+    "plot_stability",
     "plot_states",
     "plot_steps_needed",
     "plot_weight_histograms",

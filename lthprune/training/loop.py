@@ -28,6 +28,7 @@ def train(
     order: torch.Generator,
     *,
     start: int = 0,
+    end: int | None = None,
     no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
@@ -43,6 +44,7 @@ def train(
         plan: optimiser, steps, evaluations, stopping.
         order: the generator of the order of the training samples.
         start: the number of steps already made (late rewinding); their batches are skipped.
+        end: the last step to make; by default that of the plan, whose learning rates it has in any case.
         no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of the model at the early-stopping step.
@@ -80,7 +82,7 @@ def train(
             next(views)
     train_loss, since = torch.zeros((), device=device), 0
     model.train()
-    for step in range(start + 1, plan.steps + 1):
+    for step in range(start + 1, (plan.steps if end is None else end) + 1):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr_at(plan.steps if fine_tune else step)
         (batch,) = next(batches)

@@ -31,6 +31,7 @@ def train_population(
     noises: Sequence[torch.Generator] | None = None,
     augmenters: Sequence[torch.Generator] | None = None,
     start: int = 0,
+    end: int | None = None,
     no_stop_before: int = 0,
     fine_tune: bool = False,
     keep_early_stop: bool = False,
@@ -50,6 +51,7 @@ def train_population(
             generator.
         augmenters: generators of random crops and flips, one for each model; by default torch's default generator.
         start: the number of steps already made (late rewinding); their batches are skipped.
+        end: the last step to make; by default that of the plan, whose learning rates it has in any case.
         no_stop_before: the first step at which early stopping may end the training, so that it reaches a rewind point.
         fine_tune: use the last learning rate of the plan for all steps, instead of repeating its schedule.
         keep_early_stop: keep a copy of each model at its early-stopping step.
@@ -90,6 +92,7 @@ def train_population(
                         plan,
                         order,
                         start=start,
+                        end=end,
                         no_stop_before=no_stop_before,
                         fine_tune=fine_tune,
                         keep_early_stop=keep_early_stop,
@@ -108,7 +111,7 @@ def train_population(
         if views is not None:
             next(views)
     live = list(range(len(models)))  # the trials that the engine still trains, in its order
-    for first, step in pairwise(_stations(plan, start, no_stop_before)):
+    for first, step in pairwise(_stations(plan, start, plan.steps if end is None else end, no_stop_before)):
         rates = [plan.lr_at(plan.steps if fine_tune else made) for made in range(first + 1, step + 1)]
         engine.train(torch.stack([next(batches) for _ in rates]), rates)
         if step == no_stop_before and on_steps is not None:
@@ -142,11 +145,11 @@ def train_population(
     return [each.close(state, engine.name) for each, state in zip(record, kept, strict=True)]
 
 
-def _stations(plan: TrainingPlan, start: int, no_stop_before: int) -> list[int]:
+def _stations(plan: TrainingPlan, start: int, end: int, no_stop_before: int) -> list[int]:
     """Return the steps between which an engine goes on by itself, the first and the last included."""
     most = max(1, min(_STEPS, _SAMPLES // plan.batch_size))
-    between = {*plan.evaluation_steps, no_stop_before, *range(start, plan.steps, most), plan.steps}
-    return sorted(step for step in between if start <= step <= plan.steps)
+    between = {*plan.evaluation_steps, no_stop_before, *range(start, end, most), end}
+    return sorted(step for step in between if start <= step <= end)
 
 
 def _check_population(models: Sequence[nn.Module], given: Mapping[str, Sequence[torch.Generator] | None]) -> None:

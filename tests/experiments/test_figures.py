@@ -20,7 +20,8 @@ from tests.tiny import environment, joined, tiny
 
 OF_TRIALS = ("accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed")
 SEVERAL_TASKS = ("coverage", "decidedness")
-NAMES = tuple(name for name in FIGURES if name != "controls")  # which needs controls
+MEASURED_LATER = ("controls", "stability", "interpolation")  # by commands of their own
+NAMES = tuple(name for name in FIGURES if name not in MEASURED_LATER)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,217 @@
+"""The straight line between two trained copies of a network: errors and losses on it, and the distance of its ends."""
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lthprune.arguments import check_word, whole_number
+from lthprune.errors import PruningError
+from lthprune.pruning import State, check_fit, refresh, restore
+
+Measure = Callable[[nn.Module], Mapping[str, tuple[float, float]]]
+"""From a model to its error and its loss on each split of the data, by the split's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPath:
+    """Errors and losses on the straight line between two copies of a network.
+
+    Attributes:
+        at: the positions, (points + 2,), from 0, the first copy, to 1, the second one.
+        errors: 1 - accuracy at each position, in [0, 1], by the name of the data.
+        losses: the losses, likewise.
+    """
+
+    at: np.ndarray
+    errors: Mapping[str, np.ndarray]
+    losses: Mapping[str, np.ndarray]
+
+    def barrier(self, data: str = "test") -> float:
+        """Return the error barrier on some data; see [`error_barrier`][lthprune.analysis.error_barrier]."""
+        check_word("data", data, self.errors)
+        return error_barrier(self.errors[data])
+
+
+def error_barrier(errors: Sequence[float] | np.ndarray) -> float:
+    """Return the highest error on a path minus the mean of the errors at its two ends.
+
+    This is the linear interpolation instability of Frankle, Dziugaite, Roy & Carbin (2020), section 2. The ends belong
+    to the path, so a barrier is never negative.
+
+    Args:
+        errors: at least two, in order.
+
+    Examples:
+        >>> error_barrier([0.125, 0.5, 0.375])
+        0.25
+    """
+    values = np.asarray(errors, dtype=float)
+    return float(values.max() - (values[0] + values[-1]) / 2)
+
+
+def interpolated(one: State, other: State, at: float) -> State:
+    """Return the state ``at`` of the way from one state to another: ``(1 - at) * one + at * other``.
+
+    Tensors of integers, such as counters of batches, are those of ``one``. Both ends are exact.
+
+    Args:
+        one: tensors by name.
+        other: tensors of the same names and shapes.
+        at: in [0, 1].
+
+    Examples:
+        >>> interpolated({"weight": torch.tensor([0.0, 8.0])}, {"weight": torch.tensor([4.0, 0.0])}, 0.25)
+        {'weight': tensor([1., 6.])}
+    """
+    return {
+        name: torch.lerp(tensor, other[name], at) if tensor.is_floating_point() else tensor
+        for name, tensor in one.items()
+    }
+
+
+def follow_path(
+    model: nn.Module,
+    one: State,
+    other: State,
+    measure: Measure,
+    *,
+    batches: Iterable[Tensor] = (),
+    points: int = 30,
+) -> LinearPath:
+    """Measure networks on the straight line between two copies of a network, in the space of weights.
+
+    There are ``points`` positions at even distances between the copies, and the two copies themselves. Batch-norm
+    statistics cannot be interpolated, so at every position, the ends included, they are recomputed from ``batches``.
+
+    Args:
+        model: of the copies' architecture; with masks, if they are tickets. It is not changed.
+        one: the state of the first copy, as ``lthprune.pruning.snapshot`` returns it.
+        other: the state of the second copy.
+        measure: returns the error and the loss of a model on each split of the data, by its name.
+        batches: training inputs, needed by models that keep statistics of their batches. They are read at every
+            position, so a list rather than an iterator.
+        points: how many positions to measure between the copies; Frankle et al. (2020) use 30.
+
+    Raises:
+        PruningError: ``points`` is less than 1, or the model needs batches.
+        StorageError: a state does not fit the model.
+
+    Examples:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> ends = [{"weight": torch.tensor([[value]])} for value in (-1.0, 1.0)]
+        >>> measure = lambda model: {"test": (float(model.weight == 0), float(model.weight**2))}
+        >>> path = follow_path(model, *ends, measure, points=1)
+        >>> path.at.tolist(), path.losses["test"].tolist(), path.barrier()
+        ([0.0, 0.5, 1.0], [1.0, 0.0, 1.0], 1.0)
+    """
+    if not whole_number("points", points):
+        raise PruningError("points = 0: measure at least one position between the copies.")
+    for state, what in ((one, "the first copy"), (other, "the second copy")):
+        check_fit(model, state, what=what)
+    refresh(model)
+    scratch = copy.deepcopy(model).eval()
+    positions = np.linspace(0, 1, points + 2)
+    measured: list[Mapping[str, tuple[float, float]]] = []
+    for at in positions:
+        restore(scratch, interpolated(one, other, float(at)))
+        recompute_statistics(scratch, batches)
+        measured.append(measure(scratch))
+    errors, losses = (
+        {name: np.array([each[name][place] for each in measured]) for name in measured[0]} for place in (0, 1)
+    )
+    return LinearPath(positions, errors, losses)
+
+
+def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics of normalisation layers by their averages over batches.
+
+    Only these layers are in training mode meanwhile, so dropout draws nothing. Every batch has the same weight,
+    whatever the layers' momentum (as ``torch.optim.swa_utils.update_bn`` does). Models without such layers stay as they
+    are.
+
+    Args:
+        model: dense or pruned; its modes are kept.
+        batches: inputs, on the model's device.
+
+    Raises:
+        PruningError: the model has such layers, and there is no batch.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> recompute_statistics(norm, [torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0]])])
+        >>> norm.running_mean, norm.running_var
+        (tensor([3.]), tensor([2.]))
+    """
+    kind = nn.modules.batchnorm._NormBase  # batch norms, and instance norms that track statistics
+    norms = [each for each in model.modules() if isinstance(each, kind) and each.running_mean is not None]
+    if not norms:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    momenta, read = [norm.momentum for norm in norms], 0
+    try:
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # torch's word for a cumulative average
+            norm.train()
+        with torch.no_grad():
+            for batch in batches:
+                model(batch)
+                read += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training
+    if not read:
+        raise PruningError(
+            f"this {type(model).__name__} normalises by statistics of its batches, which have to be recomputed for "
+            "every network on the path. Give batches=[...], some batches of training inputs."
+        )
+
+
+def distance_between(one: State, other: State, names: Collection[str]) -> float:
+    """Return the L2 distance of two states over the tensors of these names.
+
+    Examples:
+        >>> distance_between({"weight": torch.tensor([0.0, 3.0])}, {"weight": torch.tensor([4.0, 0.0])}, ["weight"])
+        5.0
+    """
+    return math.sqrt(_product(one, other, one, other, names))
+
+
+def angle_between(one: State, other: State, origin: State, names: Collection[str]) -> float:
+    """Return the angle in degrees between the ways from a common origin to two states.
+
+    0 is the same direction, 90 means that the two have no direction in common. NaN if one of them is at the origin.
+
+    Args:
+        one: where the first way ends.
+        other: where the second way ends.
+        origin: the state that both start from.
+        names: the tensors that count.
+
+    Examples:
+        >>> origin, one = {"weight": torch.tensor([1.0, 1.0])}, {"weight": torch.tensor([1.0, 3.0])}
+        >>> round(angle_between(one, {"weight": torch.tensor([5.0, 5.0])}, origin, ["weight"]))
+        45
+    """
+    lengths = _product(one, origin, one, origin, names) * _product(other, origin, other, origin, names)
+    if not lengths > 0:
+        return math.nan
+    cosine = _product(one, origin, other, origin, names) / math.sqrt(lengths)
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+
+
+def _product(one: State, first: State, other: State, second: State, names: Collection[str]) -> float:
+    """Return the scalar product of the differences ``one - first`` and ``other - second``."""
+    products = [
+        ((one[name].double() - first[name].double()) * (other[name].double() - second[name].double())).sum()
+        for name in names
+    ]
+    return float(sum(products))

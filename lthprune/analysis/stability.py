@@ -1,0 +1,86 @@
+"""The stability of a network: from which step of its training on copies of it end in one basin of the error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lthprune.analysis.interpolation import LinearPath
+
+STABLE = 0.02
+"""A mean barrier below this is stable: 2 points of error (Frankle et al. 2020, section 2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two copies of a network, trained from the same weights by different orders of the samples.
+
+    Attributes:
+        trial: the trial whose network was copied.
+        copies: the numbers of the two copies.
+        path: the networks on the line between them.
+        distance: the L2 distance between the copies, over all parameters.
+        angle: in degrees, between the ways of the two from their common weights; NaN if they did not move.
+    """
+
+    trial: int
+    copies: tuple[int, int]
+    path: LinearPath
+    distance: float
+    angle: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """The stability of the networks of one level, dense or tickets, over the steps at which they were copied.
+
+    Attributes:
+        level: 0 for the dense network.
+        density: of the level, in [0, 1].
+        steps: the steps of the dense training at which copies were made, in ascending order.
+        pairs: for each of these steps, the pairs of copies of all trials.
+    """
+
+    level: int
+    density: float
+    steps: tuple[int, ...]
+    pairs: tuple[tuple[Pair, ...], ...]
+
+    def barriers(self, data: str = "test") -> np.ndarray:
+        """Return the error barriers on ``"train"`` or ``"test"`` data, (steps, pairs), as fractions."""
+        return np.array([[pair.path.barrier(data) for pair in pairs] for pairs in self.pairs])
+
+    def mean_barriers(self, data: str = "test") -> np.ndarray:
+        """Return the instability at each step, (steps,): the mean barrier over all trials and pairs."""
+        return np.asarray(self.barriers(data).mean(axis=1))
+
+    def distances(self) -> np.ndarray:
+        """Return the distances between the copies, (steps, pairs)."""
+        return np.array([[pair.distance for pair in pairs] for pairs in self.pairs])
+
+    def angles(self) -> np.ndarray:
+        """Return the angles between the ways of the copies, in degrees, (steps, pairs)."""
+        return np.array([[pair.angle for pair in pairs] for pairs in self.pairs])
+
+    def earliest_stable(self, data: str = "test") -> int | None:
+        """Return the first measured step from which on the network is stable; None if there is none."""
+        return earliest_stable(self.steps, self.mean_barriers(data))
+
+
+def earliest_stable(steps: Sequence[int], barriers: Sequence[float] | np.ndarray) -> int | None:
+    """Return the first step from which on all barriers are below ``STABLE``; None if the last one is not.
+
+    Args:
+        steps: in ascending order.
+        barriers: the mean barrier at each step, as a fraction.
+
+    Examples:
+        >>> earliest_stable([0, 100, 500, 1000], [0.3, 0.01, 0.05, 0.019])
+        1000
+    """
+    stable = None
+    for step, barrier in zip(reversed(steps), reversed(list(barriers)), strict=True):
+        if not barrier < STABLE:
+            break
+        stable = step
+    return stable
