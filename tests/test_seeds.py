@@ -60,6 +60,21 @@ def test_what_is_drawn_for_data_is_the_same_in_every_version():
     assert not others & {seed for seeds in drawn.values() for seed in seeds}
 
 
+def test_the_streams_of_copies_are_their_own_and_the_same_in_every_version():
+    drawn = {
+        (stream, trial, copy): Seeds(0).stability(stream, trial=trial, copy=copy).initial_seed()
+        for stream in ("order", "noise", "augment")
+        for trial in range(3)
+        for copy in range(3)
+    }
+    others = {
+        Seeds(0).seed(stream, trial=trial, level=level) for stream in STREAMS for trial in range(9) for level in (0, 1)
+    }
+    others |= {Seeds(0).control(trial=trial, repeat=repeat).initial_seed() for trial in range(3) for repeat in range(3)}
+    assert len({*drawn.values()} | others) == len(drawn) + len(others)
+    assert [drawn["order", 1, 2], drawn["augment", 0, 1]] == [6_146_711_135_238_456_343, 459_510_484_994_900_182]
+
+
 def test_drawing_from_a_stream_leaves_torchs_own_generator_alone():
     before = torch.get_rng_state()
     torch.rand(3, generator=Seeds(1).generator("init"))

@@ -92,7 +92,8 @@ def follow_path(
         model: of the copies' architecture; with masks, if they are tickets. It is not changed.
         one: the state of the first copy, as ``lthprune.pruning.snapshot`` returns it.
         other: the state of the second copy.
-        measure: returns the error and the loss of a model on each split of the data, by its name.
+        measure: returns the error and the loss of a model on each split of the data, by its name. Called without
+            gradients, with a model in evaluation mode.
         batches: training inputs, needed by models that keep statistics of their batches. They are read at every
             position, so a list rather than an iterator.
         points: how many positions to measure between the copies; Frankle et al. (2020) use 30.
@@ -120,7 +121,8 @@ def follow_path(
     for at in positions:
         restore(scratch, interpolated(one, other, float(at)))
         recompute_statistics(scratch, batches)
-        measured.append(measure(scratch))
+        with torch.no_grad():
+            measured.append(measure(scratch))
     errors, losses = (
         {name: np.array([each[name][place] for each in measured]) for name in measured[0]} for place in (0, 1)
     )

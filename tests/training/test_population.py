@@ -284,6 +284,28 @@ def test_models_are_up_to_date_at_the_rewind_point(form: str, engine: str) -> No
             torch.testing.assert_close(reached[trial][name], tensor, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("form", ["dense", "normalised"])
+@pytest.mark.parametrize("engine", ["reference", "stacked", "auto"])
+def test_a_training_that_ends_early_has_the_bits_of_the_whole_one_at_that_step(form: str, engine: str) -> None:
+    if (form, engine) == ("normalised", "stacked"):
+        engine = "unhooked"
+    whole = [Architecture(form, dtype=torch.float64).build(seed) for seed in range(2)]
+    parts = copy.deepcopy(whole)
+    made, reached = [0, 0], {}
+
+    def look(trial: int, steps: int) -> None:
+        made[trial] += steps
+        if made[trial] == 5:
+            reached[trial] = all_bits(snapshot(whole[trial]))
+
+    falling = plan(engine=engine, lr_schedule="cosine")
+    train_population(whole, DATA, falling, orders(2), no_stop_before=5, on_steps=look)
+    done = train_population(parts, DATA, falling, orders(2), end=5)
+    assert [all_bits(snapshot(model)) for model in parts] == [reached[0], reached[1]]
+    assert all(np.isnan(training.history["val_loss"]).tolist() == [False, True, True, True] for training in done)
+    assert all_bits(snapshot(whole[0])) != reached[0]
+
+
 def test_a_watcher_sees_every_evaluation_of_every_trial() -> None:
     seen: list[tuple[int, Evaluation]] = []
     models = [Architecture(dtype=torch.float64).build(seed) for seed in range(2)]
