@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullL
 from lthprune.analysis import STABLE, Stability
 from lthprune.plots.style import FULL_WIDTH, GREY, MARKERS, RANGE, evenly, percent, shades, styled
 
-_MOST_TICKS = 8  # steps with a label
+_MOST_TICKS = 6  # steps with a label
 _MOST_LINES = 6  # as many steps as shades that a reader can tell apart
 _DATA = ("train", "test")
 
@@ -69,7 +69,7 @@ def plot_interpolation(stabilities: Sequence[Stability], title: str = "") -> Fig
     steps = sorted({step for each in stabilities for step in each.steps})
     steps = [steps[place] for place in evenly(len(steps), _MOST_LINES)]
     colours = dict(zip(steps, shades(len(steps)), strict=True))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     for axes, each in zip(panels, stabilities, strict=False):
         axes.grid()
         axes.set_title(_name(each))
@@ -80,8 +80,10 @@ def plot_interpolation(stabilities: Sequence[Stability], title: str = "") -> Fig
                 axes.plot(pairs[0].path.at, 100 * errors, color=colours[step], linestyle=line, label=label)
     for axes in list(figure.axes)[len(stabilities) :]:
         axes.set_visible(False)
-    figure.supxlabel("position between the copies")
-    figure.supylabel("error (%)")
+    for place, axes in enumerate(figure.axes[: len(stabilities)]):
+        if place % columns == 0:
+            axes.set_ylabel("error (%)")
+        axes.set_xlabel("position between the copies")
     handles = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -105,6 +107,7 @@ def _scale_steps(axes: Axes, steps: Sequence[int]) -> None:
     positive = [step for step in steps if step]
     if positive:
         axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
+        axes.set_xlim(-0.2 * positive[0] if steps[0] == 0 else 0.8 * positive[0], 1.25 * steps[-1])
     shown = [steps[place] for place in evenly(len(steps), _MOST_TICKS)]
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_major_formatter(FixedFormatter([f"{step:,}" for step in shown]))

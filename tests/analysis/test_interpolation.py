@@ -182,8 +182,8 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(PruningError, match="points = 0: measure at least one position"):
         follow_path(model, state, state, nothing, points=0)
     lacking = {name: tensor for name, tensor in state.items() if name != "0.weight"}
-    with pytest.raises(StorageError, match="'0.weight' of the model is missing from the second copy"):
+    with pytest.raises(StorageError, match=r"'0\.weight' of the model is missing from the second copy"):
         follow_path(model, state, lacking, nothing, batches=[batch(model)[0]])
     path = follow_path(net(), snapshot(net()), snapshot(net()), nothing, points=1)
-    with pytest.raises(PruningError, match="unknown data 'tests'; did you mean 'test'"):
+    with pytest.raises(PruningError, match=r"unknown data 'tests'; did you mean 'test'"):
         path.barrier("tests")

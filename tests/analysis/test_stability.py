@@ -9,7 +9,7 @@ from lthprune.analysis import STABLE, LinearPath, Pair, Stability, earliest_stab
 
 
 def stability(barriers: list[list[float]], steps: tuple[int, ...]) -> Stability:
-    """The stability of a network with these barriers on test data, by step and pair, and half of them on training data."""
+    """The stability of a network with these barriers on test data, by step and pair; half of them on training data."""
     pairs = [
         tuple(
             Pair(

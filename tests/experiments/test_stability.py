@@ -117,7 +117,7 @@ def test_copies_have_the_same_orders_at_every_step_and_level_and_no_order_twice(
     assert len({*drawn.values()} | own) == len(drawn) + len(own)
 
 
-def test_residual_networks_with_batch_norms_are_measured_on_as_many_training_samples_as_asked_for(
+def test_residual_networks_with_batch_norms_are_measured_on_as_many_samples_as_asked_for(
     tmp_path: Path,
 ) -> None:
     settings = [
@@ -197,7 +197,7 @@ def test_a_damaged_measurement_is_named(copy: Run) -> None:
 
 def test_figures_are_drawn_once_something_is_measured(copy: Run) -> None:
     assert copy.stability() == ()
-    with pytest.raises(PruningError, match="need measurements of it: lthprune stability RUN --at 0,100,500"):
+    with pytest.raises(PruningError, match=r"need measurements of it: lthprune stability RUN --at 0,100,500"):
         copy.plot("stability")
     run_stability(copy, [0, 7], points=1)
     paths = save_stability(copy)
@@ -247,7 +247,7 @@ def test_controls_and_runs_without_a_finished_level_are_refused(copy: Run) -> No
         run_stability(control, [0])
     manifest = copy.folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": []}))
-    with pytest.raises(StorageError, match="no level of .* is finished yet; resume with"):
+    with pytest.raises(StorageError, match=r"no level of .* is finished yet; resume with"):
         run_stability(copy, [0])
 
 
