@@ -1,7 +1,7 @@
 """The stability of a network: from which step of its training on copies of it end in one basin of the error."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,12 @@ class Stability:
     def angles(self) -> np.ndarray:
         """Return the angles between the ways of the copies, in degrees, (steps, pairs)."""
         return np.array([[pair.angle for pair in pairs] for pairs in self.pairs])
+
+    def only(self, steps: Collection[int]) -> "Stability":
+        """Return the stability at those of the measured steps that are among these."""
+        kept = [place for place, step in enumerate(self.steps) if step in steps]
+        own, pairs = tuple(self.steps[place] for place in kept), tuple(self.pairs[place] for place in kept)
+        return replace(self, steps=own, pairs=pairs)
 
     def earliest_stable(self, data: str = "test") -> int | None:
         """Return the first measured step from which on the network is stable; None if there is none."""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import State, first_names, restore, snapshot
 from lthprune.search import Level, Metrics, Ticket, retrain_levels
 from lthprune.training import TrainingPlan, evaluate, train_population
+from lthprune.writing import only_writer
 
 OnMeasured = Callable[[int, int, Sequence[Pair]], object]
 """Called with a level, a step and the pairs of one trial."""
@@ -68,7 +69,7 @@ def run_stability(
         PruningError: steps, levels or numbers are not what they must be.
         RecipeError: levels above 0 of a run that keeps its trained weights.
         StorageError: the run is a control or a transfer, a level is not finished, what was measured before has other
-            settings, or a file is damaged.
+            settings or is added to by another process, or a file is damaged.
 
     Examples:
         >>> import tempfile
@@ -90,21 +91,21 @@ def run_stability(
         begun = run.tickets.manifest()["search"]
         run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
         _check_samples(samples, len(experiment.data.x_train))
-        warn_of_other_roundings(run.environment(), experiment.environment(find_device(place.device), place.threads))
-        folder = StabilityFolder(run.folder)
-        folder.begin({"copies": copies, "points": points, "samples": samples})
-        job = _Stability(experiment, run, copies, points, samples)
-        for step in steps:
-            keys = [(level, trial) for level in chosen for trial in range(experiment.recipe.run.trials)]
-            missing = [(level, trial) for level, trial in keys if not folder.has(level, step, trial)]
-            states = job.states_at(step, sorted({trial for _, trial in missing}))
-            for level, trial in missing:
-                ticket = run.tickets.open(level)[trial]
-                pairs = job.pairs(ticket, trial, step, states[trial])
-                folder.write(level, ticket.density, step, trial, pairs)
-                if on_measured is not None:
-                    on_measured(level, step, pairs)
-    return tuple(_only(each, steps) for each in run.stability() if each.level in chosen)
+        warn_of_other_roundings(run.recorded(), experiment.environment(find_device(place.device), place.threads))
+        folder, job = StabilityFolder(run.folder), _Stability(experiment, run, copies, points, samples)
+        keys = [(level, trial) for level in chosen for trial in range(experiment.recipe.run.trials)]
+        with only_writer(folder.folder):
+            folder.begin({"copies": copies, "points": points, "samples": samples})
+            for step in steps:
+                missing = [(level, trial) for level, trial in keys if not folder.has(level, step, trial)]
+                states = job.states_at(step, sorted({trial for _, trial in missing}))
+                for level, trial in missing:
+                    ticket = run.tickets.open(level)[trial]
+                    pairs = job.pairs(ticket, trial, step, states[trial])
+                    folder.write(level, ticket.density, step, trial, pairs)
+                    if on_measured is not None:
+                        on_measured(level, step, pairs)
+    return tuple(each.only(steps) for each in run.stability() if each.level in chosen)
 
 
 def save_stability(run: Run) -> list[Path]:
@@ -258,13 +259,3 @@ def _check_levels(run: Run, levels: Sequence[int] | None) -> tuple[int, ...]:
 def _check_samples(samples: int | None, there: int) -> None:
     if samples is not None and samples > there:
         raise PruningError(f"samples = {samples:,}: there are {there:,} training samples. Give at most as many.")
-
-
-def _only(stability: Stability, steps: Sequence[int]) -> Stability:
-    """Return the stability at these steps alone."""
-    kept = [place for place, step in enumerate(stability.steps) if step in steps]
-    return replace(
-        stability,
-        steps=tuple(stability.steps[place] for place in kept),
-        pairs=tuple(stability.pairs[place] for place in kept),
-    )

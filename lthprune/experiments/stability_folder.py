@@ -11,7 +11,7 @@ import numpy as np
 
 from lthprune.analysis import LinearPath, Pair, Stability
 from lthprune.errors import StorageError
-from lthprune.files import remove_leftovers, write_atomically
+from lthprune.files import write_atomically
 
 _NAME = re.compile(r"level-(\d+)-step-(\d+)-trial-(\d+)\.json")
 
@@ -47,7 +47,6 @@ class StabilityFolder:
                 f"{self.folder} was measured with other settings: {'; '.join(differing)}. Use the same settings, or "
                 "move the folder away to measure everything again."
             )
-        remove_leftovers(self.folder)
 
     def has(self, level: int, step: int, trial: int) -> bool:
         """Return whether the pairs of a level, step and trial are measured."""
