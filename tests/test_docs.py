@@ -187,6 +187,15 @@ def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
     assert [own.parameters for own in names["costs"]] == [50_610, 40_670, 32_708]
 
 
+def test_the_examples_of_the_page_on_stability_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for program in blocks(PAGES["docs/concepts/stability.md"], "python"):
+        exec(program, names)
+    assert (names["pair"].trial, len(names["pair"].path.at)) == (1, 7)
+    assert len(names["path"].errors["train"]) == 32
+
+
 def test_the_examples_of_compaction_run_one_after_the_other():
     names: dict[str, object] = {}
     first, second, _ = blocks(PAGES["docs/export.md"], "python")
