@@ -98,7 +98,7 @@ def run_stability(
             folder.begin({"copies": copies, "points": points, "samples": samples})
             for step in steps:
                 missing = [(level, trial) for level, trial in keys if not folder.has(level, step, trial)]
-                states = job.states_at(step, sorted({trial for _, trial in missing}))
+                states = job.states_at(step) if missing else []
                 for level, trial in missing:
                     ticket = run.tickets.open(level)[trial]
                     pairs = job.pairs(ticket, trial, step, states[trial])
@@ -138,15 +138,16 @@ class _Stability:
         plan = self.experiment.recipe.train
         return plan.model_copy(update={"patience": None, "loss_cutoff": None, "evaluate_every": plan.steps})
 
-    def states_at(self, step: int, trials: Sequence[int]) -> dict[int, State]:
-        """Train the dense networks of some trials to a step, and return their states by trial."""
+    def states_at(self, step: int) -> list[State]:
+        """Train the dense network of each trial to a step, and return their states."""
         spec, initial = self.experiment.recipe.run, self.run.tickets.load().initial
-        models = {trial: self._fresh(trial) for trial in trials}
-        for trial, model in models.items():
-            restore(model, initial[trial])
-        if models and step:
+        trials = range(spec.trials)
+        models = [self._fresh(trial) for trial in trials]
+        for model, state in zip(models, initial, strict=True):
+            restore(model, state)
+        if step:
             train_population(
-                [*models.values()],
+                models,
                 self.experiment.data,
                 self._plan,
                 [spec.generator("order", trial) for trial in trials],
@@ -154,7 +155,7 @@ class _Stability:
                 augmenters=[spec.generator("augment", trial) for trial in trials],
                 end=step,
             )
-        return {trial: snapshot(model) for trial, model in models.items()}
+        return [snapshot(model) for model in models]
 
     def pairs(self, ticket: Ticket, trial: int, step: int, state: State) -> list[Pair]:
         """Train copies of a trial's network from a step on, with the masks of a ticket, and measure all pairs."""
