@@ -87,7 +87,7 @@ def test_the_examples_of_the_page_on_the_run_directory_run_one_after_the_other(t
     monkeypatch.chdir(tmp_path)
     recipe = tiny("prune.levels=12", "prune.rate=0.2", "run.trials=3", "train.steps=2")
     run = lthprune.run_recipe(recipe, "lenet-mnist")
-    run.folder.rename(run.folder.parent / "lenet-mnist-20261120-0352-7f3a")
+    run.folder.rename(run.folder.parent / "lenet-mnist-20261120-0352-7f3a52c9")
     names: dict[str, object] = {}
     for program in blocks(PAGES["docs/run-directory.md"], "python"):
         exec(program, names)

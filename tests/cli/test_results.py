@@ -19,7 +19,7 @@ from tests.tiny import SETTINGS, joined, tiny, toys
 def test_runs_says_how_far_each_run_got(finished: Run, cli: Cli) -> None:
     tickets = lthprune.imp([nn.Linear(4, 2), nn.Linear(4, 2)], lambda models: None, levels=4, store="runs/searched")
     assert len(tickets) == 2
-    for name in ("whole", "begun", "damaged", "a-recipe-with-a-name-as-long-as-names-get-20261120-0352-7f3a"):
+    for name in ("whole", "begun", "damaged", "a-recipe-with-a-name-as-long-as-names-get-20261120-0352-7f3a52c9"):
         shutil.copytree(finished.folder, Path("runs") / name)
     unfinish(Path("runs/begun"), 0)
     Path("runs/damaged/manifest.json").write_text("{")
