@@ -45,7 +45,7 @@ ROOMS = """
     search.lazy_states
     search.tickets
     search.store search.collection
-    search.settings search.own
+    search.settings search.own search.early_birds
     search.spec
     search.verification
     search.trainings
@@ -112,7 +112,8 @@ ROOMS = """
     experiments.run
     experiments.folders experiments.matching
     experiments.overlaps
-    experiments.experiment experiments.control_kinds experiments.before_training
+    experiments.experiment experiments.control_kinds
+    experiments.before_training experiments.early_birds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer
     experiments.sweep_summary

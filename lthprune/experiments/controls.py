@@ -15,16 +15,18 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
 from lthprune.errors import RecipeError
-from lthprune.experiments.before_training import masks_before_training
+from lthprune.experiments.before_training import density_of, masks_before_training
 from lthprune.experiments.control_kinds import (
     BEFORE_TRAINING,
     CONTROLS,
     DENSITIES,
+    EARLY_BIRDS,
     FROM_NOTHING,
     OWN_DENSE,
     WITHOUT_CHANCE,
     refuse_control,
 )
+from lthprune.experiments.early_birds import draw_early_bird
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
@@ -38,11 +40,13 @@ from lthprune.pruning import (
     State,
     current_masks,
     name_of,
+    restore,
     score_named,
     snapshot,
 )
 from lthprune.search import (
     Level,
+    Metrics,
     Rewinder,
     Ticket,
     imp_levels,
@@ -143,6 +147,8 @@ class _Control:
             return self._search()
         if self.kind == "small-dense":
             return self._narrower()
+        if self.kind in EARLY_BIRDS:
+            return self._early_birds()
         return self._retrain(self.experiment.models, map(self._starts, self._missing()))
 
     def _missing(self) -> range:
@@ -211,7 +217,7 @@ class _Control:
         experiment = self.experiment
         model = first.apply(self._build(experiment.recipe.model, torch.Generator()).to(self._device))
         pruning, data = experiment.search.pruning, experiment.data
-        masks = masks_before_training(self.kind, model, ticket.density, pruning, data, generator)
+        masks = masks_before_training(BEFORE_TRAINING[self.kind], model, ticket, pruning, data, generator)
         return with_other_masks(ticket, first, {name: masks[name] for name in ticket.masks}, self.kind)
 
     def _narrower(self) -> Iterator[tuple[Ticket, ...]]:
@@ -231,6 +237,41 @@ class _Control:
                 masks = current_masks(pruning.tensors(model))
                 starts.append(_dense(level, masks, snapshot(model), ticket))
             yield from self._retrain([model.to(self._device) for model in models], [starts])
+
+    def _early_birds(self) -> Iterator[tuple[Ticket, ...]]:
+        """Draw tickets from the first epochs of dense trainings, and train each on from the step it was drawn at."""
+        experiment, search = self.experiment, self.experiment.search
+        initial, recipe = self.run.tickets.load().initial, experiment.recipe
+        rewound = replace(experiment, search=replace(search, rewind="init"))  # no step counts for a rewind point
+        for number in self._missing():
+            drawn = []
+            for trial, ticket in enumerate(self.run.tickets.open(number)):
+                model = self._build(recipe.model, torch.Generator()).to(self._device)
+                restore(model, initial[trial])
+                drawn.append(
+                    draw_early_bird(
+                        model,
+                        ticket,
+                        density_of(ticket, layerwise=EARLY_BIRDS[self.kind]),
+                        data=experiment.data,
+                        plan=recipe.train,
+                        pruning=search.pruning,
+                        order=recipe.run.generator("order", trial),
+                        noise=recipe.run.generator("noise", trial),
+                        augmenter=recipe.run.generator("augment", trial),
+                    )
+                )
+            steps = [ticket.provenance["early_bird"]["step"] for ticket in drawn]
+
+            def train_on(models: Sequence[nn.Module], level: Level, steps: Sequence[int] = steps) -> list[Metrics]:
+                return [
+                    train_level(rewound, [model], replace(level, start=step), self.watcher, first=trial)[0]
+                    for trial, (model, step) in enumerate(zip(models, steps, strict=True))
+                ]
+
+            yield from retrain_levels(
+                experiment.models, train_on, [drawn], levels=search.levels, pruning=search.pruning
+            )
 
     @property
     def _device(self) -> torch.device:

@@ -10,6 +10,7 @@ from lthprune.search.controls import (
 )
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
+from lthprune.search.early_birds import EarlyBird
 from lthprune.search.findings import FoundTickets
 from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.metrics import Metrics
@@ -25,6 +26,7 @@ from lthprune.search.trainings import Level
 __all__ = [
     "SCHEDULES",
     "Descent",
+    "EarlyBird",
     "FoundTickets",
     "Level",
     "Metrics",
