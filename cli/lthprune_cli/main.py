@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, controlling, exporting, listing, matching, recipes, results, running, sweeping
+from lthprune_cli import analysing, controlling, exporting, listing, masking, matching, recipes, results, running, sweeping
 
 app = typer.Typer(
     name="lthprune",
@@ -31,6 +31,7 @@ app.command("transfer")(running.transfer)
 app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
 app.command("compare")(matching.compare)
+app.command("untrained")(masking.untrained)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
 app.command("export")(exporting.export)

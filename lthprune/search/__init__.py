@@ -2,6 +2,7 @@
 
 from lthprune.search.collection import Tickets
 from lthprune.search.controls import (
+    constant_magnitudes,
     randomly_masked,
     reinitialised,
     with_constant_magnitude,
@@ -20,6 +21,7 @@ from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
 from lthprune.search.store import Stored, TicketStore
+from lthprune.search.supermasks import Supermask
 from lthprune.search.tickets import Ticket, load_ticket
 from lthprune.search.trainings import Level
 
@@ -35,9 +37,11 @@ __all__ = [
     "Rewinder",
     "Search",
     "Stored",
+    "Supermask",
     "Ticket",
     "TicketStore",
     "Tickets",
+    "constant_magnitudes",
     "imp",
     "imp_levels",
     "load_ticket",
