@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lthprune_cli import analysing, controlling, exporting, listing, masking, matching, recipes, results, running, sweeping
+from lthprune_cli import (
+    analysing,
+    controlling,
+    exporting,
+    listing,
+    masking,
+    matching,
+    recipes,
+    results,
+    running,
+    sweeping,
+)
 
 app = typer.Typer(
     name="lthprune",

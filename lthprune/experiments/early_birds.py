@@ -79,5 +79,5 @@ def draw_early_bird(
     )
 
 
-class _Drawn(Exception):
+class _Drawn(Exception):  # noqa: N818, it is no error
     """Ends the training of the dense model."""

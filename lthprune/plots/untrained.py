@@ -11,9 +11,7 @@ from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, RANGE, styled
 
 
 @styled
-def plot_untrained(
-    density: np.ndarray, accuracies: Mapping[tuple[str, str], np.ndarray], title: str = ""
-) -> Figure:
+def plot_untrained(density: np.ndarray, accuracies: Mapping[tuple[str, str], np.ndarray], title: str = "") -> Figure:
     """Plot test accuracies of masked networks that were not trained, with a panel for each kind of weights.
 
     Lines are means over the trials, bands the minimum and maximum; a line for each kind of masks.

@@ -13,7 +13,17 @@ from lthprune.pruning.forms import (
 )
 from lthprune.pruning.keeping import chunks, kept_mask, project, set_zeros
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
-from lthprune.pruning.masks import Count, Masks, count, expected_overlap, hamming_distance, number_left, overlap, pack, unpack
+from lthprune.pruning.masks import (
+    Count,
+    Masks,
+    count,
+    expected_overlap,
+    hamming_distance,
+    number_left,
+    overlap,
+    pack,
+    unpack,
+)
 from lthprune.pruning.methods import (
     BiasAware,
     GlobalMagnitude,

@@ -95,7 +95,8 @@ def _check_alike(function: str, first: object, second: object) -> None:
                 f"{function} compares masks by name; this is {described(masks)}. Pass the masks of tickets: "
                 f"{function[:-1]}one.masks, other.masks)."
             )
-    assert isinstance(first, Mapping) and isinstance(second, Mapping)
+    assert isinstance(first, Mapping)
+    assert isinstance(second, Mapping)
     if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
         raise PruningError(f"{function} compares masks of one architecture; these differ in names or shapes.")
 

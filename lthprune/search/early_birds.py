@@ -20,7 +20,7 @@ from lthprune.pruning import (
 
 
 class EarlyBird:
-    """The stop rule of early-bird tickets (You et al. 2020, section 3 and algorithm 1), for a training loop of your own.
+    """The stop rule of early-bird tickets (You et al. 2020, section 3 and algorithm 1), for a loop of your own.
 
     After every epoch the trained weights choose masks as if the network were pruned now. The distance of two masks is
     the fraction of all weights in which they differ, the normalised Hamming distance. The ticket is found once the
@@ -65,7 +65,7 @@ class EarlyBird:
     ) -> None:
         if not epsilon > 0 or whole_number("queue", queue) < 2:
             raise PruningError(
-                f"epsilon = {epsilon}, queue = {queue}: this must be a distance above 0, and a queue of 2 masks or more."
+                f"epsilon = {epsilon}, queue = {queue}: give a distance above 0, and a queue of 2 masks or more."
             )
         self._density, self._epsilon = density, epsilon
         self._pruning = Pruning(selection=selection or Selection(), bias="together" if bias else False)
@@ -107,4 +107,3 @@ class EarlyBird:
     def found(self) -> bool:
         """Whether the queue is full and all distances are below ``epsilon``."""
         return len(self._queue) == self._queue.maxlen and max(self.distances) < self._epsilon
-

@@ -109,5 +109,5 @@ class Supermask(nn.Module):
 
 
 def _scaled(weights: Tensor, mask: Tensor, rescale: bool) -> Tensor:
-    """Return weights times the number of places of their mask over the number of remaining ones, if that is asked for."""
+    """Return weights times the size of their mask over the number of its ones, if that is asked for."""
     return weights * (mask.numel() / mask.sum().clamp(min=1)) if rescale else weights

@@ -34,7 +34,9 @@ def untrained(run: Run) -> Untrained:
 
 
 def test_every_mask_and_weights_have_an_accuracy_for_each_trial_and_level(run: Run, untrained: Untrained) -> None:
-    assert list(untrained.accuracies) == [(masks, weights) for masks in UNTRAINED_MASKS for weights in UNTRAINED_WEIGHTS]
+    assert list(untrained.accuracies) == [
+        (masks, weights) for masks in UNTRAINED_MASKS for weights in UNTRAINED_WEIGHTS
+    ]
     assert untrained.density.tolist() == run.histories().density.tolist()
     for (_, weights), accuracies in untrained.accuracies.items():
         assert accuracies.shape == (2, 4)
