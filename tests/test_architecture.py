@@ -113,7 +113,8 @@ ROOMS = """
     experiments.folders experiments.matching
     experiments.overlaps
     experiments.experiment experiments.control_kinds
-    experiments.before_training experiments.early_birds experiments.untrained
+    experiments.before_training experiments.untrained
+    experiments.early_birds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer
     experiments.sweep_summary

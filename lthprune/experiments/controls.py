@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
 from lthprune.errors import RecipeError
-from lthprune.experiments.before_training import density_of, masks_before_training
+from lthprune.experiments.before_training import masks_before_training
 from lthprune.experiments.control_kinds import (
     BEFORE_TRAINING,
     CONTROLS,
@@ -26,7 +26,7 @@ from lthprune.experiments.control_kinds import (
     WITHOUT_CHANCE,
     refuse_control,
 )
-from lthprune.experiments.early_birds import draw_early_bird
+from lthprune.experiments.early_birds import draw_early_birds
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
@@ -40,7 +40,6 @@ from lthprune.pruning import (
     State,
     current_masks,
     name_of,
-    restore,
     score_named,
     snapshot,
 )
@@ -240,32 +239,17 @@ class _Control:
 
     def _early_birds(self) -> Iterator[tuple[Ticket, ...]]:
         """Draw tickets from the first epochs of dense trainings, and train each on from the step it was drawn at."""
-        experiment, search = self.experiment, self.experiment.search
-        initial, recipe = self.run.tickets.load().initial, experiment.recipe
-        rewound = replace(experiment, search=replace(search, rewind="init"))  # no step counts for a rewind point
+        search, initial = self.experiment.search, self.run.tickets.load().initial
+        from_nothing = replace(search, rewind="init")  # no rewind point of the run counts
+        experiment = replace(self.experiment, search=from_nothing)
         for number in self._missing():
-            drawn = []
-            for trial, ticket in enumerate(self.run.tickets.open(number)):
-                model = self._build(recipe.model, torch.Generator()).to(self._device)
-                restore(model, initial[trial])
-                drawn.append(
-                    draw_early_bird(
-                        model,
-                        ticket,
-                        density_of(ticket, layerwise=EARLY_BIRDS[self.kind]),
-                        data=experiment.data,
-                        plan=recipe.train,
-                        pruning=search.pruning,
-                        order=recipe.run.generator("order", trial),
-                        noise=recipe.run.generator("noise", trial),
-                        augmenter=recipe.run.generator("augment", trial),
-                    )
-                )
+            layerwise, tickets = EARLY_BIRDS[self.kind], self.run.tickets.open(number)
+            drawn = draw_early_birds(experiment, tickets, initial, layerwise=layerwise, trust_code=self.run.trust_code)
             steps = [ticket.provenance["early_bird"]["step"] for ticket in drawn]
 
             def train_on(models: Sequence[nn.Module], level: Level, steps: Sequence[int] = steps) -> list[Metrics]:
                 return [
-                    train_level(rewound, [model], replace(level, start=step), self.watcher, first=trial)[0]
+                    train_level(experiment, [model], replace(level, start=step), self.watcher, first=trial)[0]
                     for trial, (model, step) in enumerate(zip(models, steps, strict=True))
                 ]
 
