@@ -187,6 +187,21 @@ def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
     assert [own.parameters for own in names["costs"]] == [50_610, 40_670, 32_708]
 
 
+def test_the_examples_of_the_page_on_tickets_before_training_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for program in blocks(PAGES["docs/concepts/before-training.md"], "python"):
+        exec(program, names)
+    assert {name: value for name, value in names["drawn"].items() if name != "distance"} == {
+        "step": 100,
+        "epoch": 5,
+        "settled": True,
+    }
+    assert names["bird"].found
+    assert names["accuracy"] > 0.8
+    assert 0 < names["ticket"].density < 1
+
+
 def test_the_examples_of_compaction_run_one_after_the_other():
     names: dict[str, object] = {}
     first, second, _ = blocks(PAGES["docs/export.md"], "python")
