@@ -148,7 +148,7 @@ CLAIMS = (
     Claim(
         "LeNet-300-100, masks trained and weights not: test accuracy",
         f"{ZHOU}, section 5", "95.3 %", "lenet-mnist-supermask",
-        "`python -m results.supermask`: a minute a trial on one core",
+        "`python -m results.supermask`: a minute of a core",
         0.953, dense_accuracy, unit="%",
     ),
     Claim(

@@ -26,7 +26,7 @@ from lthprune.training import TrainingPlan, train
 from results.record import processor
 
 NAME = "lenet-mnist-supermask"
-PLAN = TrainingPlan(optimizer="adam", lr=0.1, batch_size=100, steps=5000, evaluate_every=500)
+PLAN = TrainingPlan(optimizer="adam", lr=0.1, batch_size=100, steps=2000, evaluate_every=1000)
 
 
 def record(commit: str, trials: int) -> dict[str, Any]:
