@@ -77,9 +77,9 @@ WITHOUT_CHANCE = (  # a second repetition would equal the first
     "inverted",
     "one-shot",
 )
-FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense", *EARLY_BIRDS)  # which need no rewind point of the run
+FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
 
-_EARLY_BIRD_EPOCHS = 5  # whose masks are compared
+EARLY_BIRD_EPOCHS = 5  # whose masks are compared
 
 
 def plan_controls(run: Run, kinds: Sequence[str], repeats: int = 1) -> list[tuple[str, int]]:
@@ -138,10 +138,10 @@ def _reason_against(run: Run, kind: str) -> str | None:
 
 def too_short_for_early_birds(steps: int, per_epoch: int | None) -> str | None:
     """Return why a training is too short for early-bird tickets; None if it is not, or if its epochs are unknown."""
-    if per_epoch is None or steps > _EARLY_BIRD_EPOCHS * per_epoch:
+    if per_epoch is None or steps > EARLY_BIRD_EPOCHS * per_epoch:
         return None
     return (
-        f"early-bird tickets are drawn once the masks of {_EARLY_BIRD_EPOCHS} epochs agree, and then trained further; "
+        f"early-bird tickets are drawn once the masks of {EARLY_BIRD_EPOCHS} epochs agree, and then trained further; "
         f"a level of this run has {steps:,} steps, and an epoch {per_epoch:,}. Run it with more steps, or smaller "
         "epochs."
     )

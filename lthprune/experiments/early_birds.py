@@ -1,12 +1,13 @@
 """Early-bird tickets of a run: masks and weights of the first epochs of training (You et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from lthprune.errors import RecipeError
 from lthprune.experiments.before_training import density_of
-from lthprune.experiments.control_kinds import too_short_for_early_birds
+from lthprune.experiments.control_kinds import EARLY_BIRD_EPOCHS, too_short_for_early_birds
 from lthprune.experiments.experiment import Experiment
 from lthprune.pruning import State, restore, snapshot
 from lthprune.search import EarlyBird, Ticket
@@ -67,7 +68,8 @@ def _train_until_settled(
     reason = too_short_for_early_birds(plan.steps, per_epoch)
     if reason is not None:
         raise RecipeError(reason)
-    bird = EarlyBird(density, selection=pruning.selection, bias=bool(pruning.bias))
+    words: dict[str, Any] = {"selection": pruning.selection, "bias": bool(pruning.bias)}
+    bird = EarlyBird(density, queue=EARLY_BIRD_EPOCHS, **words)
     last, made = (plan.steps - 1) // per_epoch, 0
 
     def count_step() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,9 +14,6 @@ from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import Masks, State, choose_masks, random_masks, restore
 from lthprune.search import Ticket, constant_magnitudes
 from lthprune.training import evaluate
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 UNTRAINED_MASKS: dict[str, str] = {
     "tickets": "the masks of the run's tickets",
@@ -52,7 +48,7 @@ class Untrained:
 def untrained_accuracies(
     run: Run, *, data_dir: str | Path | None = None, device: str | None = None, threads: int | None = None
 ) -> Untrained:
-    """Test the networks of a run before any training: how much do masks alone know (Zhou et al. 2019, section 5)?
+    """Test a run's masked networks before any training (Zhou et al. 2019, section 5).
 
     Every level's masks keep as many weights as its tickets in each group of weights that compete. All masks but the
     tickets' own and the random ones are chosen in one shot by a score, from the initial weights and the dense network's
@@ -99,21 +95,22 @@ def untrained_accuracies(
     return Untrained(density[: len(levels)].copy(), found)
 
 
-def plot_untrained_of(untrained: Untrained, title: str = "") -> "Figure":
-    """Return a figure of the accuracies over the density."""
-    from lthprune.plots import plot_untrained
-
-    return plot_untrained(untrained.density, untrained.accuracies, title)
-
-
 def save_untrained(run: Run, untrained: Untrained, out: str | Path | None = None) -> list[Path]:
-    """Write the figure as PNG, SVG and PDF, into ``figures`` in the run directory by default; return the paths.
+    """Write a figure of the accuracies as PNG, SVG and PDF, and return the paths.
+
+    Args:
+        run: the run.
+        untrained: its accuracies.
+        out: the folder; ``figures`` in the run directory by default.
 
     Raises:
         StorageError: the folder cannot be written.
     """
+    from lthprune.plots import plot_untrained
+
     folder = run.folder / "figures" if out is None else Path(out).expanduser()
-    return write_figure(plot_untrained_of(untrained, f"{run.recipe_name}: before training"), folder, "untrained")
+    figure = plot_untrained(untrained.density, untrained.accuracies, f"{run.recipe_name}: before training")
+    return write_figure(figure, folder, "untrained")
 
 
 def _masks(

@@ -87,7 +87,7 @@ def hamming_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) 
     return differing / max(1, sum(mask.numel() for mask in first.values()))
 
 
-def _check_alike(function: str, first: object, second: object) -> None:
+def _check_alike(function: str, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
     """Raise a PruningError unless both are masks of one architecture."""
     for masks in (first, second):
         if not isinstance(masks, Mapping):
@@ -95,8 +95,6 @@ def _check_alike(function: str, first: object, second: object) -> None:
                 f"{function} compares masks by name; this is {described(masks)}. Pass the masks of tickets: "
                 f"{function[:-1]}one.masks, other.masks)."
             )
-    assert isinstance(first, Mapping)
-    assert isinstance(second, Mapping)
     if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
         raise PruningError(f"{function} compares masks of one architecture; these differ in names or shapes.")
 
