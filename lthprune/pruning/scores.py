@@ -1,8 +1,8 @@
 """Scores: what a pruning criterion gives each weight. The weights with the lowest scores are pruned.
 
 A score function takes a ``Candidate`` and returns a tensor of the same shape; any such function can serve as a
-criterion. The criteria here are those of Zhou et al. (2019), *Deconstructing Lottery Tickets*: their nine mask criteria,
-and the one for untrained networks.
+criterion. The criteria here are those of Zhou et al. (2019), *Deconstructing Lottery Tickets*: nine mask criteria, and
+one for untrained networks.
 """
 
 from collections.abc import Callable
