@@ -33,7 +33,8 @@ def _print(name: str, found: "Untrained") -> None:
     from lthprune.experiments import UNTRAINED_MASKS, UNTRAINED_WEIGHTS
 
     console = Console()
-    console.print(f"{name}: test accuracy before training, %, mean over the trials", highlight=False, soft_wrap=True)
+    console.print(name, highlight=False, soft_wrap=True)
+    console.print("Test accuracy before training in %, mean over the trials.", highlight=False)
     for weights, what in UNTRAINED_WEIGHTS.items():
         table = Table(title=f"Weights: {what}", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
         for column in ("level", "density", *(mask.replace("_", "\n", 1).replace("_", " ") for mask in UNTRAINED_MASKS)):
