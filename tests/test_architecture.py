@@ -45,12 +45,12 @@ ROOMS = """
     search.lazy_states
     search.tickets
     search.store search.collection
-    search.settings search.own
+    search.settings search.own search.early_birds
     search.spec
     search.verification
     search.trainings
     search.descent search.retraining search.controls
-    search.findings search.generators
+    search.findings search.generators search.supermasks
     search.drivers
     search
     data.dataset
@@ -101,7 +101,7 @@ ROOMS = """
     plots.style
     plots.curves
     plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting plots.stability
-    plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms
+    plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms plots.untrained
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.threads
@@ -113,7 +113,9 @@ ROOMS = """
     experiments.run
     experiments.folders experiments.matching
     experiments.overlaps
-    experiments.experiment experiments.control_kinds experiments.before_training
+    experiments.experiment experiments.control_kinds
+    experiments.before_training experiments.untrained
+    experiments.early_birds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer experiments.stability
     experiments.sweep_summary
@@ -133,7 +135,7 @@ CLI_ROOMS = """
     sweeping
     comparing
     results
-    running listing analysing exporting controlling matching stability
+    running listing analysing exporting controlling matching stability masking
     main
 """
 FILES = {

@@ -196,6 +196,21 @@ def test_the_examples_of_the_page_on_stability_run_one_after_the_other(tmp_path,
     assert len(names["path"].errors["train"]) == 32
 
 
+def test_the_examples_of_the_page_on_tickets_before_training_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for program in blocks(PAGES["docs/concepts/before-training.md"], "python"):
+        exec(program, names)
+    assert {name: value for name, value in names["drawn"].items() if name != "distance"} == {
+        "step": 100,
+        "epoch": 5,
+        "settled": True,
+    }
+    assert names["bird"].found
+    assert names["accuracy"] > 0.8
+    assert 0 < names["ticket"].density < 1
+
+
 def test_the_examples_of_compaction_run_one_after_the_other():
     names: dict[str, object] = {}
     first, second, _ = blocks(PAGES["docs/export.md"], "python")

@@ -12,10 +12,21 @@ import numpy as np
 import pytest
 
 import lthprune
-from lthprune.experiments import run_control
+from lthprune.experiments import run_control, untrained_accuracies
 from results import page, record
 from results.claims import CLAIMS, Claim
-from results.measures import Result, at, beside_control, earlier, more_accurate, separated, throughout, times_earlier
+from results.measures import (
+    Result,
+    at,
+    beside_control,
+    earlier,
+    least_ahead,
+    more_accurate,
+    separated,
+    throughout,
+    times_earlier,
+    untrained_accuracy,
+)
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +36,7 @@ def level(density: float, test_acc: list[float], early_stop: list[int]) -> dict[
     return {"density": density, "test_acc": test_acc, "val_acc": test_acc, "early_stop": early_stop}
 
 
+GAPS = ((0.97, 0.97), (0.96, 0.95))  # accuracies of two controls, at two densities each
 DENSE = level(1.0, [0.97, 0.972, 0.971], [4000, 5000, 4500])
 
 
@@ -129,6 +141,37 @@ def test_a_control_counts_once_it_has_the_level_and_its_repetitions_are_averaged
     assert figure.over_trials.mean == 3.0
 
 
+def test_the_lead_at_several_densities_is_the_smallest_and_needs_all_of_them() -> None:
+    run = [level(0.2, [0.98] * 3, [1] * 3), level(0.1, [0.975] * 3, [1] * 3)]
+    snip, random = ([DENSE, level(0.2, [one] * 3, [1] * 3), level(0.1, [two] * 3, [1] * 3)] for one, two in GAPS)
+    made = result(*run, snip=[snip], random=[random])
+    for measure, expected in (
+        (least_ahead((0.2, 0.1), "snip"), (0.005, 0.1)),
+        (least_ahead((0.2, 0.1), "random", "snip"), (0.01, 0.2)),
+    ):
+        figure = measure(made)
+        assert figure is not None
+        assert (round(figure.over_trials.mean, 6), figure.density) == expected
+    assert least_ahead((0.2, 0.05), "snip")(made) is None
+    assert least_ahead((0.2, 0.1), "grasp")(made) is None
+    assert least_ahead((0.2, 0.1), "snip")(result(*run, snip=[snip[:2]])) is None
+
+
+def test_the_best_density_of_untrained_networks_counts() -> None:
+    accuracies = ([0.1, 0.1, 0.1], [0.6, 0.7, 0.8], [0.5, 0.9, 0.5])
+    densities = (1.0, 0.5, 0.2)
+    made = result()
+    measure = untrained_accuracy("large_final", "constant")
+    assert measure(made) is None
+    levels = [
+        level(density, [0.9] * 3, [1] * 3) | {"untrained": {"large_final constant": each}}
+        for density, each in zip(densities, accuracies, strict=True)
+    ]
+    figure = measure(Result({"trials": 3, "steps": 9, "levels": levels, "controls": {}}))
+    assert figure is not None
+    assert (round(figure.over_trials.mean, 6), figure.density) == (0.7, 0.5)
+
+
 def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls(tmp_path: Path) -> None:
     run = lthprune.run_recipe(tiny(), "tiny", out=tmp_path)
     run_control(run, "reinitialised")
@@ -141,6 +184,10 @@ def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls
         assert np.mean(each["early_stop"]) == expected.early_stop.mean
     assert [[len(each) for each in repetitions] for repetitions in stored["controls"].values()] == [[3]]
     assert json.loads(json.dumps(stored)) == stored
+    tested = record.record(run, name="tiny", commit="abc", commands=[], untrained=True)
+    accuracies = untrained_accuracies(run).accuracies["large_final", "constant"]
+    for number, each in enumerate(tested["levels"]):
+        assert np.allclose(each["untrained"]["large_final constant"], accuracies[:, number], atol=1e-5)
 
 
 def test_a_recorded_run_of_several_tasks_holds_the_state_of_their_splitting(tmp_path: Path) -> None:

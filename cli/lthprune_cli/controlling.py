@@ -8,7 +8,8 @@ from rich.console import Console
 from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
 
 _KINDS = "reinitialised, signs-kept, constant, shuffled, shuffled-globally, random-uniform, random-erk, snip, "
-_KINDS += "grasp, synflow, inverted, one-shot, small-dense, dense-longer"
+_KINDS += "iterative-snip, grasp, synflow, early-bird, inverted, one-shot, small-dense, dense-longer; also "
+_KINDS += "snip-layerwise, iterative-snip-layerwise, grasp-layerwise, synflow-layerwise, early-bird-layerwise"
 
 
 def control(

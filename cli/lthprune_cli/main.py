@@ -17,6 +17,7 @@ from lthprune_cli import (
     controlling,
     exporting,
     listing,
+    masking,
     matching,
     recipes,
     results,
@@ -43,6 +44,7 @@ app.command("runs")(listing.runs)
 app.command("summary")(results.summary)
 app.command("stability")(stability.stability)
 app.command("compare")(matching.compare)
+app.command("untrained")(masking.untrained)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
 app.command("export")(exporting.export)

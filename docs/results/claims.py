@@ -13,13 +13,17 @@ from results.measures import (
     beside_control,
     dense_accuracy,
     earlier,
+    least_ahead,
     more_accurate,
     separated,
     throughout,
     times_earlier,
+    untrained_accuracy,
 )
 
 FRANKLE = "Frankle & Carbin 2019"
+AT_INIT = "Frankle et al. 2021"
+ZHOU = "Zhou et al. 2019"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ _CONTROL = "the control, about as long as its run: 77 min for 20,000 steps, on t
 _CONV2 = "`lthprune run conv2-cifar10`: 83 h in fp32, 41 h in bf16"
 _CONV4 = "`lthprune run conv4-cifar10`: not measured; longer than Conv-2, with two more convolutions and 25,000 steps"
 _CONV6 = "`lthprune run conv6-cifar10`: not measured; longer than Conv-4, with two more convolutions and 30,000 steps"
+
+_CRITERIA = (
+    "`lthprune run lenet-mnist --set train.steps=5000 --set train.evaluate_every=250 --set prune.levels=4 "
+    "--set 'prune.rate={dense=0.536,output=0.3}' --trials 3` and its controls: a minute of a core each"
+)
+_EARLY = (0.2, 0.1, 0.05)  # densities
 
 CLAIMS = (
     Claim(
@@ -101,6 +111,48 @@ CLAIMS = (
         "LeNet-300-100: tickets are more accurate than random masks, at 21.1 %",
         f"{FRANKLE}, figure 1 (seed 004)", "more accurate", "lenet-mnist-relu", _CONTROL,
         0.0, beside_control(0.211, "shuffled", more_accurate),
+    ),
+    Claim(
+        "LeNet-300-100, masks by SNIP: tickets are more accurate, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "snip"),
+    ),
+    Claim(
+        "LeNet-300-100, masks by GraSP: tickets are more accurate, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "grasp"),
+    ),
+    Claim(
+        "LeNet-300-100, masks by SynFlow: tickets are more accurate, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "synflow"),
+    ),
+    Claim(
+        "LeNet-300-100: masks by SNIP are more accurate than random ones, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "random-uniform", "snip"),
+    ),
+    Claim(
+        "LeNet-300-100: masks by GraSP are more accurate than random ones, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "random-uniform", "grasp"),
+    ),
+    Claim(
+        "LeNet-300-100: masks by SynFlow are more accurate than random ones, at 20, 10 and 5 %",
+        f"{AT_INIT}, on other networks", "more accurate", "lenet-mnist-criteria", _CRITERIA,
+        0.0, least_ahead(_EARLY, "random-uniform", "synflow"),
+    ),
+    Claim(
+        "LeNet-300-100, not trained: test accuracy with masks of large weights that kept their sign, and constant "
+        "weights, at the best density",
+        f"{ZHOU}, abstract", "86 %", "lenet-mnist-untrained", "`lthprune untrained`: a few minutes, after the run",
+        0.86, untrained_accuracy("large_final_same_sign", "constant"), unit="%",
+    ),
+    Claim(
+        "LeNet-300-100, masks trained and weights not: test accuracy",
+        f"{ZHOU}, section 5", "95.3 %", "lenet-mnist-supermask",
+        "`python -m results.supermask`: a minute of a core",
+        0.953, dense_accuracy, unit="%",
     ),
     Claim(
         "Conv-2: the lowest validation loss comes earlier than the dense network's, at 8.8 %",

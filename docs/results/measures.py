@@ -122,6 +122,43 @@ def beside_control(density: float, control: str, beside: Beside) -> Measure:
     return measure
 
 
+def least_ahead(densities: Sequence[float], control: str, other: str | None = None) -> Measure:
+    """Compare accuracies with a control's at several densities; the smallest mean counts.
+
+    Args:
+        densities: in the result, a level near each of them.
+        control: the control to compare with.
+        other: the control that is compared, by default the run.
+    """
+
+    def ahead(result: Result, place: int) -> Figure | None:
+        """Return by how much the run, or the other control, is more accurate at a level."""
+        sides = [result.repetitions(name)[:1] if name is not None else [result.levels] for name in (other, control)]
+        if any(not side or len(side[0]) <= place for side in sides):
+            return None
+        return _figure(more_accurate(*(side[0][place] for side in sides)), result.levels[place])
+
+    def measure(result: Result) -> Figure | None:
+        places = [result.nearest(density) for density in densities]
+        figures = [None if place is None else ahead(result, place) for place in places]
+        known = [figure for figure in figures if figure is not None]
+        return min(known, key=lambda figure: figure.over_trials.mean) if len(known) == len(densities) else None
+
+    return measure
+
+
+def untrained_accuracy(masks: str, weights: str) -> Measure:
+    """Return the test accuracy of masked networks before training, at the level where its mean is highest."""
+
+    def measure(result: Result) -> Figure | None:
+        if "untrained" not in result.levels[0]:
+            return None
+        found = [_figure(level["untrained"][f"{masks} {weights}"], level) for level in result.levels]
+        return max(found, key=lambda figure: figure.over_trials.mean)
+
+    return measure
+
+
 def dense_accuracy(result: Result) -> Figure:
     """Return the dense network's test accuracy."""
     return _figure(values(result.levels[0], "test_acc"), result.levels[0])

@@ -13,16 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from lthprune import Run
+from lthprune.experiments import untrained_accuracies
 from lthprune.files import write_atomically
 
 
-def record(run: Run, *, name: str, commit: str, commands: list[str]) -> dict[str, Any]:
-    """Return what the page needs to know of a run: all finished levels, and those of each control."""
+def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: bool = False) -> dict[str, Any]:
+    """Return what the page needs to know of a run: all finished levels, and those of each control.
+
+    With ``untrained``, levels also hold the test accuracies of their masked networks before training.
+    """
     environment, settings = run.environment(), run.settings
     controls: dict[str, list[list[dict[str, Any]]]] = {}
     for (kind, _), control in sorted(run.controls().items()):
         if control.tickets.finished:
             controls.setdefault(kind, []).append(levels(control))
+    own_levels = levels(run)
+    if untrained:
+        for (masks, weights), accuracies in untrained_accuracies(run).accuracies.items():
+            for level, each in enumerate(own_levels):
+                each.setdefault("untrained", {})[f"{masks} {weights}"] = [
+                    round(float(acc), 6) for acc in accuracies[:, level]
+                ]
     return {
         "name": name,
         "recipe": run.recipe_name,
@@ -37,7 +48,7 @@ def record(run: Run, *, name: str, commit: str, commands: list[str]) -> dict[str
         "settings": settings,
         "trials": settings["run"]["trials"],
         "steps": settings["train"]["steps"],
-        "levels": levels(run),
+        "levels": own_levels,
         "controls": controls,
     }
 
@@ -73,7 +84,9 @@ if __name__ == "__main__":
     parser.add_argument("name", help="of the result")
     parser.add_argument("--commit", required=True, help="of lthprune, with which the run was made")
     parser.add_argument("--command", action="append", required=True, help="that made the run or its controls")
+    parser.add_argument("--untrained", action="store_true", help="test the masked networks before training, too")
     given = parser.parse_args()
-    result = record(Run(given.run), name=given.name, commit=given.commit, commands=given.command)
+    words: dict[str, Any] = {"name": given.name, "commit": given.commit, "commands": given.command}
+    result = record(Run(given.run), **words, untrained=given.untrained)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), json.dumps(result, indent=1))
     write_atomically(Path(__file__).with_name(f"{given.name}.json"), f"{text}\n".encode())

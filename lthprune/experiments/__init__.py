@@ -26,9 +26,18 @@ from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, ru
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
 from lthprune.experiments.transfer import recipe_of_transfer, resume_transfer, transfer_run
+from lthprune.experiments.untrained import (
+    UNTRAINED_MASKS,
+    UNTRAINED_WEIGHTS,
+    Untrained,
+    save_untrained,
+    untrained_accuracies,
+)
 
 __all__ = [
     "CONTROLS",
+    "UNTRAINED_MASKS",
+    "UNTRAINED_WEIGHTS",
     "Cell",
     "CellSummary",
     "Comparison",
@@ -50,6 +59,7 @@ __all__ = [
     "Structure",
     "Sweep",
     "TimeEstimate",
+    "Untrained",
     "Watcher",
     "against_dense",
     "begin_sweep",
@@ -77,8 +87,10 @@ __all__ = [
     "run_sweep",
     "save_runs",
     "save_stability",
+    "save_untrained",
     "smallest_winning",
     "summarise_sweep",
     "transfer_run",
     "unpaired_difference",
+    "untrained_accuracies",
 ]

@@ -7,25 +7,27 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset
+from lthprune.experiments.control_kinds import BeforeTraining
 from lthprune.pruning import Masks, Pruning, Score, grasp, masks_of, prune_in_rounds, snip, synflow
+from lthprune.search import Ticket
 from lthprune.seeds import seeded_by
 from lthprune.training import cross_entropy
 
 _FOR_EACH_OUTPUT = 10  # samples: 100 for ten classes, as in the papers of SNIP and GraSP
-_ROUNDS = 100  # of SynFlow
 
 
 def masks_before_training(
-    kind: str, model: nn.Module, density: float, pruning: Pruning, data: Dataset, generator: torch.Generator
+    how: BeforeTraining, model: nn.Module, ticket: Ticket, pruning: Pruning, data: Dataset, generator: torch.Generator
 ) -> Masks:
-    """Prune a model by SNIP, GraSP or SynFlow to a density, and return its masks.
+    """Prune a model by SNIP, GraSP or SynFlow to the density of a ticket, and return its masks.
 
     Args:
-        kind: ``"snip"``, ``"grasp"`` or ``"synflow"``.
+        how: the criterion, its rounds, and whether each layer has the density of the ticket's.
         model: with the weights to score; it is pruned.
-        density: of all prunable weights, which compete with one another.
+        ticket: of the run.
         pruning: which tensors are prunable.
-        data: on the model's device. SNIP and GraSP score by ten training samples for each output, drawn at random.
+        data: on the model's device. SNIP and GraSP score by ten training samples for each output, drawn at random, the
+            same in all rounds.
         generator: draws them, and dropout.
     """
     drawn = torch.randperm(len(data.x_train), generator=generator)[: _FOR_EACH_OUTPUT * data.outputs]
@@ -34,12 +36,16 @@ def masks_before_training(
     loss = partial(cross_entropy, tasks=data.tasks)
 
     def score_of(model: nn.Module) -> Score:
-        if kind == "synflow":
+        if how.criterion == "synflow":
             return synflow(model, data.x_train[:1])
-        return (snip if kind == "snip" else grasp)(model, batches, loss)
+        return (snip if how.criterion == "snip" else grasp)(model, batches, loss)
 
-    rounds = _ROUNDS if kind == "synflow" else 1
     words: dict[str, Any] = {"selection": pruning.selection, "bias": bool(pruning.bias), "form": "plain"}
     with seeded_by(generator, data.x_train.device):  # dropout
-        prune_in_rounds(model, density, score_of, rounds=rounds, **words)
+        prune_in_rounds(model, density_of(ticket, layerwise=how.layerwise), score_of, rounds=how.rounds, **words)
     return masks_of(model)
+
+
+def density_of(ticket: Ticket, *, layerwise: bool) -> float | dict[str, float]:
+    """Return the density of a ticket, or of each of its tensors."""
+    return {name: count.density for name, count in ticket.counts.items()} if layerwise else ticket.density

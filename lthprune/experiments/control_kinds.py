@@ -1,6 +1,8 @@
 """The kinds of controls, and which of them apply to a run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from lthprune.arguments import check_word
 from lthprune.errors import RecipeError, StorageError
@@ -16,8 +18,15 @@ CONTROLS: dict[str, str] = {
     "random-uniform": "the initial weights; random masks with the same density in all layers",
     "random-erk": "the initial weights; random masks with Erdős-Rényi-Kernel densities",
     "snip": "the initial weights; masks by SNIP before any training, as many weights in total",
+    "snip-layerwise": "as snip, but as many weights in every layer",
+    "iterative-snip": "the initial weights; masks by SNIP in 100 rounds, as many weights in total",
+    "iterative-snip-layerwise": "as iterative-snip, but as many weights in every layer",
     "grasp": "the initial weights; masks by GraSP before any training, as many weights in total",
+    "grasp-layerwise": "as grasp, but as many weights in every layer",
     "synflow": "the initial weights; masks by SynFlow in 100 rounds, as many weights in total",
+    "synflow-layerwise": "as synflow, but as many weights in every layer",
+    "early-bird": "weights and masks of the first epochs of training, once the masks settle, as many in total",
+    "early-bird-layerwise": "as early-bird, but as many weights in every layer",
     "inverted": "a search from the same dense network that prunes the highest scores",
     "one-shot": "one-shot pruning of the same dense network",
     "small-dense": "a narrower dense network with about as many weights",
@@ -31,10 +40,46 @@ DENSITIES: dict[str, Densities] = {
     "random-uniform": "uniform",
     "random-erk": "erk",
 }
-BEFORE_TRAINING = ("snip", "grasp", "synflow")
+
+
+@dataclass(frozen=True)
+class BeforeTraining:
+    """A criterion that chooses masks before any training.
+
+    Attributes:
+        criterion: its name.
+        rounds: of pruning, each with new scores.
+        layerwise: whether each layer keeps as many weights as the ticket's, rather than all together.
+    """
+
+    criterion: Literal["snip", "grasp", "synflow"]
+    rounds: int = 1
+    layerwise: bool = False
+
+
+BEFORE_TRAINING: dict[str, BeforeTraining] = {
+    "snip": BeforeTraining("snip"),
+    "snip-layerwise": BeforeTraining("snip", layerwise=True),
+    "iterative-snip": BeforeTraining("snip", rounds=100),
+    "iterative-snip-layerwise": BeforeTraining("snip", rounds=100, layerwise=True),
+    "grasp": BeforeTraining("grasp"),
+    "grasp-layerwise": BeforeTraining("grasp", layerwise=True),
+    "synflow": BeforeTraining("synflow", rounds=100),
+    "synflow-layerwise": BeforeTraining("synflow", rounds=100, layerwise=True),
+}
+EARLY_BIRDS: dict[str, bool] = {"early-bird": False, "early-bird-layerwise": True}  # whether each layer has its density
 OWN_DENSE = ("reinitialised", "signs-kept", "constant")  # the kinds that change the dense network, too
-WITHOUT_CHANCE = ("constant", "synflow", "inverted", "one-shot")  # a second repetition would equal the first
+WITHOUT_CHANCE = (  # a second repetition would equal the first
+    "constant",
+    "synflow",
+    "synflow-layerwise",
+    *EARLY_BIRDS,
+    "inverted",
+    "one-shot",
+)
 FROM_NOTHING = ("reinitialised", "signs-kept", "small-dense")  # the kinds that train from step 0 in every run
+
+EARLY_BIRD_EPOCHS = 5  # whose masks are compared
 
 
 def plan_controls(run: Run, kinds: Sequence[str], repeats: int = 1) -> list[tuple[str, int]]:
@@ -79,6 +124,8 @@ def _reason_against(run: Run, kind: str) -> str | None:
             f"the control {kind!r} gives other masks to the weights that a run rewinds to, and this run keeps its "
             f"trained weights (prune.rewind = {rewind!r})."
         )
+    if kind in EARLY_BIRDS:
+        return too_short_for_early_birds(recipe.train.steps, run.steps_per_epoch)
     if kind == "one-shot" and recipe.prune.method == "osp":
         return "the control 'one-shot' prunes in one shot, as this run does itself."
     if kind == "small-dense" and not recipe.model.listed:
@@ -87,3 +134,14 @@ def _reason_against(run: Run, kind: str) -> str | None:
             f"{recipe.model.name or recipe.model.kind}."
         )
     return None
+
+
+def too_short_for_early_birds(steps: int, per_epoch: int | None) -> str | None:
+    """Return why a training is too short for early-bird tickets; None if it is not, or if its epochs are unknown."""
+    if per_epoch is None or steps > EARLY_BIRD_EPOCHS * per_epoch:
+        return None
+    return (
+        f"early-bird tickets are drawn once the masks of {EARLY_BIRD_EPOCHS} epochs agree, and then trained further; "
+        f"a level of this run has {steps:,} steps, and an epoch {per_epoch:,}. Run it with more steps, or smaller "
+        "epochs."
+    )

@@ -20,11 +20,13 @@ from lthprune.experiments.control_kinds import (
     BEFORE_TRAINING,
     CONTROLS,
     DENSITIES,
+    EARLY_BIRDS,
     FROM_NOTHING,
     OWN_DENSE,
     WITHOUT_CHANCE,
     refuse_control,
 )
+from lthprune.experiments.early_birds import draw_early_birds
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
 from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
@@ -43,6 +45,7 @@ from lthprune.pruning import (
 )
 from lthprune.search import (
     Level,
+    Metrics,
     Rewinder,
     Ticket,
     imp_levels,
@@ -143,6 +146,8 @@ class _Control:
             return self._search()
         if self.kind == "small-dense":
             return self._narrower()
+        if self.kind in EARLY_BIRDS:
+            return self._early_birds()
         return self._retrain(self.experiment.models, map(self._starts, self._missing()))
 
     def _missing(self) -> range:
@@ -211,7 +216,7 @@ class _Control:
         experiment = self.experiment
         model = first.apply(self._build(experiment.recipe.model, torch.Generator()).to(self._device))
         pruning, data = experiment.search.pruning, experiment.data
-        masks = masks_before_training(self.kind, model, ticket.density, pruning, data, generator)
+        masks = masks_before_training(BEFORE_TRAINING[self.kind], model, ticket, pruning, data, generator)
         return with_other_masks(ticket, first, {name: masks[name] for name in ticket.masks}, self.kind)
 
     def _narrower(self) -> Iterator[tuple[Ticket, ...]]:
@@ -231,6 +236,26 @@ class _Control:
                 masks = current_masks(pruning.tensors(model))
                 starts.append(_dense(level, masks, snapshot(model), ticket))
             yield from self._retrain([model.to(self._device) for model in models], [starts])
+
+    def _early_birds(self) -> Iterator[tuple[Ticket, ...]]:
+        """Draw tickets from the first epochs of dense trainings, and train each on from the step it was drawn at."""
+        search, initial = self.experiment.search, self.run.tickets.load().initial
+        from_nothing = replace(search, rewind="init")  # no rewind point of the run counts
+        experiment = replace(self.experiment, search=from_nothing)
+        for number in self._missing():
+            layerwise, tickets = EARLY_BIRDS[self.kind], self.run.tickets.open(number)
+            drawn = draw_early_birds(experiment, tickets, initial, layerwise=layerwise, trust_code=self.run.trust_code)
+            steps = [ticket.provenance["early_bird"]["step"] for ticket in drawn]
+
+            def train_on(models: Sequence[nn.Module], level: Level, steps: Sequence[int] = steps) -> list[Metrics]:
+                return [
+                    train_level(experiment, [model], replace(level, start=step), self.watcher, first=trial)[0]
+                    for trial, (model, step) in enumerate(zip(models, steps, strict=True))
+                ]
+
+            yield from retrain_levels(
+                experiment.models, train_on, [drawn], levels=search.levels, pruning=search.pruning
+            )
 
     @property
     def _device(self) -> torch.device:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +138,7 @@ def train_level(
     level: Level,
     watcher: Watcher,
     orders: Sequence[torch.Generator] | None = None,
+    first: int = 0,
 ) -> list[Metrics]:
     """Train the trials of one level side by side, and return their metrics.
 
@@ -148,22 +148,24 @@ def train_level(
         level: its number, and the step to start from.
         watcher: whose ``on_evaluation`` is called.
         orders: the order of the samples, for each trial; by default the recipe's.
+        first: the number of the first of these trials.
     """
     recipe, rewind = experiment.recipe, experiment.search.rewind
     late = rewind if isinstance(rewind, Rewinder) else None
+    trials = range(first, first + len(models))
     trained = train_population(
         models,
         experiment.data,
         recipe.train,
-        orders or [recipe.run.generator("order", trial) for trial in range(len(models))],  # the same at every level
-        noises=[recipe.run.generator("noise", trial) for trial in range(len(models))],
-        augmenters=[recipe.run.generator("augment", trial) for trial in range(len(models))],
+        orders or [recipe.run.generator("order", trial) for trial in trials],  # the same at every level
+        noises=[recipe.run.generator("noise", trial) for trial in trials],
+        augmenters=[recipe.run.generator("augment", trial) for trial in trials],
         start=level.start,
         no_stop_before=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level.number > 0,
         keep_early_stop=recipe.run.keep_early_stop,
         on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
-        on_evaluation=partial(watcher.on_evaluation, level.number),
+        on_evaluation=lambda trial, evaluation: watcher.on_evaluation(level.number, first + trial, evaluation),
     )
     return [
         {

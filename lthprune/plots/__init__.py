@@ -12,6 +12,7 @@ from lthprune.plots.stability import plot_interpolation, plot_stability
 from lthprune.plots.states import plot_states
 from lthprune.plots.steps_needed import plot_steps_needed
 from lthprune.plots.style import COLOURS, save
+from lthprune.plots.untrained import plot_untrained
 from lthprune.plots.weight_histograms import plot_weight_histograms
 from lthprune.plots.weights import plot_weights
 
@@ -35,6 +36,7 @@ __all__ = [
     "plot_stability",
     "plot_states",
     "plot_steps_needed",
+    "plot_untrained",
     "plot_weight_histograms",
     "plot_weights",
     "save",

@@ -13,7 +13,17 @@ from lthprune.pruning.forms import (
 )
 from lthprune.pruning.keeping import chunks, kept_mask, project, set_zeros
 from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
-from lthprune.pruning.masks import Count, Masks, count, expected_overlap, number_left, overlap, pack, unpack
+from lthprune.pruning.masks import (
+    Count,
+    Masks,
+    count,
+    expected_overlap,
+    hamming_distance,
+    number_left,
+    overlap,
+    pack,
+    unpack,
+)
 from lthprune.pruning.methods import (
     BiasAware,
     GlobalMagnitude,
@@ -27,7 +37,7 @@ from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.prunable import PrunableTensor, select
 from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
 from lthprune.pruning.ranking import keep_highest
-from lthprune.pruning.rounds import prune_in_rounds
+from lthprune.pruning.rounds import pools_with_densities, prune_in_rounds
 from lthprune.pruning.schedules import (
     Explicit,
     Geometric,
@@ -44,12 +54,18 @@ from lthprune.pruning.scores import (
     WITHOUT_INITIAL,
     Candidate,
     Score,
+    large_final_same_sign,
+    large_init,
+    large_init_large_final,
     magnitude,
     magnitude_increase,
     movement,
     name_of,
     random,
     score_named,
+    small_final,
+    small_init,
+    small_init_small_final,
 )
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.sensitivity import grasp, snip, synflow, wanda
@@ -117,10 +133,14 @@ __all__ = [
     "first_names",
     "forget_interrupted",
     "grasp",
+    "hamming_distance",
     "has_other_hooks",
     "join",
     "keep_highest",
     "kept_mask",
+    "large_final_same_sign",
+    "large_init",
+    "large_init_large_final",
     "live_masks",
     "live_state",
     "magnitude",
@@ -133,6 +153,7 @@ __all__ = [
     "number_left",
     "overlap",
     "pack",
+    "pools_with_densities",
     "project",
     "prune",
     "prune_in_rounds",
@@ -146,6 +167,9 @@ __all__ = [
     "score_named",
     "select",
     "set_zeros",
+    "small_final",
+    "small_init",
+    "small_init_small_final",
     "snapshot",
     "snip",
     "strip",

@@ -62,17 +62,41 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
         >>> overlap({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
         0.3333333333333333
     """
-    for masks in (first, second):
-        if not isinstance(masks, Mapping):
-            raise PruningError(
-                f"overlap() compares masks by name; this is {described(masks)}. Pass the masks of tickets: "
-                "overlap(one.masks, other.masks)."
-            )
-    if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
-        raise PruningError("overlap() compares masks of one architecture; these differ in names or shapes.")
+    _check_alike("overlap()", first, second)
     both = sum(int((first[name] & second[name]).count_nonzero()) for name in first)
     either = sum(int((first[name] | second[name]).count_nonzero()) for name in first)
     return both / either if either else 1.0
+
+
+def hamming_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """Return the fraction of all weights in which two sets of masks differ, in [0, 1].
+
+    Args:
+        first: masks by tensor name.
+        second: masks of the same names and shapes.
+
+    Raises:
+        PruningError: these are not masks, or their names or shapes differ.
+
+    Examples:
+        >>> hamming_distance({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
+        0.6666666666666666
+    """
+    _check_alike("hamming_distance()", first, second)
+    differing = sum(int((first[name] ^ second[name]).count_nonzero()) for name in first)
+    return differing / max(1, sum(mask.numel() for mask in first.values()))
+
+
+def _check_alike(function: str, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Raise a PruningError unless both are masks of one architecture."""
+    for masks in (first, second):
+        if not isinstance(masks, Mapping):
+            raise PruningError(
+                f"{function} compares masks by name; this is {described(masks)}. Pass the masks of tickets: "
+                f"{function[:-1]}one.masks, other.masks)."
+            )
+    if {name: mask.shape for name, mask in first.items()} != {name: mask.shape for name, mask in second.items()}:
+        raise PruningError(f"{function} compares masks of one architecture; these differ in names or shapes.")
 
 
 def expected_overlap(first: Mapping[str, Count], second: Mapping[str, Count]) -> float:

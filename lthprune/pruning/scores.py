@@ -1,7 +1,8 @@
 """Scores: what a pruning criterion gives each weight. The weights with the lowest scores are pruned.
 
 A score function takes a ``Candidate`` and returns a tensor of the same shape; any such function can serve as a
-criterion. The criteria here are those of Zhou et al. (2019), *Deconstructing Lottery Tickets*, section 3.
+criterion. The criteria here are those of Zhou et al. (2019), *Deconstructing Lottery Tickets*: nine mask criteria, and
+one for untrained networks.
 """
 
 from collections.abc import Callable
@@ -79,6 +80,88 @@ def movement(candidate: Candidate) -> Tensor:
     return abs(candidate.final - candidate.require_initial())
 
 
+def small_final(candidate: Candidate) -> Tensor:
+    """Score by ``-|w_f|``, the opposite of ``magnitude``: the smallest weights are kept.
+
+    Examples:
+        >>> small_final(Candidate("w", torch.tensor([-2.0, 1.0])))
+        tensor([-2., -1.])
+    """
+    return -abs(candidate.final)
+
+
+def large_init(candidate: Candidate) -> Tensor:
+    """Score by ``|w_i|``: weights that were large at initialisation are kept, whatever training did.
+
+    Examples:
+        >>> large_init(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, -0.5])))
+        tensor([3.0000, 0.5000])
+    """
+    return abs(candidate.require_initial())
+
+
+def small_init(candidate: Candidate) -> Tensor:
+    """Score by ``-|w_i|``, the opposite of ``large_init``.
+
+    Examples:
+        >>> small_init(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, -0.5])))
+        tensor([-3.0000, -0.5000])
+    """
+    return -abs(candidate.require_initial())
+
+
+def large_init_large_final(candidate: Candidate) -> Tensor:
+    """Score by the lower of two ranks, of ``|w_i|`` and ``|w_f|``: weights that are large in both are kept.
+
+    The paper's ``min(a |w_f|, |w_i|)`` needs a factor ``a`` for the two scales. Like the authors' code, this cuts both
+    at the same percentile. Ranks are in (0, 1], among the weights of the tensor that are not zero after training; so
+    pruned weights do not count, and have the lowest scores.
+
+    Examples:
+        >>> candidate = Candidate("w", torch.tensor([-3.0, 1.0, 2.0]), initial=torch.tensor([0.2, 0.1, -0.3]))
+        >>> large_init_large_final(candidate)
+        tensor([0.6667, 0.3333, 0.6667], dtype=torch.float64)
+    """
+    initial = abs(candidate.require_initial())
+    return torch.minimum(_rank(candidate, initial), _rank(candidate, abs(candidate.final)))
+
+
+def small_init_small_final(candidate: Candidate) -> Tensor:
+    """Score by the lower of two ranks, of ``-|w_i|`` and ``-|w_f|``: weights that are small in both are kept.
+
+    Ranks are as for ``large_init_large_final``.
+
+    Examples:
+        >>> candidate = Candidate("w", torch.tensor([-3.0, 1.0, 2.0]), initial=torch.tensor([0.2, 0.1, -0.3]))
+        >>> small_init_small_final(candidate)
+        tensor([0.3333, 1.0000, 0.3333], dtype=torch.float64)
+    """
+    initial = -abs(candidate.require_initial())
+    return torch.minimum(_rank(candidate, initial), _rank(candidate, -abs(candidate.final)))
+
+
+def large_final_same_sign(candidate: Candidate) -> Tensor:
+    """Score by ``max(0, w_i w_f / |w_i|)``: weights that are large after training and kept their sign.
+
+    Networks with these masks classify far better than by chance before they are trained (Zhou et al. 2019, section 5).
+
+    Examples:
+        >>> large_final_same_sign(Candidate("w", torch.tensor([-2.0, 1.0]), initial=torch.tensor([3.0, 0.5])))
+        tensor([0., 1.])
+    """
+    final, initial = candidate.final, candidate.require_initial()
+    return abs(final) * (((final > 0) == (initial > 0)) & (initial != 0))
+
+
+def _rank(candidate: Candidate, values: Tensor) -> Tensor:
+    """Return the ranks of values among a candidate's weights that are not zero, in (0, 1]; 0 for those that are."""
+    places = candidate.final.reshape(-1).nonzero()[:, 0]
+    order = places[values.reshape(-1)[places].argsort(stable=True)]
+    ranks = torch.zeros(values.numel(), dtype=torch.float64, device=values.device)
+    ranks[order] = torch.arange(1, len(order) + 1, dtype=torch.float64, device=values.device) / max(1, len(order))
+    return ranks.reshape(values.shape)
+
+
 def random(candidate: Candidate) -> Tensor:
     """Score at random, uniformly in [0, 1): the control that a criterion must beat.
 
@@ -93,15 +176,29 @@ def random(candidate: Candidate) -> Tensor:
 SCORES: dict[str, Score] = {
     "magnitude": magnitude,
     "large_final": magnitude,
+    "small_final": small_final,
+    "large_init": large_init,
+    "small_init": small_init,
+    "large_init_large_final": large_init_large_final,
+    "small_init_small_final": small_init_small_final,
+    "large_final_same_sign": large_final_same_sign,
     "magnitude_increase": magnitude_increase,
     "movement": movement,
     "random": random,
 }
-ELEMENTWISE: tuple[Score, ...] = (magnitude, magnitude_increase, movement)
+ELEMENTWISE: tuple[Score, ...] = (
+    magnitude,
+    small_final,
+    large_init,
+    small_init,
+    large_final_same_sign,
+    magnitude_increase,
+    movement,
+)
 """The criteria by which a weight's score depends on that weight alone, and on no random number.
 
 They also take arrays of numpy, which are scored in several threads: torch would start threads of its own in each."""
-WITHOUT_INITIAL: tuple[Score, ...] = (magnitude, random)
+WITHOUT_INITIAL: tuple[Score, ...] = (magnitude, small_final, random)
 """The criteria that do not read the initial weights."""
 
 

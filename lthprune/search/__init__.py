@@ -2,6 +2,7 @@
 
 from lthprune.search.collection import Tickets
 from lthprune.search.controls import (
+    constant_magnitudes,
     randomly_masked,
     reinitialised,
     with_constant_magnitude,
@@ -10,6 +11,7 @@ from lthprune.search.controls import (
 )
 from lthprune.search.descent import Descent, source_level
 from lthprune.search.drivers import imp, osp
+from lthprune.search.early_birds import EarlyBird
 from lthprune.search.findings import FoundTickets
 from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.metrics import Metrics
@@ -19,12 +21,14 @@ from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.spec import SCHEDULES, PruneSpec
 from lthprune.search.store import Stored, TicketStore
+from lthprune.search.supermasks import Supermask
 from lthprune.search.tickets import Ticket, load_ticket
 from lthprune.search.trainings import Level
 
 __all__ = [
     "SCHEDULES",
     "Descent",
+    "EarlyBird",
     "FoundTickets",
     "Level",
     "Metrics",
@@ -33,9 +37,11 @@ __all__ = [
     "Rewinder",
     "Search",
     "Stored",
+    "Supermask",
     "Ticket",
     "TicketStore",
     "Tickets",
+    "constant_magnitudes",
     "imp",
     "imp_levels",
     "load_ticket",

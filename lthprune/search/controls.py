@@ -57,12 +57,26 @@ def with_constant_magnitude(ticket: Ticket, dense: Ticket) -> Ticket:
         ticket: of the search that is controlled.
         dense: the ticket of its level 0, which has all initial weights.
     """
-    constant = {
-        name: torch.full_like(weight, float(dense.weights[name].float().std(correction=0))).copysign(weight)
-        for name, weight in ticket.weights.items()
-        if name in ticket.masks
-    }
+    constant = constant_magnitudes({name: ticket.weights[name] for name in ticket.masks}, dense.weights)
     return _start(ticket, "constant", ticket.masks, {**ticket.weights, **constant})
+
+
+def constant_magnitudes(weights: Mapping[str, Tensor], initial: Mapping[str, Tensor] | None = None) -> State:
+    """Return the signs of weights times one magnitude for each tensor, the standard deviation of its initial weights.
+
+    Args:
+        weights: by name; zero counts as positive.
+        initial: all initial weights by name; by default ``weights``.
+
+    Examples:
+        >>> constant_magnitudes({"w": torch.tensor([-3.0, 1.0, 1.0, 1.0])})
+        {'w': tensor([-1.7321,  1.7321,  1.7321,  1.7321])}
+    """
+    initial = weights if initial is None else initial
+    return {
+        name: torch.full_like(values, float(initial[name].float().std(correction=0))).copysign(values)
+        for name, values in weights.items()
+    }
 
 
 def randomly_masked(ticket: Ticket, dense: Ticket, densities: Densities, generator: torch.Generator) -> Ticket:

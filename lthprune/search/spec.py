@@ -41,8 +41,9 @@ class PruneSpec(Section):
     densities: tuple[int | float, ...] | None = None
     """what each level keeps: densities or numbers of weights"""
     score: str = "magnitude"
-    """``magnitude``, ``large_final``, ``magnitude_increase``, ``movement``, ``random``, or your own function, as in
-    ``my_module:my_score``"""
+    """``magnitude`` (also called ``large_final``), ``small_final``, ``large_init``, ``small_init``,
+    ``large_init_large_final``, ``small_init_small_final``, ``large_final_same_sign``, ``magnitude_increase``,
+    ``movement``, ``random``, or your own function, as in ``my_module:my_score``"""
     settings: dict[str, JsonValue] | None = None
     """keyword arguments of your own score; see [Extending](extending.md)"""
     bias: BiasPruning = False

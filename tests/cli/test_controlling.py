@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lthprune.experiments.control_kinds import CONTROLS
+from lthprune.experiments.control_kinds import BEFORE_TRAINING, CONTROLS, DENSITIES, EARLY_BIRDS
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli
@@ -34,8 +34,8 @@ def test_all_trains_every_kind_that_applies(cli: Cli) -> None:
     result = cli("control", run.folder, "--kind", "all")
     assert (result.code, result.err, result.narrow) == (0, "", True)
     trained = {path.name.removesuffix("-0") for path in run.folder.glob("controls/*")}
-    masks = {"shuffled", "shuffled-globally", "random-uniform", "random-erk", "snip", "grasp", "synflow"}
-    assert trained == {*CONTROLS} - masks - {"one-shot"}
+    too_short = {*EARLY_BIRDS}
+    assert trained == {*CONTROLS} - {*DENSITIES} - {*BEFORE_TRAINING} - too_short - {"one-shot"}
     assert "a single trial gives no intervals" in " ".join(result.out.split())
 
 

@@ -11,14 +11,15 @@ import torch
 
 from lthprune.data import load_data
 from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
-from lthprune.experiments.control_kinds import CONTROLS, plan_controls
+from lthprune.experiments.control_kinds import BEFORE_TRAINING, CONTROLS, EARLY_BIRDS, plan_controls
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
-from lthprune.pruning import Candidate, snip
+from lthprune.pruning import Candidate, overlap, restore, snip
 from lthprune.pruning.state import snapshot
+from lthprune.training import train
 from tests.nets import all_bits
 from tests.tiny import contents, copied_before_writes, tiny, toys
 
@@ -28,7 +29,8 @@ SHARED_DENSE = tuple(kind for kind in CONTROLS if kind not in MASKS)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_recipe(tiny("train.steps=20", "prune.scope=layerwise"), "tiny", out=tmp_path_factory.mktemp("runs"))
+    settings = ("train.steps=20", "train.batch_size=400", "prune.scope=layerwise")  # three steps to an epoch
+    return run_recipe(tiny(*settings), "tiny", out=tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_random_masks_keep_as_many_initial_weights_and_only_shrink(
                 assert ticket.counts == other.counts
 
 
-@pytest.mark.parametrize("kind", ["snip", "grasp", "synflow"])
+@pytest.mark.parametrize("kind", BEFORE_TRAINING)
 def test_masks_of_criteria_before_training_keep_as_many_initial_weights_and_only_shrink(
     kind: str, run: Run, controls: dict[str, Run]
 ) -> None:
@@ -127,8 +129,48 @@ def test_masks_of_criteria_before_training_keep_as_many_initial_weights_and_only
             assert all_bits(ticket.weights) == all_bits(other.weights)
             assert all_bits(ticket.masks) != all_bits(other.masks)
             beyond = sum(int((mask & ~last.masks[name]).sum()) for name, mask in other.masks.items())
-            assert beyond <= (0 if kind != "synflow" else 0.05 * ticket.left)  # whose rounds differ from level to level
+            rounds = BEFORE_TRAINING[kind].rounds  # which differ from level to level
+            assert beyond <= (0 if rounds == 1 else 0.1 * ticket.left)
+            assert ticket.counts == other.counts or not BEFORE_TRAINING[kind].layerwise
         before = others
+
+
+def test_iterative_snip_scores_the_pruned_network_anew(controls: dict[str, Run]) -> None:
+    once, often = (controls[kind].tickets.ticket(2) for kind in ("snip", "iterative-snip"))
+    assert overlap(once.masks, often.masks) < 0.999
+
+
+@pytest.mark.parametrize("kind", EARLY_BIRDS)
+def test_an_early_bird_is_drawn_from_the_dense_training_and_trained_on_from_there(
+    kind: str, run: Run, controls: dict[str, Run]
+) -> None:
+    recipe = run.recipe()
+    data = load_data(recipe.data, seed=recipe.run.first_seed)
+    for trial, (ticket, other) in enumerate(zip(run.tickets.level(2), controls[kind].tickets.level(2), strict=True)):
+        drawn = other.provenance["early_bird"]
+        assert drawn["epoch"] in (5, 6)
+        assert drawn["step"] == 3 * drawn["epoch"]
+        assert drawn["settled"] == (drawn["distance"] < 0.1)
+        assert drawn["settled"] or drawn["epoch"] == 6  # the last epoch of three steps before step 20
+        dense = run.model(trial)
+        restore(dense, run.tickets.load().initial[trial])
+        plan = recipe.train.model_copy(update={"steps": drawn["step"]})
+        train(dense, data, plan, recipe.run.generator("order", trial))
+        assert all_bits(snapshot(dense)) == all_bits(other.weights)
+        assert ticket.left == other.left
+        assert ticket.counts == other.counts or not EARLY_BIRDS[kind]
+        for name, mask in other.masks.items() if EARLY_BIRDS[kind] else ():
+            magnitudes = other.weights[name].abs()
+            assert magnitudes[mask].min() >= magnitudes[~mask].max()
+        losses = other.metrics["history"]["val_loss"]
+        assert np.isnan(losses).tolist() == [step <= drawn["step"] for step in recipe.train.evaluation_steps]
+
+
+def test_a_run_of_a_few_epochs_has_no_early_birds(tmp_path: Path) -> None:
+    run = run_recipe(tiny("train.steps=60", "run.trials=1", "prune.levels=1"), "short", out=tmp_path)  # five epochs
+    assert ("early-bird", 0) not in plan_controls(run, ["all"])
+    with pytest.raises(RecipeError, match=r"masks of 5 epochs agree.*has 60 steps, and an epoch 12"):
+        run_control(run, "early-bird")
 
 
 def test_snip_scores_the_initial_weights_by_samples_drawn_from_the_controls_stream(
@@ -309,6 +351,9 @@ def test_kinds_that_draw_nothing_at_random_have_one_repetition(run: Run) -> None
     assert {kind for kind, repeat in jobs if repeat == 1} == {*CONTROLS} - {
         "constant",
         "synflow",
+        "synflow-layerwise",
+        "early-bird",
+        "early-bird-layerwise",
         "inverted",
         "one-shot",
     }

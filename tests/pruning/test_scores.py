@@ -1,5 +1,7 @@
 """Criteria: tensors in, scores out."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,12 +17,19 @@ FORMULAS = {
     "large_final": lambda final, initial: abs(final),
     "magnitude_increase": lambda final, initial: abs(final) - abs(initial),
     "movement": lambda final, initial: abs(final - initial),
+    "small_final": lambda final, initial: -abs(final),
+    "large_init": lambda final, initial: abs(initial),
+    "small_init": lambda final, initial: -abs(initial),
+    "large_final_same_sign": lambda final, initial: (
+        abs(final) if math.copysign(1, final) == math.copysign(1, initial) and initial else 0
+    ),
 }
+RANKS = {"large_init_large_final": 1, "small_init_small_final": -1}
 weights = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12)
 
 
 def test_every_score_has_its_formula_here():
-    assert SCORES.keys() - {"random"} == FORMULAS.keys()
+    assert SCORES.keys() - {"random", *RANKS} == FORMULAS.keys()
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -31,7 +40,22 @@ def test_a_score_is_its_formula_for_every_weight(name, pairs):
     assert scores.tolist() == [FORMULAS[name](*pair) for pair in pairs]
 
 
-@pytest.mark.parametrize("name", ["movement", "magnitude_increase"])
+@pytest.mark.parametrize("name", RANKS)
+@given(seed=strategies.seeds, left=st.integers(1, 30))
+def test_the_criteria_of_two_magnitudes_cut_both_at_the_same_percentile(name, seed, left):
+    generator = torch.Generator().manual_seed(seed)
+    final, initial = torch.randn(2, 5, 8, generator=generator)
+    final[0] = 0  # pruned before: neither counted nor kept
+    kept = score_named(name)(Candidate("w", final, initial)).flatten().argsort(descending=True)[:left]
+    remaining = torch.arange(8, 40)
+    assert set(kept.tolist()) <= set(remaining.tolist())
+    ranks = [(RANKS[name] * abs(each.flatten()[remaining])).argsort().argsort() for each in (final, initial)]
+    lower = torch.minimum(*ranks)
+    chosen = torch.isin(remaining, kept)
+    assert lower[chosen].min() >= lower[~chosen].max() if left < 32 else True
+
+
+@pytest.mark.parametrize("name", ["movement", "magnitude_increase", "large_init_large_final", "large_final_same_sign"])
 def test_a_score_that_needs_initial_weights_says_how_to_pass_them(name):
     with pytest.raises(PruningError, match=r"'fc\.weight'.*initial="):
         SCORES[name](Candidate("fc.weight", torch.ones(2)))

@@ -194,6 +194,30 @@ def test_rounds_keep_exactly_what_was_asked_for_and_refuse_what_cannot_be() -> N
             prune_in_rounds(model, density, WAYS["snip"], rounds=rounds)
 
 
+@pytest.mark.parametrize("way", ["snip", "grasp", "synflow"])
+@pytest.mark.parametrize("rounds", [1, 7])
+def test_densities_for_each_tensor_are_met_exactly_whatever_the_criterion_prefers(way: str, rounds: int) -> None:
+    model, asked = network(), {"0.weight": 5 / 36, "4.weight": 61 / 108}
+    score = WAYS[way](model)
+    left = prune_in_rounds(model, asked, WAYS[way], rounds=rounds)
+    assert {name: count.left for name, count in left.items()} == {"0.weight": 5, "4.weight": 61}
+    if rounds == 1:
+        for name, mask in lthprune.pruning.masks_of(model).items():
+            scores = score(Candidate(name, live_state(model)[name]))
+            assert scores[mask].min() >= scores[~mask].max()
+
+
+def test_densities_of_other_tensors_or_out_of_range_are_refused_before_anything_is_pruned() -> None:
+    model = network()
+    for density, words in (
+        ({"0.weight": 0.5}, r"density names 0\.weight; the model's prunable tensors are 0\.weight, 4\.weight"),
+        ({"0.weight": 0.5, "4.weight": 1.5}, r"density = 1\.5 for '4\.weight'"),
+    ):
+        with pytest.raises(PruningError, match=words):
+            prune_in_rounds(model, density, WAYS["snip"])
+    assert not lthprune.pruning.masks_of(model)
+
+
 def test_what_has_no_score_and_a_temperature_of_zero_are_refused() -> None:
     model = network()
     with pytest.raises(PruningError, match=r"'1\.weight' has no score"):
