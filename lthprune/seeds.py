@@ -1,5 +1,6 @@
 """Seeds: many named random streams from one root seed, so that a control changes one stream and nothing else."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ DataStream = Literal["toy", "pairing"]
 _STREAMS: tuple[str, ...] = get_args(Stream)
 _DATA_STREAMS: tuple[str, ...] = get_args(DataStream)  # a stream's index is part of its seed: append only
 # Likewise; "data" stands for all data streams.
-_KEYS = ("init", "order", "mask", "noise", "split", "data", "control", "augment", "stability")
+_KEYS = ("init", "order", "mask", "noise", "split", "data", "control", "augment", "stability", "information")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,18 @@ class Seeds:
             copy: the number of the copy.
         """
         return torch.Generator().manual_seed(self._derived(_KEYS.index("stability"), trial, copy, _KEYS.index(stream)))
+
+    def information(self, pair: tuple[str, str], *, trial: int = 0, level: int = 0, step: int = 0) -> torch.Generator:
+        """Return a fresh CPU generator at the start of the stream that estimates a mutual information.
+
+        Args:
+            pair: the names of both variables.
+            trial: the trial that is analysed.
+            level: the level.
+            step: the step of its training.
+        """
+        number = zlib.crc32(":".join(pair).encode())
+        return torch.Generator().manual_seed(self._derived(_KEYS.index("information"), trial, level, step, number))
 
     def _derived(self, *key: int) -> int:
         sequence = np.random.SeedSequence(self.root, spawn_key=key)

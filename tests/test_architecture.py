@@ -88,8 +88,10 @@ ROOMS = """
     analysis.graph analysis.operations analysis.signals
     analysis.interpreter
     analysis.tracing
-    analysis.neurons analysis.bounds analysis.costs analysis.interpolation
-    analysis.splitting analysis.stability
+    analysis.neurons analysis.bounds analysis.costs analysis.interpolation analysis.activations
+    analysis.statistics_networks
+    analysis.mine analysis.nearest_neighbours
+    analysis.splitting analysis.stability analysis.information
     analysis.level_states
     analysis.lifetimes analysis.biases
     analysis
@@ -102,6 +104,7 @@ ROOMS = """
     plots.curves
     plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting plots.stability
     plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms plots.untrained
+    plots.information
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.threads
@@ -118,6 +121,7 @@ ROOMS = """
     experiments.early_birds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer experiments.stability
+    experiments.information
     experiments.sweep_summary
     experiments
     testing.calling testing.cases
@@ -135,7 +139,7 @@ CLI_ROOMS = """
     sweeping
     comparing
     results
-    running listing analysing exporting controlling matching stability masking
+    running listing analysing exporting controlling matching stability masking information
     main
 """
 FILES = {

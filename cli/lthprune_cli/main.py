@@ -16,6 +16,7 @@ from lthprune_cli import (
     analysing,
     controlling,
     exporting,
+    information,
     listing,
     masking,
     matching,
@@ -47,6 +48,7 @@ app.command("compare")(matching.compare)
 app.command("untrained")(masking.untrained)
 app.command("plot")(results.plot)
 app.command("analyze")(analysing.analyze)
+app.command("information")(information.information)
 app.command("export")(exporting.export)
 
 

@@ -1,5 +1,6 @@
-"""The effect of pruning on a network: neuron states, lifetimes, biases, costs, splitting, stability."""
+"""The effect of pruning on a network: states, lifetimes, biases, costs, splitting, stability, mutual information."""
 
+from lthprune.analysis.activations import check_layers, layer_activations, weighted_layers
 from lthprune.analysis.biases import (
     BiasStatistics,
     ComatoseBiases,
@@ -11,6 +12,14 @@ from lthprune.analysis.biases import (
 from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.costs import Cost, layer_positions, ticket_costs
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
+from lthprune.analysis.information import (
+    INPUT,
+    LABELS,
+    Information,
+    LevelInformation,
+    default_pairs,
+    estimate_information,
+)
 from lthprune.analysis.interpolation import (
     LinearPath,
     Measure,
@@ -30,27 +39,37 @@ from lthprune.analysis.level_states import (
     with_sources,
 )
 from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_lifetimes, parameter_lifetimes
+from lthprune.analysis.mine import PRECISE, Bounds, Mine, mine, standardise
+from lthprune.analysis.nearest_neighbours import neighbour_information
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
 from lthprune.analysis.stability import STABLE, Pair, Stability, earliest_stable
+from lthprune.analysis.statistics_networks import donsker_varadhan
 from lthprune.analysis.tracing import example_inputs, trace_graph
 
 __all__ = [
+    "INPUT",
+    "LABELS",
     "PARAMETER_STATES",
+    "PRECISE",
     "STABLE",
     "WEIGHTED",
     "BiasStates",
     "BiasStatistics",
+    "Bounds",
     "ComatoseBiases",
     "Cost",
     "Coverage",
     "Decidedness",
     "Graph",
+    "Information",
     "Layer",
     "LayerStates",
+    "LevelInformation",
     "Lifetimes",
     "LinearPath",
     "Measure",
+    "Mine",
     "NetworkStates",
     "NeuronState",
     "Operation",
@@ -63,26 +82,35 @@ __all__ = [
     "ZombieLives",
     "angle_between",
     "bias_statistics",
+    "check_layers",
     "comatose_biases",
     "dead_neurons",
+    "default_pairs",
     "distance_between",
+    "donsker_varadhan",
     "earliest_stable",
     "error_barrier",
+    "estimate_information",
     "example_inputs",
     "find_splitting",
     "follow_path",
     "interpolated",
+    "layer_activations",
     "layer_positions",
+    "mine",
+    "neighbour_information",
     "neuron_lifetimes",
     "neuron_states",
     "outcome",
     "parameter_lifetimes",
     "pruning_horizon",
     "recompute_statistics",
+    "standardise",
     "states_of_ticket",
     "ticket_costs",
     "ticket_states",
     "trace_graph",
+    "weighted_layers",
     "with_sources",
     "zombie_lives",
 ]

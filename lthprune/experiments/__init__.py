@@ -14,6 +14,7 @@ from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
+from lthprune.experiments.information import InformationWatcher, run_information, save_information
 from lthprune.experiments.matching import Estimate, MatchedLevel, MatchedRun, compare_runs, plot_runs, save_runs
 from lthprune.experiments.overlaps import Overlap, level_overlaps, mask_overlaps
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
@@ -44,6 +45,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Extension",
+    "InformationWatcher",
     "LayerRow",
     "LevelSplitting",
     "LevelStructure",
@@ -82,9 +84,11 @@ __all__ = [
     "resume_run",
     "resume_transfer",
     "run_control",
+    "run_information",
     "run_recipe",
     "run_stability",
     "run_sweep",
+    "save_information",
     "save_runs",
     "save_stability",
     "save_untrained",

@@ -85,3 +85,9 @@ class RunSpec(Section):
         if isinstance(self.seed, tuple):
             return Seeds(self.seed[trial]).stability(stream, copy=copy)
         return Seeds(self.seed).stability(stream, trial=trial, copy=copy)
+
+    def information_generator(self, pair: tuple[str, str], trial: int, level: int, step: int) -> torch.Generator:
+        """Return a generator for the estimate of a mutual information of a trial; see ``Seeds.information``."""
+        if isinstance(self.seed, tuple):
+            return Seeds(self.seed[trial]).information(pair, level=level, step=step)
+        return Seeds(self.seed).information(pair, trial=trial, level=level, step=step)

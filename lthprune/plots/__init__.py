@@ -3,6 +3,7 @@
 from lthprune.plots.biases import plot_biases
 from lthprune.plots.controls import plot_controls
 from lthprune.plots.curves import Series, plot_accuracy_at_early_stop, plot_accuracy_over_steps, plot_early_stop_steps
+from lthprune.plots.information import plot_information
 from lthprune.plots.inputs import plot_inputs
 from lthprune.plots.lifetimes import plot_lifetimes
 from lthprune.plots.network import MOST_NEURONS, layers_to_draw, plot_network
@@ -28,6 +29,7 @@ __all__ = [
     "plot_coverage",
     "plot_decidedness",
     "plot_early_stop_steps",
+    "plot_information",
     "plot_inputs",
     "plot_interpolation",
     "plot_lifetimes",

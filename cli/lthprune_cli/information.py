@@ -1,0 +1,138 @@
+"""The verb ``information``: mutual information between layers, inputs and labels."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lthprune_cli.options import DataDir, RunArgument, Threads, TrustCode
+
+if TYPE_CHECKING:
+    from lthprune.analysis import LevelInformation
+
+
+def information(
+    run: RunArgument,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A:B",
+            help="Two of: layers, input, labels. Repeatable. Without it each dense layer or convolution with the one "
+            "before it, with input and with labels.",
+        ),
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="The levels. Without it all finished ones.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Steps of the training of each level, too; each level is trained again."),
+    ] = None,
+    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial.")] = 0,
+    precise: Annotated[
+        bool,
+        typer.Option("--precise", help="MINE without noise, which comes closer to the truth."),
+    ] = False,
+    samples: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The number of training samples. Without it all.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The epochs of MINE. Without it those of the settings.")
+    ] = None,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Estimate the mutual information between layers, inputs and labels of a run, level by level.
+
+    Finished levels are kept in the run's directory, and read from there with the same settings.
+    """
+    from lthprune.analysis import PRECISE, Mine
+    from lthprune.experiments import InformationWatcher, Run, run_information, save_information
+
+    whole, console = Run(run, trust_code=trust_code), Console()
+    settings = PRECISE if precise else Mine()
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    bar = progress.add_task("steps of MINE", total=None)
+    found: list[LevelInformation] = []
+
+    def show(own: "LevelInformation") -> None:
+        console.print(_table(own))
+
+    try:
+        with progress if console.is_terminal else nullcontext():
+            found = run_information(
+                whole,
+                [_pair(each) for each in pair or ()],
+                levels=None if levels is None else _numbers("levels", levels),
+                at=[] if at is None else _numbers("at", at),
+                trial=trial,
+                samples=samples,
+                settings=settings,
+                data_dir=data_dir,
+                threads=threads,
+                watcher=InformationWatcher(
+                    on_step=lambda made, steps: progress.update(bar, completed=made, total=steps), on_level=show
+                ),
+            )
+    except KeyboardInterrupt:
+        errors = Console(stderr=True)
+        errors.print("Stopped. Finished levels are saved; the same command continues.", highlight=False)
+        raise typer.Exit(130) from None
+    console.print(
+        "In nats. MINE: a lower bound, on samples that its networks were not trained on;\nin brackets on those they "
+        "were trained on. Neighbours: Kraskov et al., with\nlabels Ross; both estimates are too low for strong "
+        "dependence.",
+        highlight=False,
+    )
+    for path in save_information(whole, found):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _table(own: "LevelInformation") -> Table:
+    """Return the estimates of one level, a row for each pair."""
+    when = "" if own.step is None else f", step {own.step:,}"
+    table = Table(
+        title=f"Level {own.level}, density {own.density:.2%}{when}",
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("variables")
+    for column in ("MINE", "(trained on)", "neighbours"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for pair, estimates in own.pairs.items():
+        numbers = (f"{estimates.mine:.3f}", f"({estimates.mine_trained:.3f})", f"{estimates.neighbours:.3f}")
+        table.add_row(" and ".join(pair), *numbers)
+    return table
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    from lthprune.errors import LthpruneError
+
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise LthpruneError(f"--{option} {text}: give whole numbers with commas, as in --{option} 0,5,10.") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from lthprune.errors import LthpruneError
+
+    one, colon, other = text.partition(":")
+    if not (one and colon and other):
+        raise LthpruneError(f"--pair {text}: give two names with a colon, as in --pair dense1:labels.")
+    return one, other

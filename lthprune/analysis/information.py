@@ -1,0 +1,111 @@
+"""Mutual information between the layers of a network, its inputs and the labels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lthprune.analysis.mine import Mine, mine
+from lthprune.analysis.nearest_neighbours import neighbour_information
+from lthprune.errors import PruningError, suggestion
+
+INPUT, LABELS = "input", "labels"  # the variables that are no layers
+Pair = tuple[str, str]
+
+
+class Information(NamedTuple):
+    """Estimates of the mutual information of two variables, in nats.
+
+    Attributes:
+        mine: by MINE, on samples that the statistics network was not trained on.
+        mine_trained: by MINE, on samples that it was trained on.
+        neighbours: by nearest neighbours.
+    """
+
+    mine: float
+    mine_trained: float
+    neighbours: float
+
+
+@dataclass(frozen=True)
+class LevelInformation:
+    """The mutual information of pairs of variables at one level of a trial.
+
+    Attributes:
+        level: the pruning round.
+        density: the fraction of prunable weights left.
+        step: the step of the training; None after it.
+        pairs: the estimates by the names of both variables: ``input``, ``labels``, or a layer.
+    """
+
+    level: int
+    density: float
+    step: int | None
+    pairs: dict[Pair, Information]
+
+
+def default_pairs(layers: Sequence[str]) -> list[Pair]:
+    """Return the pairs of a chain of layers: neighbours in it, and each layer with the inputs and the labels.
+
+    Examples:
+        >>> default_pairs(["dense1", "output"])
+        [('input', 'dense1'), ('dense1', 'output'), ('input', 'output'), ('dense1', 'labels'), ('output', 'labels')]
+    """
+    chain = list(zip([INPUT, *layers], layers, strict=False))
+    return [*chain, *((INPUT, layer) for layer in layers[1:]), *((layer, LABELS) for layer in layers)]
+
+
+def estimate_information(
+    variables: Mapping[str, Tensor],
+    pairs: Sequence[Pair],
+    settings: Mine | None = None,
+    *,
+    generators: Sequence[torch.Generator],
+    neighbour_samples: int = 2000,
+    on_step: Callable[[], object] = lambda: None,
+) -> dict[Pair, Information]:
+    """Estimate the mutual information of pairs of variables by MINE and by nearest neighbours, in nats.
+
+    Args:
+        variables: tensors (samples, ...) by name; labels are whole numbers, (samples,), which MINE reads one-hot.
+        pairs: the names of both variables of each pair; at most one of them may be labels.
+        settings: of MINE; by default ``Mine()``.
+        generators: the generator of each pair, for MINE.
+        neighbour_samples: how many samples the nearest neighbours are searched among: the first ones.
+        on_step: called after each step of the training of the statistics networks.
+
+    Raises:
+        PruningError: a variable is unknown, both of a pair are labels, or there are too few samples.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> labels = torch.randint(2, (1000,), generator=generator)
+        >>> layer = 10 * labels[:, None] + torch.randn(1000, 3, generator=generator)
+        >>> found = estimate_information(
+        ...     {"layer": layer, "labels": labels},
+        ...     [("layer", "labels")],
+        ...     Mine(units=16, lr=1e-2, epochs=10),
+        ...     generators=[generator],
+        ... )
+        >>> all(0.5 < estimate < 0.8 for estimate in found["layer", "labels"])  # log(2) = 0.69
+        True
+    """
+    for name in (name for pair in pairs for name in pair):
+        if name not in variables:
+            raise PruningError(f"there is no variable {name!r}{suggestion(name, variables)}")
+    read = {name: F.one_hot(each).float() if _is_labels(each) else each for name, each in variables.items()}
+    bounds = mine([(read[x], read[y]) for x, y in pairs], settings, generators=generators, on_step=on_step)
+    found = {}
+    for pair, bound in zip(pairs, bounds, strict=True):
+        x, y = sorted((variables[name][:neighbour_samples] for name in pair), key=_is_labels)
+        if _is_labels(x):
+            raise PruningError(f"{pair[0]!r} and {pair[1]!r} are both labels; at least one variable is continuous.")
+        found[pair] = Information(bound.held_out, bound.trained, neighbour_information(x, y))
+    return found
+
+
+def _is_labels(variable: Tensor) -> bool:
+    return variable.ndim == 1 and not variable.is_floating_point()

@@ -1,0 +1,165 @@
+"""The mutual information of a run's layers: which activations, what is kept, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lthprune.analysis import Mine, estimate_information, layer_activations
+from lthprune.data import load_data
+from lthprune.errors import LthpruneError, PruningError, StorageError
+from lthprune.experiments.controls import run_control
+from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.experiment import prepare
+from lthprune.experiments.information import InformationWatcher, run_information, save_information
+from lthprune.experiments.recipe import load_recipe
+from lthprune.experiments.run import Run
+from lthprune.seeds import Seeds
+from tests.tiny import tiny, toys
+
+QUICK = Mine(units=8, epochs=1, lr=1e-3)
+PAIRS = [("input", "dense1"), ("dense1", "labels")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_recipe(tiny("prune.rewind=2"), "tiny", out=tmp_path_factory.mktemp("runs"))
+
+
+def test_estimates_are_those_of_the_trained_tickets_activations_for_training_samples(run: Run) -> None:
+    (found,) = run_information(run, PAIRS, levels=[1], trial=1, samples=500, settings=QUICK)
+    ticket, recipe = run.tickets.ticket(1, 1), run.recipe()
+    data = load_data(recipe.data, seed=0)
+    model = ticket.apply(run.model(1), "trained")
+    variables = {"input": data.x_train[:500], "labels": data.y_train[:500]}
+    expected = estimate_information(
+        variables | layer_activations(model, variables["input"]),
+        PAIRS,
+        QUICK,
+        generators=[Seeds(0).information(pair, trial=1, level=1, step=recipe.train.steps) for pair in PAIRS],
+    )
+    assert (found.level, found.density, found.step) == (1, ticket.density, None)
+    assert found.pairs == expected
+
+
+def test_without_pairs_each_layer_is_taken_with_the_one_before_the_inputs_and_the_labels(run: Run) -> None:
+    found = run_information(run, settings=QUICK, samples=200)
+    assert [own.level for own in found] == [0, 1, 2]
+    assert list(found[0].pairs) == [
+        ("input", "dense1"),
+        ("dense1", "output"),
+        ("input", "output"),
+        ("dense1", "labels"),
+        ("output", "labels"),
+    ]
+
+
+def test_what_is_estimated_is_kept_and_an_interrupted_command_gives_the_same(tmp_path: Path) -> None:
+    run = run_recipe(tiny(), "tiny", out=tmp_path / "whole")
+    whole = run_information(run, PAIRS, settings=QUICK)
+    files = {path.name: path.read_bytes() for path in run.folder.glob("information/*/*.json")}
+    assert sorted(files) == [f"trial-0-level-0{level}.json" for level in range(3)]
+
+    def kill(made: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    again = run_recipe(tiny(), "tiny", out=tmp_path / "again")
+    run_information(again, PAIRS, levels=[0], settings=QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        run_information(again, PAIRS, settings=QUICK, watcher=InformationWatcher(on_step=kill))
+    steps: list[tuple[int, int]] = []
+    resumed = run_information(
+        again, PAIRS, settings=QUICK, watcher=InformationWatcher(on_step=lambda *own: steps.append(own))
+    )
+    assert resumed == whole
+    assert {path.name: path.read_bytes() for path in again.folder.glob("information/*/*.json")} == files
+    assert steps == 2 * [(made, 10) for made in range(1, 11)]  # of the two levels that were missing
+    assert run_information(again, PAIRS, settings=QUICK, watcher=InformationWatcher(on_step=kill)) == whole
+
+
+def test_other_settings_samples_and_pairs_are_estimated_anew_beside_the_old_ones(run: Run) -> None:
+    (first,) = run_information(run, PAIRS[:1], levels=[0], settings=QUICK)
+    (wider,) = run_information(run, PAIRS[:1], levels=[0], settings=Mine(units=9, epochs=1))
+    (fewer,) = run_information(run, PAIRS[:1], levels=[0], settings=QUICK, samples=300)
+    (more,) = run_information(run, PAIRS[::-1], levels=[0], settings=QUICK)
+    assert len({own.pairs[PAIRS[0]] for own in (first, wider, fewer)}) == 3
+    assert more.pairs[PAIRS[0]] == first.pairs[PAIRS[0]]
+    assert list(more.pairs) == PAIRS[::-1]
+
+
+def test_steps_within_a_training_are_those_of_the_ticket_trained_again(run: Run) -> None:
+    found = run_information(run, PAIRS, levels=[1], at=[6, 2, 4], settings=QUICK)
+    assert [own.step for own in found] == [2, 4, 6, None]  # training starts at step 2, to which the run rewinds
+    at_start, _, at_end, after = (own.pairs["dense1", "labels"].neighbours for own in found)
+    assert at_end == pytest.approx(after, abs=1e-4)  # the same network up to rounding
+    assert at_start != pytest.approx(after, abs=1e-4)
+    data = prepare(run.recipe()).data
+    weights = run.tickets.ticket(1).apply(run.model())
+    variables = {"labels": data.y_train} | layer_activations(weights, data.x_train, ["dense1"])
+    generators = [Seeds(0).information(PAIRS[1], level=1, step=2)]
+    expected = estimate_information(variables, PAIRS[1:], QUICK, generators=generators)
+    assert found[0].pairs[PAIRS[1]].neighbours == expected[PAIRS[1]].neighbours
+    with pytest.raises(PruningError, match=r"step 1 of level 1: its training starts at step 2"):
+        run_information(run, PAIRS, levels=[1], at=[1], settings=QUICK)
+    with pytest.raises(PruningError, match=r"step 7: the training of a level has 6 steps"):
+        run_information(run, PAIRS, at=[7], settings=QUICK)
+
+
+def test_the_callers_random_numbers_stay_as_they_are(run: Run) -> None:
+    before = torch.get_rng_state()
+    run_information(run, PAIRS, levels=[2], at=[3], samples=300, settings=QUICK)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_labels_of_several_tasks_count_as_one(tmp_path: Path) -> None:
+    run = run_recipe(toys("prune.levels=1", "prune.target=20"), "toys", out=tmp_path)
+    found = run_information(run, [("dense2", "labels")], settings=QUICK)
+    assert len(found) == 2
+
+
+def test_bad_input_is_refused_before_anything_is_estimated(run: Run) -> None:
+    for words, message in (
+        ({"pairs": [("dnse1", "labels")]}, r"no layer 'dnse1'; did you mean 'dense1'\? .*: dense1, output"),
+        ({"pairs": [("labels", "labels")]}, "the pair labels:labels names no layer"),
+        ({"levels": [3]}, r"level 3 of .* is not finished; levels 0 to 2 are"),
+        ({"trial": 2}, "there is no trial 2"),
+        ({"samples": 5000}, r"samples = 5,000: the run has 1,200 training samples"),
+    ):
+        with pytest.raises(LthpruneError, match=message):
+            run_information(run, settings=QUICK, **words)  # type: ignore[arg-type]
+
+
+def test_a_control_has_estimates_but_no_steps(run: Run) -> None:
+    control = run_control(run, "shuffled")
+    assert len(run_information(control, PAIRS, settings=QUICK, samples=300)) == 3
+    with pytest.raises(PruningError, match="is a control, whose training is not repeated"):
+        run_information(control, PAIRS, at=[3], settings=QUICK)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    run = run_recipe(tiny("prune.levels=1"), "tiny", out=tmp_path)
+    run_information(run, PAIRS, levels=[0], settings=QUICK)
+    (path,) = run.folder.glob("information/*/*.json")
+    assert json.loads(path.read_text())["settings"]["mine"]["units"] == 8
+    path.write_text("{}")
+    with pytest.raises(StorageError, match=f"cannot read {path}.*Delete it"):
+        run_information(run, PAIRS, levels=[0], settings=QUICK)
+
+
+def test_the_figure_is_written_into_the_figures_of_the_run(run: Run) -> None:
+    paths = save_information(run, run_information(run, PAIRS, settings=QUICK))
+    assert [path.name for path in paths] == ["information.png", "information.svg", "information.pdf"]
+    assert all(path.parent == run.folder / "figures" and path.stat().st_size for path in paths)
+
+
+def test_the_recipe_has_the_settings_of_its_experiment() -> None:
+    recipe = load_recipe("lenet-mnist-information")
+    assert (recipe.train.optimizer, recipe.train.lr, recipe.train.batch_size, str(recipe.train.steps)) == (
+        "adam",
+        1.2e-3,
+        60,
+        "6ep",
+    )
+    assert (recipe.prune.levels, recipe.prune.rate, recipe.run.trials) == (15, 0.2, 5)
+    assert round(100 * (1 - 0.8**15), 1) == 96.5
