@@ -89,6 +89,7 @@ ROOMS = """
     analysis.interpreter
     analysis.tracing
     analysis.neurons analysis.bounds analysis.costs analysis.interpolation analysis.activations
+    analysis.separation analysis.digraph
     analysis.statistics_networks
     analysis.mine analysis.nearest_neighbours
     analysis.splitting analysis.stability analysis.information
@@ -104,17 +105,18 @@ ROOMS = """
     plots.curves
     plots.controls plots.states plots.lifetimes plots.biases plots.inputs plots.network plots.splitting plots.stability
     plots.pruned_by_layer plots.steps_needed plots.weights plots.weight_histograms plots.untrained
-    plots.information
+    plots.information plots.sweeps
     plots
     experiments.spec experiments.overrides experiments.faults experiments.axes experiments.environment
     experiments.threads
     experiments.recipe
+    experiments.levels
     experiments.preview experiments.structure experiments.summary experiments.frames
     experiments.stability_folder
     experiments.subject experiments.run_folder experiments.comparison experiments.pretraining
     experiments.figures
     experiments.run
-    experiments.folders experiments.matching
+    experiments.folders experiments.matching experiments.layer_counts
     experiments.overlaps
     experiments.experiment experiments.control_kinds
     experiments.before_training experiments.untrained
@@ -123,6 +125,7 @@ ROOMS = """
     experiments.sweep experiments.timing experiments.controls experiments.transfer experiments.stability
     experiments.information
     experiments.sweep_summary
+    experiments.sweep_figures
     experiments
     testing.calling testing.cases
     testing.smallest

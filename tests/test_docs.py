@@ -16,6 +16,7 @@ import pytest
 import lthprune
 from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.recipe import bundled, parse_recipe
+from lthprune.experiments.sweep_figures import SWEEP_FIGURES
 from lthprune_cli.main import app, main
 from tests.own_parts import imports_restored
 from tests.tiny import environment, tiny
@@ -97,7 +98,7 @@ def test_the_examples_of_the_page_on_the_run_directory_run_one_after_the_other(t
 
 def test_the_figures_of_the_page_on_plots_are_those_that_a_run_draws_and_its_example_runs():
     names = re.findall(r"^\| `([a-z-]+)` \|", PAGES["docs/api/plots.md"], flags=re.MULTILINE)
-    assert names == list(FIGURES)
+    assert names == [*FIGURES, *SWEEP_FIGURES]
     made: dict[str, object] = {}
     (program,) = blocks(PAGES["docs/api/plots.md"], "python")
     exec(program, made)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
@@ -15,7 +15,7 @@ from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.analysis import NeuronState
-    from lthprune.experiments import LevelSplitting, LevelStructure, Structure
+    from lthprune.experiments import LayerCounts, LevelSplitting, LevelStructure, Spread, Structure
 
 _MOST_COMPONENTS = 10  # rows of a table
 
@@ -30,59 +30,111 @@ def analyze(
         bool,
         typer.Option("--functional/--structural", help="Take biases and activations into account, or the masks alone."),
     ] = False,
+    by_layer: Annotated[
+        bool, typer.Option("--by-layer", help="Show the neurons of every layer at every level, over all trials.")
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE", help="Write everything as JSON. With - print only that."),
     ] = None,
+    graphml: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the neurons and weights of the level as a graph, in GraphML."),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Show the states of the neurons and parameters of one trial at every level, or at one of them."""
-    from lthprune.errors import LthpruneError
-    from lthprune.experiments import Run
+    """Show the states of the neurons and parameters of one trial at every level, or at one of them.
 
-    if json_file is not None and len(runs) > 1:
-        raise LthpruneError(f"--json writes one run, and {len(runs)} are named. Analyze them one after the other.")
+    With --by-layer, show the neurons of all trials layer by layer.
+    """
+    from lthprune.analysis import to_graphml
+    from lthprune.errors import LthpruneError
+    from lthprune.experiments import Run, count_by_layer
+
+    if by_layer and (level is not None or trial):
+        raise LthpruneError("--by-layer shows all levels of all trials. Leave out --level and --trial, or --by-layer.")
+    if (json_file or graphml) and len(runs) > 1:
+        option = "--json" if json_file else "--graphml"
+        raise LthpruneError(f"{option} writes one run, and {len(runs)} are named. Analyze them one after the other.")
+    if graphml is not None and level is None:
+        raise LthpruneError("--graphml writes the network of one level. Name it: --level N")
     for folder in runs:
-        if level is None:
+        if by_layer:
+            by_layers = count_by_layer(Run(folder, trust_code=trust_code), functional=functional)
+            described, shown = by_layers.describe(), _by_layer(by_layers)
+        elif level is None:
             structure = Run(folder, trust_code=trust_code).structure(trial, functional=functional)
             described, shown = structure.describe(), _over_levels(structure)
         else:
             at_level = Run(folder, trust_code=trust_code).structure_at(level, trial, functional=functional)
             described, shown = at_level.describe(), _at_level(at_level)
+            if graphml is not None:
+                _write(graphml, to_graphml(at_level.network, at_level.structure.trained))
         if json_file == "-":
             typer.echo(json.dumps(described, indent=1))
             return
         if json_file is not None:
-            _write(Path(json_file), described)
+            _write(Path(json_file), json.dumps(described, indent=1).encode())
         console = Console()
         for part in shown:
             console.print(part, highlight=False)
-        if json_file is not None:
-            console.print(f"Written to {json_file}", highlight=False, soft_wrap=True)
+        for written in (each for each in (json_file, graphml) if each is not None):
+            console.print(f"Written to {written}", highlight=False, soft_wrap=True)
 
 
 def _over_levels(structure: "Structure") -> Iterator[Table | str]:
     """Yield neurons and parameters by state, a row for each level, and observations on biases."""
     yield _heading(structure)
-    levels = [(str(level.level), f"{level.density:.2%}") for level in structure.levels]
-    horizons = [_number(level.smallest_kept) for level in structure.levels]
-    for what, own, more in (("Neurons", structure.neurons, []), ("Parameters", structure.parameters, ["horizon"])):
-        table = _table(what, ["level", "density", *_names(own.states), *more])
-        for place, level in enumerate(levels):
-            table.add_row(*level, *_counts(own.counts[place]), *(horizons[place] for _ in more))
-        yield table
-    yield "Inputs are not counted as neurons. The horizon is the smallest magnitude that a\npruning kept."
+    table = _table("Neurons", ["level", "density", *_names(structure.neurons.states)])
+    for level, counts in zip(structure.levels, structure.neurons.counts, strict=True):
+        table.add_row(str(level.level), f"{level.density:.2%}", *_counts(counts))
+    yield table
+    states = (name.replace("unpro", "unpro-\n") for name in _names(structure.parameters.states))
+    table = _table("Parameters", ["level", "weights", "active", *states, "horizon"])
+    for level, counts in zip(structure.levels, structure.parameters.counts, strict=True):
+        table.add_row(*_counts((level.level, level.left, level.active, *counts)), _number(level.smallest_kept))
+    yield table
+    yield (
+        "Inputs are not counted as neurons. Weights are those that pruning left, active\nones lead from an input to an "
+        "output; the states are those of all parameters.\nThe horizon is the smallest magnitude that a pruning kept."
+    )
     yield from _bias_observations(structure)
     if structure.splittings:
         names = structure.splittings[0].splitting.tasks
         table = _table("Splitting", ["level", "weights", "status", "metric", "distance", *(f"{n} %" for n in names)])
-        for (number, _), split in zip(levels, structure.splittings, strict=True):
-            table.add_row(number, f"{split.left:,}", *_splitting(split))
+        for level, split in zip(structure.levels, structure.splittings, strict=True):
+            table.add_row(str(level.level), f"{split.left:,}", *_splitting(split))
         yield table
         yield (
             "The metric counts the splits still needed, and is below zero once a task is\ndegraded; the distance is "
             "that of the coverage to the identity. Accuracies are\non test data."
         )
+
+
+def _by_layer(counts: "LayerCounts") -> Iterator[Table | str]:
+    """Yield the neurons by state of every layer, a row for each level, with means and ranges over the trials."""
+    from lthprune.analysis import NeuronState
+
+    trials = len(counts.active)
+    kind = "functional" if counts.functional else "structural"
+    yield f"{counts.run}: {kind} states of the neurons of {trials} trial{'' if trials == 1 else 's'}"
+    for layer in counts.layers:
+        table = _table(layer, ["level", "weights", "active", *_names(NeuronState)], vertical="top")
+        for level, left in enumerate(counts.left):
+            spreads = [counts.active_spread(level), *(counts.spread(layer, level, state) for state in NeuronState)]
+            table.add_row(str(level), f"{left:,}", *map(_mean_and_range, spreads))
+        yield table
+    yield (
+        "Weights and active weights are those of the whole network. Numbers are means\n"
+        "over the trials, with ranges below."
+    )
+
+
+def _mean_and_range(spread: "Spread") -> str:
+    """Return the mean, and the range below it where the trials differ."""
+    if spread.low == spread.high:
+        return f"{spread.mean:,.0f}"
+    return f"{spread.mean:,.1f}\n{spread.low:,.0f}-{spread.high:,.0f}"
 
 
 def _splitting(level: "LevelSplitting") -> list[str]:
@@ -98,6 +150,7 @@ def _at_level(at_level: "LevelStructure") -> Iterator[Table | str]:
     structure, network = at_level.structure, at_level.network
     (level,) = structure.levels
     yield f"{_heading(structure)} of level {level.level}, density {level.density:.2%}"
+    yield f"{level.active:,} of {level.left:,} weights are active."
     table = _table("Neurons", ["layer", *_names(NeuronState), "frozen"])
     counts = network.count_neurons(functional=structure.functional)
     for layer in network.layers:
@@ -168,10 +221,10 @@ def _heading(structure: "Structure") -> str:
     return f"{structure.run}, trial {structure.trial}: {kind} states"
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], vertical: Literal["top", "bottom"] = "bottom") -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", vertical="bottom", overflow="fold")
+        table.add_column(column, justify="right" if place else "left", vertical=vertical, overflow="fold")
     return table
 
 
@@ -191,12 +244,12 @@ def _percent(fraction: float) -> str:
     return "None" if isnan(fraction) else f"{fraction:.0%}"
 
 
-def _write(path: Path, described: dict[str, Any]) -> None:
+def _write(path: Path, content: bytes) -> None:
     from lthprune.errors import StorageError
     from lthprune.files import write_atomically
 
     if path.is_dir():
-        raise StorageError(f"{path} is a folder. Name a file for the JSON: --json {path / 'structure.json'}")
+        raise StorageError(f"{path} is a folder. Name a file in it, as in {path / 'structure.json'}")
     if path.exists():
         raise StorageError(f"{path} already exists. Remove it, or choose another file.")
-    write_atomically(path, json.dumps(described, indent=1).encode())
+    write_atomically(path, content)

@@ -26,6 +26,7 @@ from lthprune_cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lthprune.analysis import SeparationBounds
     from lthprune.experiments import Extension, LayerRow, Preview, Recipe, TimeEstimate
     from lthprune.pruning import Trajectory
 
@@ -79,6 +80,8 @@ def show(
             console.print(_extension_table(preview.extensions))
     for table in _level_tables(preview.counts, console.width):
         console.print(table)
+    if preview.bounds is not None:
+        _print_bounds(preview.bounds)
     if estimate is not None:
         _print_estimate(estimate)
 
@@ -189,6 +192,22 @@ def _extension_table(rows: "Sequence[Extension]") -> Table:
     for row in rows:
         table.add_row(str(row.times), f"{row.hidden:,}", f"{row.weights:,}", str(row.levels))
     return table
+
+
+def _print_bounds(bounds: "SeparationBounds") -> None:
+    """Print with how many weights the network can consist of a separate network for each task."""
+    table = Table(title="Active weights of a separated network", title_justify="left")
+    for column in ("at most", "with equal shares of hidden units", "at least"):
+        table.add_column(column, justify="right")
+    table.add_row(f"{bounds.most:,}", f"{bounds.equal:,}", f"{bounds.fewest:,}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{bounds.weights - bounds.most:,} of {bounds.weights:,} weights or more must be pruned or inactive before the "
+        "network can be separated into its tasks. It never has to be: an interconnected network needs only "
+        f"{bounds.fewest_interconnected:,} weights.",
+        highlight=False,
+    )
 
 
 def _level_tables(left: Mapping[str, Sequence[int]], width: int) -> list[Table]:

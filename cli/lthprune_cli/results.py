@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lthprune_cli.comparing import print_comparisons, print_winners
-from lthprune_cli.options import RunsArgument, RunsOrSweepsArgument, TrustCode
+from lthprune_cli.options import RunsOrSweepsArgument, TrustCode
 
 if TYPE_CHECKING:
     from lthprune.experiments import LevelSummary, Run, Spread
@@ -29,7 +29,7 @@ def summary(runs: RunsOrSweepsArgument, trust_code: TrustCode = False) -> None:
 
 
 def plot(
-    runs: RunsArgument,
+    runs: RunsOrSweepsArgument,
     level: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="The level of figures of one level. Without it the last finished one."),
@@ -37,14 +37,22 @@ def plot(
     trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial of figures of one trial.")] = 0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Draw the figures of runs as PNG, SVG and PDF: accuracies of all trials, structure and weights of one of them."""
-    from lthprune.experiments import Run
+    """Draw the figures of runs as PNG, SVG and PDF: accuracies of all trials, structure and weights of one of them.
 
-    found = [Run(folder, trust_code=trust_code) for folder in runs]
-    for run in found:
-        run.recipe()  # so that nothing is drawn if one of them is no run
-    for run in found:
-        for path in run.save_figures(trial=trial, level=level):
+    Of a sweep, draw the accuracies of its cells, and for data of several tasks how many networks separate.
+    """
+    from lthprune.experiments import Run, Sweep, save_sweep_figures
+
+    found = [
+        Sweep(folder, trust_code=trust_code) if Sweep(folder).exists else Run(folder, trust_code=trust_code)
+        for folder in runs
+    ]
+    for each in found:
+        if isinstance(each, Run):
+            each.recipe()  # so that nothing is drawn if one of them is no run
+    for each in found:
+        paths = each.save_figures(trial=trial, level=level) if isinstance(each, Run) else save_sweep_figures(each)
+        for path in paths:
             Console().print(str(path), highlight=False, soft_wrap=True)
 
 

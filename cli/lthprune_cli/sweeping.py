@@ -114,24 +114,28 @@ def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) 
         table.add_column(header, justify="right", no_wrap=True)
     for column in ("inter-\nconnected", "sepa-\nrated", "separated,\ndegraded", "\ndegraded"):
         table.add_column(column, justify="right", no_wrap=True)
-    for column in ("separated at\nweights", "lowest task\ntest acc %"):
+    for column in ("separated at\nweights", "active\nweights", "lowest task\ntest acc %"):
         table.add_column(column, justify="right", no_wrap=True)
     for at, row in enumerate(rows):
-        weights = [level.left for level in row.separated]
         lowest = [100 * min(level.test_acc.values()) for level in row.separated]
         table.add_row(
             *[values[at] for values in axes.values()] or [str(at + 1)],
             *(str(number) for number in row.outcomes.values() or [""] * 4),
-            f"{min(weights):,}-{max(weights):,}" if weights else "",
+            _range([level.left for level in row.separated]),
+            _range([level.active for level in row.separated]),
             f"{min(lowest):.2f}-{max(lowest):.2f}" if lowest else "",
         )
     console.print(table)
     console.print(
-        "Separated, degraded: networks that separated before they degraded. The last two columns are ranges over the "
-        "trials that separated, at the first level at which they did: remaining weights, and the accuracy of the task "
-        "with the lowest.",
+        "Separated, degraded: networks that separated before they degraded. The last three columns are ranges over "
+        "the trials that separated, at the first level at which they did: remaining weights; those of them on a path "
+        "from an input to an output; the accuracy of the task with the lowest.",
         highlight=False,
     )
+
+
+def _range(numbers: "Sequence[int]") -> str:
+    return f"{min(numbers):,}-{max(numbers):,}" if numbers else ""
 
 
 def _axes(rows: "Sequence[CellSummary]", width: int) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from lthprune.analysis.biases import (
 )
 from lthprune.analysis.bounds import dead_neurons
 from lthprune.analysis.costs import Cost, layer_positions, ticket_costs
+from lthprune.analysis.digraph import to_graphml, to_networkx
 from lthprune.analysis.graph import WEIGHTED, Graph, Layer, Operation
 from lthprune.analysis.information import (
     INPUT,
@@ -33,6 +34,7 @@ from lthprune.analysis.interpolation import (
 from lthprune.analysis.level_states import (
     BiasStates,
     TicketStates,
+    count_active,
     pruning_horizon,
     states_of_ticket,
     ticket_states,
@@ -42,6 +44,7 @@ from lthprune.analysis.lifetimes import PARAMETER_STATES, Lifetimes, neuron_life
 from lthprune.analysis.mine import PRECISE, Bounds, Mine, mine, standardise
 from lthprune.analysis.nearest_neighbours import neighbour_information
 from lthprune.analysis.neurons import LayerStates, NetworkStates, NeuronState, neuron_states
+from lthprune.analysis.separation import SeparationBounds, separation_bounds
 from lthprune.analysis.splitting import Coverage, Decidedness, Outcome, Splitting, Status, find_splitting, outcome
 from lthprune.analysis.stability import STABLE, Pair, Stability, earliest_stable
 from lthprune.analysis.statistics_networks import donsker_varadhan
@@ -75,6 +78,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "Pair",
+    "SeparationBounds",
     "Splitting",
     "Stability",
     "Status",
@@ -84,6 +88,7 @@ __all__ = [
     "bias_statistics",
     "check_layers",
     "comatose_biases",
+    "count_active",
     "dead_neurons",
     "default_pairs",
     "distance_between",
@@ -105,10 +110,13 @@ __all__ = [
     "parameter_lifetimes",
     "pruning_horizon",
     "recompute_statistics",
+    "separation_bounds",
     "standardise",
     "states_of_ticket",
     "ticket_costs",
     "ticket_states",
+    "to_graphml",
+    "to_networkx",
     "trace_graph",
     "weighted_layers",
     "with_sources",

@@ -1,6 +1,6 @@
 """The states of one ticket's network, small enough to keep for every level."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.analysis.graph import Graph
-from lthprune.analysis.neurons import NetworkStates, neuron_states
+from lthprune.analysis.neurons import NetworkStates, NeuronState, neuron_states
 from lthprune.errors import PruningError
 from lthprune.pruning import State, without_pruning
 from lthprune.search import Ticket, source_level
@@ -39,6 +39,8 @@ class TicketStates:
     Attributes:
         level: the pruning round; 0 is the dense network.
         density: fraction of prunable weights left, in [0, 1].
+        left: the number of prunable weights left.
+        active: how many of these are alive; see ``count_active``.
         neurons: for each dense and convolutional layer (neurons,), int8 values of ``NeuronState``; inputs are left out.
         parameters: for each parameter int8 values of ``NeuronState``, of its shape, by plain name.
         biases: by the plain names of biases.
@@ -49,6 +51,8 @@ class TicketStates:
 
     level: int
     density: float
+    left: int
+    active: int
     neurons: dict[str, np.ndarray]
     parameters: dict[str, np.ndarray]
     biases: dict[str, BiasStates]
@@ -132,19 +136,32 @@ def states_of_ticket(
         functional: as of ``ticket_states``.
     """
     neurons = network.functional if functional else network.structural
+    parameters = network.parameters(functional=functional)
     return TicketStates(
         level=ticket.level,
         density=ticket.density,
+        left=ticket.left,
+        active=count_active(parameters, ticket),
         neurons={
             layer.name: layer.functional if functional else layer.structural
             for layer in network.layers
             if layer.kind != "input"
         },
-        parameters=network.parameters(functional=functional),
+        parameters=parameters,
         biases=_biases(network.graph, neurons, ticket.trained),
         fan_out=_fan_out(network),
         horizon=pruning_horizon(source, ticket) if source is not None else {},
     )
+
+
+def count_active(parameters: Mapping[str, np.ndarray], ticket: Ticket) -> int:
+    """Return how many of a ticket's prunable weights are active: unpruned, on a path from an input to an output.
+
+    Args:
+        parameters: the state of every parameter of the ticket's network: ``NetworkStates.parameters``.
+        ticket: which names the prunable tensors.
+    """
+    return sum(int((parameters[name] == NeuronState.ALIVE).sum()) for name in ticket.masks)
 
 
 def pruning_horizon(before: Ticket, after: Ticket) -> dict[str, float]:

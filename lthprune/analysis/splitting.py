@@ -71,6 +71,13 @@ class Splitting:
     strays: int
     decidedness: tuple[Decidedness, ...]
 
+    @property
+    def task_distances(self) -> np.ndarray:
+        """(tasks,), the norm of each task's row of ``matrix`` minus the identity: 0 if one component covers all of the
+        task and nothing of the others. Their squares add up to that of ``distance``."""
+        distances: np.ndarray = np.linalg.norm(self.matrix - np.eye(len(self.tasks)), axis=1)
+        return distances
+
     def __repr__(self) -> str:
         return f"<Splitting into {', '.join(self.tasks)}: {self.status}, metric {self.metric:.3g}>"
 

@@ -17,7 +17,7 @@ from lthprune.data.spec import DataSpec, is_folder, is_path
 from lthprune.data.toys import TOYS, draw_toy
 from lthprune.seeds import Seeds
 
-_TOY_SAMPLES = 1_000  # for training, after the validation part is held out; as many for testing
+_TOY_SAMPLES = 1_000  # by default, for training, after the validation part is held out; as many for testing
 _DRAWS = Seeds(0)  # toys and pairs are the same in every run, as MNIST is
 
 
@@ -111,7 +111,9 @@ def _load_part(spec: DataSpec, place: int, root: Path, trust_code: bool) -> Raw:
     name = spec.parts[place]
     if name in TOYS:
         drawn = _DRAWS.data_seed("toy", place)  # a toy that is named twice is drawn twice
-        return draw_toy(name, train=_TOY_SAMPLES + spec.validation, test=_TOY_SAMPLES, seed=drawn)
+        samples = spec.samples or _TOY_SAMPLES
+        settings = {key: value for key in ("noise", "factor") if (value := getattr(spec, key)) is not None}
+        return draw_toy(name, train=samples + spec.validation, test=samples, seed=drawn, **settings)
     if name in SOURCES:
         raw = SOURCES[name].load(root)
     elif is_folder(name):

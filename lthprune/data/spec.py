@@ -26,14 +26,20 @@ class DataSpec(Section):
 
     name: str
     """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``tiny-imagenet``, ``moons``,
-    ``circles``; the path of an ``.npz`` file, or of a folder of images, with ``/`` at its end; your own function, as in
-    ``my_module:load``; or several of these joined, as in ``moons+circles``"""
+    ``circles``, ``random``; the path of an ``.npz`` file, or of a folder of images, with ``/`` at its end; your own
+    function, as in ``my_module:load``; or several of these joined, as in ``moons+circles``"""
     validation: int = Field(ge=1)
     """how many training samples are held out for validation"""
     size: int | None = Field(default=None, ge=1)
     """images are resized to ``size`` x ``size`` pixels"""
     classes: tuple[int, ...] | None = None
-    """keep only these classes, renumbered in this order; applies to every data set but ``moons`` and ``circles``"""
+    """keep only these classes, renumbered in this order; applies to every data set but toys"""
+    samples: int | None = Field(default=None, ge=2)
+    """of toys: how many samples to train on, besides those held out, and as many for testing; by default 1,000"""
+    noise: float | None = Field(default=None, ge=0)
+    """of ``moons`` and ``circles``: the standard deviation of the points; by default 0.1"""
+    factor: float | None = Field(default=None, gt=0, lt=1)
+    """of ``circles``: the radius of the inner circle, where the outer one has 1; by default 0.35"""
     settings: dict[str, JsonValue] | None = None
     """keyword arguments of your own function; see [Extending](extending.md)"""
 
@@ -71,9 +77,19 @@ class DataSpec(Section):
             raise ValueError(f"settings are for a function of your own; {self.name} takes none")
         return self
 
+    @model_validator(mode="after")
+    def _settings_of_toys(self) -> "DataSpec":
+        takers = {"samples": tuple(TOYS)} | {key: _takers(key) for key in ("noise", "factor")}
+        for key, toys in takers.items():
+            if getattr(self, key) is not None and not set(self.parts) & set(toys):
+                raise ValueError(f"{key} is a setting of {' and '.join(toys)}; {self.name} takes none")
+        return self
+
     @model_serializer(mode="wrap")
     def _keys_that_apply(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key != "settings" or value is not None}
+        """Leave out keys that only some data sets take, unless they are set."""
+        optional = ("settings", "samples", "noise", "factor")
+        return {key: value for key, value in handler(self).items() if key not in optional or value is not None}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -89,6 +105,10 @@ class DataSpec(Section):
     def known_beforehand(self) -> bool:
         """Whether shapes and tasks follow from the table alone, because lthprune provides all of its data sets."""
         return all(part in _KNOWN for part in self.parts)
+
+
+def _takers(key: str) -> tuple[str, ...]:
+    return tuple(name for name, settings in TOYS.items() if key in settings)
 
 
 def split_name(name: str) -> tuple[str, ...]:

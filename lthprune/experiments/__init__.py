@@ -15,6 +15,7 @@ from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.experiment import Watcher
 from lthprune.experiments.folders import find_runs
 from lthprune.experiments.information import InformationWatcher, run_information, save_information
+from lthprune.experiments.layer_counts import LayerCounts, count_by_layer
 from lthprune.experiments.matching import Estimate, MatchedLevel, MatchedRun, compare_runs, plot_runs, save_runs
 from lthprune.experiments.overlaps import Overlap, level_overlaps, mask_overlaps
 from lthprune.experiments.preview import Extension, LayerRow, Preview, preview_recipe
@@ -24,6 +25,7 @@ from lthprune.experiments.stability import run_stability, save_stability
 from lthprune.experiments.structure import LevelSplitting, LevelStructure, Structure
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep, begin_sweep, find_sweeps, run_sweep
+from lthprune.experiments.sweep_figures import plot_sweep, save_sweep_figures
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
 from lthprune.experiments.timing import LevelTime, TimeEstimate, estimate_time
 from lthprune.experiments.transfer import recipe_of_transfer, resume_transfer, transfer_run
@@ -46,6 +48,7 @@ __all__ = [
     "Estimate",
     "Extension",
     "InformationWatcher",
+    "LayerCounts",
     "LayerRow",
     "LevelSplitting",
     "LevelStructure",
@@ -68,6 +71,7 @@ __all__ = [
     "bundled",
     "compare",
     "compare_runs",
+    "count_by_layer",
     "estimate_time",
     "find_runs",
     "find_sweeps",
@@ -79,6 +83,7 @@ __all__ = [
     "parse_axes",
     "plan_controls",
     "plot_runs",
+    "plot_sweep",
     "preview_recipe",
     "recipe_of_transfer",
     "resume_run",
@@ -91,6 +96,7 @@ __all__ = [
     "save_information",
     "save_runs",
     "save_stability",
+    "save_sweep_figures",
     "save_untrained",
     "smallest_winning",
     "summarise_sweep",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
 from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
+from lthprune.experiments.structure import LevelSplitting
 from lthprune.experiments.subject import NotApplicableError, Subject
 
 if TYPE_CHECKING:
@@ -154,12 +155,23 @@ def _decidedness(subject: Subject) -> "Figure":
     return _splitting(subject, plot_decidedness)
 
 
+def _separation(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_separation
+
+    accuracies = [level.test_acc for level in _levels_of_tasks(subject)]
+    return _splitting(subject, lambda splittings, left, title: plot_separation(splittings, left, accuracies, title))
+
+
 def _splitting(subject: Subject, draw: Callable[[Sequence[Splitting], Sequence[int], str], "Figure"]) -> "Figure":
-    """Draw the splitting at every level, for data of several tasks."""
+    levels = _levels_of_tasks(subject)
+    return draw([level.splitting for level in levels], [level.left for level in levels], subject.one_trial)
+
+
+def _levels_of_tasks(subject: Subject) -> Sequence[LevelSplitting]:
+    """Return the splitting at every level, for data of several tasks."""
     if subject.tasks < 2:
         raise NotApplicableError("figures of splitting need data of several tasks; the data of this run are one task.")
-    levels = subject.structure.splittings
-    return draw([level.splitting for level in levels], [level.left for level in levels], subject.one_trial)
+    return subject.structure.splittings
 
 
 def _network(subject: Subject) -> "Figure":
@@ -231,5 +243,6 @@ FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
     "inputs": _inputs,
     "coverage": _coverage,
     "decidedness": _decidedness,
+    "separation": _separation,
     "network": _network,
 }

@@ -9,18 +9,17 @@ from typing import NamedTuple
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from lthprune.data import Dataset, load_data, shape_of_data
+from lthprune.analysis import SeparationBounds, separation_bounds
+from lthprune.data import Dataset, Task, load_data, shape_of_data, tasks_of
 from lthprune.errors import RecipeError
+from lthprune.experiments.levels import perceptron_sizes, with_levels_of
 from lthprune.experiments.recipe import Recipe
 from lthprune.pruning import (
     Geometric,
     Pool,
-    Pruning,
     Selection,
-    Target,
     Trajectory,
     count_parameters,
-    counts_per_level,
     extend,
     rate_of,
 )
@@ -69,6 +68,9 @@ class Preview:
         layers: the layers of the model.
         counts: by scope of competition, the prunable weights that remain at levels 0, 1, ...
         search: what the recipe searches for.
+        sizes: of the inputs, hidden layers and outputs of a perceptron whose weights all compete; None for other
+            networks.
+        tasks: of the data.
         data: the data set, if it was loaded; else None.
         data_dir: the data root given to ``preview_recipe``.
     """
@@ -79,6 +81,8 @@ class Preview:
     layers: tuple[LayerRow, ...]
     counts: dict[str, tuple[int, ...]]
     search: Search = field(repr=False)
+    sizes: tuple[int, ...] | None = None
+    tasks: tuple[Task, ...] = ()
     data: Dataset | None = field(default=None, repr=False)
     data_dir: str | Path | None = field(default=None, repr=False)
 
@@ -112,20 +116,32 @@ class Preview:
             >>> preview_recipe(load_recipe("lenet-mnist", settings)).extensions[0]
             Extension(times=1, hidden=47, weights=39527, levels=19)
         """
-        trajectory = self.trajectory
-        if trajectory is None or any(row.kind not in ("dense", "output") for row in self.layers):
+        trajectory, sizes = self.trajectory, self.sizes
+        if trajectory is None or sizes is None or len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
             return ()
-        sizes = (self.layers[0].shape[-1], *(row.shape[0] for row in self.layers))
         bias = any("bias" in label for label in self.counts)
-        if len(set(sizes[1:-1])) != 1 or trajectory.rate == 0:
-            return ()
-        if trajectory.weights != count_parameters(sizes, bias=bias):
-            return ()
         larger = [(times, extend(sizes, rate=trajectory.rate, times=times, bias=bias)) for times in range(1, 6)]
         return tuple(
             Extension(times, each[1], count_parameters(each, bias=bias), trajectory.extended(times).levels)
             for times, each in larger
         )
+
+    @property
+    def bounds(self) -> SeparationBounds | None:
+        """With how many weights the recipe's perceptron can be separated into its tasks.
+
+        None for other networks, for data of a single task, for fewer hidden units than tasks, and if tasks need not
+        keep all of their inputs (``run.coverage``).
+
+        Examples:
+            >>> from lthprune.experiments import load_recipe
+            >>> preview_recipe(load_recipe("moons-circles")).bounds.most
+            168512
+        """
+        tasks, coverage = len(self.tasks), self.recipe.run.coverage
+        if self.sizes is None or tasks < 2 or min(self.sizes[1:-1], default=0) < tasks or coverage != "pairs":
+            return None
+        return separation_bounds(self.sizes, self.tasks)
 
 
 def preview_recipe(
@@ -161,11 +177,11 @@ def preview_recipe(
     """
     data = None
     if recipe.data.known_beforehand and not recipe.in_epochs:
-        input_shape, outputs = shape_of_data(recipe.data)
+        (input_shape, outputs), tasks = shape_of_data(recipe.data), tasks_of(recipe.data)
     else:
         load = load or load_data
         data = load(recipe.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=trust_code)
-        input_shape, outputs = data.input_shape, data.outputs
+        input_shape, outputs, tasks = data.input_shape, data.outputs, data.tasks
         recipe = recipe.in_steps(len(data.x_train))
     check_augmentation(recipe.train, input_shape)
     if recipe.pretrain is not None:
@@ -180,21 +196,13 @@ def preview_recipe(
     pruning = recipe.prune.pruning(trust_code=trust_code)
     if recipe.prune.own:
         try_score(pruning, model)
-    recipe = recipe.with_levels(_levels_to_target(recipe, pruning, model))
+    recipe = with_levels_of(recipe, pruning, model)
     search = recipe.prune.search(recipe.run.first_seed, trust_code=trust_code)
     pools = pruning.pools(model)
     counts = pruning.counts(model, search.schedule, search.levels)
     by_pool = {_label(pool): tuple(level[at] for level in counts) for at, pool in enumerate(pools)}
-    return Preview(recipe, input_shape, outputs, _layers(model, search, pools), by_pool, search, data, data_dir)
-
-
-def _levels_to_target(recipe: Recipe, pruning: Pruning, model: nn.Module) -> int | None:
-    """Return how many levels a rate takes to a target; None if the recipe gives their number."""
-    rate, target = recipe.prune.rate, recipe.prune.target
-    if recipe.prune.levels is not None or target is None or rate is None or isinstance(rate, dict):
-        return None
-    weights, remaining = map(sum, counts_per_level(Target(target), pruning.pools(model), 1))
-    return Trajectory.through(weights=weights, rate=rate, target=remaining).levels
+    layers, sizes = _layers(model, search, pools), perceptron_sizes(model, pools)
+    return Preview(recipe, input_shape, outputs, layers, by_pool, search, sizes, tasks, data, data_dir)
 
 
 def _layers(model: nn.Module, search: Search, pools: list[Pool]) -> tuple[LayerRow, ...]:

@@ -81,6 +81,20 @@ class Recipe(Section):
         prune = self.prune.model_copy(update={"levels": levels, "target": None})
         return self.model_copy(update={"prune": prune})
 
+    def with_counts(self, counts: tuple[int | float, ...] | None) -> "Recipe":
+        """Return the recipe with the weights of every level in place of what determined them.
+
+        Examples:
+            >>> settings = ["model.hidden=13", "prune.extends=8", "prune.rate=0.32", "prune.target=112"]
+            >>> prune = load_recipe("moons-circles", settings).with_counts((160, 112)).prune
+            >>> prune.levels, prune.densities, prune.extends
+            (2, (160, 112), None)
+        """
+        if self.prune.extends is None or counts is None:
+            return self
+        decided = {"levels": len(counts), "densities": counts, "rate": None, "target": None, "extends": None}
+        return self.model_copy(update={"prune": self.prune.model_copy(update=decided)})
+
     @property
     def in_epochs(self) -> bool:
         """Whether some lengths are in epochs, because the number of training samples is not known yet."""
@@ -115,7 +129,8 @@ class Recipe(Section):
             name: table.model_copy(update={key: getattr(other, key) for key, value in table if has_epochs(value)})
             for name, table, other in (("train", self.train, begun.train), ("prune", self.prune, begun.prune))
         }
-        return self.model_copy(update=tables).with_levels(begun.prune.levels)
+        recipe, prune = self.model_copy(update=tables), begun.prune
+        return recipe.with_levels(prune.levels) if self.prune.extends is None else recipe.with_counts(prune.densities)
 
     @property
     def names_code(self) -> bool:

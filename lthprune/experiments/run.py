@@ -178,8 +178,8 @@ class Run(RunFolder):
         Args:
             name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps``, ``steps-needed``,
                 ``controls``, ``stability`` or ``interpolation`` of all trials; ``pruned-by-layer``,
-                ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage`` or
-                ``decidedness`` of one trial; or ``weights`` or ``network`` of one level of it.
+                ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``,
+                ``decidedness`` or ``separation`` of one trial; or ``weights`` or ``network`` of one level of it.
             trial: the number of that trial.
             level: the number of that level; by default the last finished one.
 

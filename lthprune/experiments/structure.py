@@ -21,6 +21,7 @@ from lthprune.analysis import (
     ZombieLives,
     bias_statistics,
     comatose_biases,
+    count_active,
     find_splitting,
     neuron_lifetimes,
     neuron_states,
@@ -40,11 +41,13 @@ class LevelSplitting:
 
     Attributes:
         left: the number of remaining prunable weights.
+        active: how many of these are on a path from an input to an output.
         splitting: the splitting of the network.
         test_acc: each task's test accuracy at the early-stopping step, in [0, 1], by the task's name.
     """
 
     left: int
+    active: int
     splitting: Splitting
     test_acc: dict[str, float]
 
@@ -124,6 +127,8 @@ class Structure:
         return {
             "level": level.level,
             "density": level.density,
+            "left": level.left,
+            "active": level.active,
             "neurons": _by_state(self.neurons.states, self.neurons.counts[place]),
             "parameters": _by_state(self.parameters.states, self.parameters.counts[place]),
             "pruning_horizon": level.smallest_kept,
@@ -220,14 +225,16 @@ def _network(trial: Trial, ticket: Ticket) -> NetworkStates:
 
 def _split(trial: Trial, ticket: Ticket, network: NetworkStates) -> LevelSplitting:
     accuracies = {name: measured["test_acc"] for name, measured in ticket.metrics["tasks"].items()}
-    return LevelSplitting(ticket.left, find_splitting(network, trial.tasks, coverage=trial.coverage), accuracies)
+    split = find_splitting(network, trial.tasks, coverage=trial.coverage)
+    return LevelSplitting(ticket.left, count_active(network.parameters(), ticket), split, accuracies)
 
 
 def _describe_splitting(level: LevelSplitting) -> dict[str, Any]:
     """Return a level's splitting without the component of every neuron."""
     split = {name: value for name, value in vars(level.splitting).items() if name != "components"}
     decidedness = [vars(layer) for layer in level.splitting.decidedness]
-    return split | {"decidedness": decidedness, "left": level.left, "test_acc": level.test_acc}
+    own = {"left": level.left, "active": level.active, "test_acc": level.test_acc}
+    return split | {"task_distances": level.splitting.task_distances, "decidedness": decidedness} | own
 
 
 def _by_state(states: Sequence[NeuronState], values: Iterable[Any]) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Figures of splitting: the coverage of the tasks level by level, and the neurons that belong to one task."""
+"""Figures of splitting: coverage, accuracies and distance to separation, and the neurons that belong to one task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from lthprune.analysis import Splitting, Status
-from lthprune.plots.style import FULL_WIDTH, MARKERS, Look, evenly, shades, styled
+from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, Look, evenly, shades, styled
 
 _COLUMNS = 7  # panels side by side
 _MOST_COMPONENTS = 5  # rows of a panel
@@ -80,21 +81,68 @@ def plot_decidedness(splittings: Sequence[Splitting], left: Sequence[int], title
         for place, (layer, colour) in enumerate(zip(layers, shades(len(layers)), strict=True)):
             values = [getattr(split.decidedness[place], side) for split in splittings]
             axes.plot(levels, values, color=colour, marker=MARKERS[place % len(MARKERS)], label=layer)
-        for level, split in enumerate(splittings):
-            if split.status in _SHADES:
-                axes.axvspan(level - 0.5, level + 0.5, zorder=0, **_shade(split.status))
-        shown = evenly(len(levels), 5)
-        axes.set_xticks(shown, [f"{left[level]:,}" for level in shown])
-        axes.set_xlabel("weights left")
+        _over_levels(axes, splittings, left, 5)
         axes.set_title(f"alive neurons that {what} one task only")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.set_ylim(-0.03, 1.03)
-        axes.grid()
-    handles, _ = axes.get_legend_handles_labels()
+    _explain(figure, axes.get_legend_handles_labels()[0], splittings, "layers and statuses")
+    return figure
+
+
+@styled
+def plot_separation(
+    splittings: Sequence[Splitting], left: Sequence[int], test_acc: Sequence[Mapping[str, float]], title: str = ""
+) -> Figure:
+    """Plot the accuracy of each task, the metric of the splitting, and the distance to separation, over the weights.
+
+    The metric counts the splits still needed; it is 0 once the network is separated, and below 0 once it is degraded.
+    The distance of a task is that of its coverage to a component of its own; the black line is the distance of all.
+    Levels with a separated or a degraded network are shaded.
+
+    Args:
+        splittings: the splitting at each level.
+        left: the number of remaining weights at each level.
+        test_acc: the test accuracy of each task at each level, in [0, 1], by the task's name.
+        title: of the figure.
+    """
+    tasks, levels = splittings[0].tasks, np.arange(len(splittings))
+    figure = Figure(figsize=(FULL_WIDTH, 2.9))
+    figure.suptitle(title)
+    accuracy, metric, distance = figure.subplots(1, 3)
+    for place, task in enumerate(tasks):
+        look: Look = {"color": QUALITATIVE[place % len(QUALITATIVE)], "marker": MARKERS[place % len(MARKERS)]}
+        look |= {"markersize": 5.5 - 2.5 * place / len(tasks)}  # tasks with equal values lie on top of each other
+        accuracy.plot(levels, [100 * each[task] for each in test_acc], label=task, **look)
+        distance.plot(levels, [split.task_distances[place] for split in splittings], **look)
+    for axes, name in ((metric, "metric"), (distance, "distance")):
+        axes.plot(
+            levels, [getattr(split, name) for split in splittings], color="black", linestyle="--", label="all tasks"
+        )
+        axes.axhline(0, color="black", lw=0.5, zorder=1)
+    for axes, what in ((accuracy, "test accuracy (%)"), (metric, "metric"), (distance, "distance to separation")):
+        _over_levels(axes, splittings, left, 4)
+        axes.set_title(what)
+    handles = [*accuracy.get_legend_handles_labels()[0], *metric.get_legend_handles_labels()[0]]
+    _explain(figure, handles, splittings, "tasks and statuses")
+    return figure
+
+
+def _over_levels(axes: Axes, splittings: Sequence[Splitting], left: Sequence[int], ticks: int) -> None:
+    """Label the levels by their remaining weights, and shade those with a separated or a degraded network."""
+    for level, split in enumerate(splittings):
+        if split.status in _SHADES:
+            axes.axvspan(level - 0.5, level + 0.5, zorder=0, **_shade(split.status))
+    shown = evenly(len(left), ticks)
+    axes.set_xticks(shown, [f"{left[level]:,}" for level in shown])
+    axes.set_xlabel("weights left")
+    axes.grid()
+
+
+def _explain(figure: Figure, handles: Sequence[Artist], splittings: Sequence[Splitting], title: str) -> None:
+    """Add a legend of the lines and of the shades that occur, below the panels."""
     occurring = [status for status in _SHADES if any(split.status == status for split in splittings)]
     patches = [Patch(label=f"{status} network", **_shade(status)) for status in occurring]
-    figure.legend(handles=[*handles, *patches], title="layers and statuses", loc="outside lower center", ncols=5)
-    return figure
+    figure.legend(handles=[*handles, *patches], title=title, loc="outside lower center", ncols=5)
 
 
 def _shade(status: Status) -> Look:

@@ -82,7 +82,7 @@ from lthprune.pruning.state import (
     restore,
     snapshot,
 )
-from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
+from lthprune.pruning.trajectories import Trajectory, count_parameters, extend, shared_counts
 from lthprune.pruning.zero_hooks import forget_interrupted
 
 __all__ = [
@@ -167,6 +167,7 @@ __all__ = [
     "score_named",
     "select",
     "set_zeros",
+    "shared_counts",
     "small_final",
     "small_init",
     "small_init_small_final",

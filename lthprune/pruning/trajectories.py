@@ -130,6 +130,56 @@ def extend(sizes: Sequence[int], *, rate: float, times: int = 1, bias: bool = Fa
     return (inputs, *[round(size)] * len(hidden), outputs)
 
 
+def shared_counts(
+    sizes: Sequence[int], *, hidden: int, rate: float, target: int, bias: bool = False
+) -> tuple[int, ...]:
+    """Return how many weights an extended perceptron keeps at levels 1, 2, ..., equal in all of its family.
+
+    The family are the extensions of the network with ``hidden`` units in every hidden layer; see
+    [`extend`][lthprune.pruning.extend]. Their layers have whole numbers of neurons, so that pruning by one rate leaves
+    each of them with slightly different numbers of weights. With these counts, every network first has exactly as many
+    weights as the next smaller ones of the family have before any pruning. From the smallest network on, the rate
+    decides.
+
+    Args:
+        sizes: of the network that is pruned, one of the family.
+        hidden: the size of the hidden layers of the smallest network.
+        rate: the fraction of the remaining weights that a level prunes.
+        target: the last level is the first with at most so many weights.
+        bias: whether biases are pruned, too.
+
+    Raises:
+        PruningError: the network is not one of the family, or the rate is so small that two of the family are equal.
+
+    Examples:
+        >>> shared_counts((4, 20, 20, 2), hidden=8, rate=0.32, target=60)
+        (352, 247, 160, 112, 76, 52)
+        >>> shared_counts((4, 10, 10, 2), hidden=8, rate=0.32, target=60)
+        (112, 76, 52)
+    """
+    inputs, *own, outputs = sizes
+    smallest = (inputs, *[hidden] * len(own), outputs)
+    family = [extend(smallest, rate=rate, times=0, bias=bias)]
+    while family[-1][1] < max(own, default=0):
+        family.append(extend(smallest, rate=rate, times=len(family), bias=bias))
+        if family[-1] == family[-2]:
+            raise PruningError(
+                f"rate = {rate}: this is too small to extend a network with {family[-1][1]} hidden units by one unit. "
+                "Choose a larger rate, or extend a larger network."
+            )
+    if family[-1] != tuple(sizes):
+        listed = ", ".join(str(each[1]) for each in family)
+        raise PruningError(
+            f"sizes = {tuple(sizes)}: the extensions of {smallest} at a rate of {rate} have other hidden layers: "
+            f"{listed}. Choose one of these sizes."
+        )
+    counts = [count_parameters(each, bias=bias) for each in reversed(family)]
+    below = Trajectory.through(weights=counts[-1], rate=rate, target=min(target, counts[-1])).levels
+    counts += [_left(counts[-1], rate, level) for level in range(1, below + 1)]
+    last = next(place for place, count in enumerate(counts) if count <= target)
+    return tuple(counts[1 : last + 1])
+
+
 def count_parameters(sizes: Sequence[int], *, bias: bool = False) -> int:
     """Return the number of weights of a perceptron, and of biases if they count.
 

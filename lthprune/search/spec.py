@@ -40,6 +40,9 @@ class PruneSpec(Section):
     one number, is given too"""
     densities: tuple[int | float, ...] | None = None
     """what each level keeps: densities or numbers of weights"""
+    extends: int | None = Field(default=None, ge=1)
+    """prune an extended perceptron to the weights of the networks that lie between it and the one with so many hidden
+    units, by the rate, down to the target; see [Sweeps](sweeps.md#networks-on-one-trajectory)"""
     score: str = "magnitude"
     """``magnitude`` (also called ``large_final``), ``small_final``, ``large_init``, ``small_init``,
     ``large_init_large_final``, ``small_init_small_final``, ``large_final_same_sign``, ``magnitude_increase``,
@@ -110,6 +113,16 @@ class PruneSpec(Section):
             )
         if self.levels is None:
             raise ValueError("levels is missing; it follows only from a rate (one number) and a target together")
+        return self
+
+    @model_validator(mode="after")
+    def _extends_along_a_rate(self) -> "PruneSpec":
+        determined = self.levels is None and isinstance(self.rate, float) and isinstance(self.target, int)
+        if self.extends is not None and not determined:
+            raise ValueError(
+                "extends needs a rate (one number) and a target (a number of weights), and no levels, as in "
+                "rate = 0.32 and target = 112"
+            )
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lthprune.analysis import NeuronState
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
 from tests.cli.conftest import Cli, Result
@@ -40,7 +41,8 @@ def test_analyze_shows_neurons_and_parameters_by_state_level_by_level(functional
         first = [str(place), f"{level.density:.2%}"]
         assert levels[place] == first + [f"{number:,}" for number in structure.neurons.counts[place]]
         horizon = [f"{level.smallest_kept:.4f}"] if place else []
-        assert levels[3 + place] == first + [f"{number:,}" for number in structure.parameters.counts[place]] + horizon
+        numbers = (place, level.left, level.active, *structure.parameters.counts[place])
+        assert levels[3 + place] == [f"{number:,}" for number in numbers] + horizon
 
 
 def test_analyze_says_what_there_is_to_say_of_biases(sparse: Run, cli: Cli) -> None:
@@ -68,6 +70,7 @@ def test_analyze_of_a_level_shows_it_layer_by_layer(sparse: Run, cli: Cli) -> No
     at_level = sparse.structure_at(2)
     (states,) = at_level.structure.levels
     assert f"trial 0: structural states of level 2, density {states.density:.2%}" in " ".join(result.out.split())
+    assert f"{states.active:,} of {states.left:,} weights are active." in result.out
     shown = {row[0]: row[1:] for row in rows(result)}
     for layer in at_level.network.layers:
         counts = at_level.network.count_neurons()[layer.name].values()
@@ -107,7 +110,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
         (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
         (["--level", 1, "--trial", 5], "there is no trial 5"),
         (["--json", "there.json"], "there.json already exists"),
-        (["--json", "."], "is a folder. Name a file for the JSON"),
+        (["--json", "."], "is a folder. Name a file in it"),
         (["--json", "/proc/nope/x.json"], "cannot write /proc/nope/x.json"),
     ],
 )
@@ -134,3 +137,48 @@ def test_analyze_of_a_run_without_a_finished_level_says_how_to_go_on(finished: R
     result = cli("analyze", folder)
     assert (result.code, result.out) == (2, "")
     assert "resume with: lthprune resume begun" in " ".join(result.err.split())
+
+
+def test_analyze_by_layer_shows_means_and_ranges_over_all_trials(sparse: Run, cli: Cli) -> None:
+    result = cli("analyze", sparse.folder, "--by-layer")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    structures = [sparse.structure(trial) for trial in range(2)]
+    printed = json.loads(cli("analyze", sparse.folder, "--by-layer", "--json", "-").out)
+    assert printed["trials"] == 2
+    for level, described in enumerate(printed["levels"]):
+        for layer, states in described["neurons"].items():
+            for state in NeuronState:
+                counts = [int((own.levels[level].neurons[layer] == state).sum()) for own in structures]
+                expected = {"mean": sum(counts) / 2, "low": min(counts), "high": max(counts)}
+                assert states[state.name.lower()] == expected
+        active = [own.levels[level].active for own in structures]
+        assert (described["active"]["low"], described["active"]["high"]) == (min(active), max(active))
+        assert described["left"] == structures[0].levels[level].left
+    tables = result.out.split("dense1")[1].split("output")
+    last = printed["levels"][-1]
+    for table, layer in zip(tables, ("dense1", "output"), strict=False):
+        (row,) = [line.split() for line in table.splitlines() if line.split()[:1] == ["2"]]
+        shown = [last["active"], *last["neurons"][layer].values()]
+        means = [f"{each['mean']:,.{0 if each['low'] == each['high'] else 1}f}" for each in shown]
+        assert row == ["2", f"{last['left']:,}", *means]
+
+
+@pytest.mark.parametrize("other", ["--level", "--trial"])
+def test_by_layer_and_one_level_or_trial_exclude_one_another(other: str, sparse: Run, cli: Cli) -> None:
+    result = cli("analyze", sparse.folder, "--by-layer", other, 1)
+    assert (result.code, "shows all levels of all trials" in " ".join(result.err.split())) == (2, True)
+
+
+def test_analyze_writes_the_network_of_a_level_as_graphml(sparse: Run, cli: Cli) -> None:
+    import networkx
+
+    result = cli("analyze", sparse.folder, "--level", 2, "--graphml", "own/network.graphml")
+    assert (result.code, result.err, result.out.splitlines()[-1]) == (0, "", "Written to own/network.graphml")
+    graph = networkx.read_graphml("own/network.graphml", node_type=int)
+    ticket = sparse.tickets.ticket(2)
+    weights = sum(count.left for name, count in ticket.counts.items() if name.endswith("weight"))
+    assert graph.number_of_edges() == weights
+    assert graph.number_of_nodes() == 64 + 8 + 10
+    refused = cli("analyze", sparse.folder, "--graphml", "other.graphml")
+    assert (refused.code, "--level N" in refused.err) == (2, True)
+    assert not Path("other.graphml").exists()

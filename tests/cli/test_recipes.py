@@ -150,3 +150,14 @@ def test_show_with_time_estimates_a_run_and_names_the_basis(cli: Cli) -> None:
 )
 def test_a_duration_has_the_unit_that_it_fills(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_show_prints_with_how_many_weights_a_network_of_several_tasks_can_be_separated(cli: Cli) -> None:
+    result = cli("show", "moons-circles", "--set", "model.hidden=8", "--set", "prune.target=20")
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    table = result.out.partition("Active weights of a separated network")[2]
+    assert ["74", "56", "8"] in [line.replace("│", " ").split() for line in table.splitlines()]
+    words = " ".join(table.split())
+    assert "38 of 112 weights or more must be pruned or inactive before" in words
+    assert "an interconnected network needs only 7 weights." in words
+    assert "Active weights" not in cli("show", "lenet-digits").out

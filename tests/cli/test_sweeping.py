@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
+from lthprune.experiments.sweep_figures import SWEEP_FIGURES
 from lthprune.experiments.sweep_summary import summarise_sweep
 from tests.cli.conftest import Cli
 from tests.tiny import SETTINGS, contents
@@ -150,4 +151,12 @@ def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> 
     rows = [line.split() for line in table.splitlines() if line.split()[:1] in (["4"], ["6"])]
     for row, cell in zip(rows, summarise_sweep(Sweep(folder)), strict=True):
         assert row[1:5] == [str(number) for number in cell.outcomes.values()]
+        if cell.separated:
+            for place, name in ((5, "left"), (6, "active")):
+                numbers = [getattr(level, name) for level in cell.separated]
+                assert row[place] == f"{min(numbers)}-{max(numbers)}"
+    drawn = cli("plot", folder)
+    assert (drawn.code, drawn.err) == (0, "")
+    assert {Path(line).stem for line in drawn.out.splitlines()} == set(SWEEP_FIGURES)
+    assert all(Path(line).is_file() for line in drawn.out.splitlines())
     assert "separated before they degraded" in " ".join(table.split())

@@ -17,7 +17,7 @@ from lthprune.errors import DataError
 from tests.nets import bits
 from tests.tiny import write_npz
 
-EMBEDDED = ("digits", "moons", "circles")  # there without a data root
+EMBEDDED = ("digits", "moons", "circles", "random")  # there without a data root
 
 
 def spec(name: str, validation: int = 100, **words: object) -> DataSpec:
@@ -171,3 +171,38 @@ def test_a_name_is_split_into_data_sets_and_whole_paths(name: str, parts: tuple[
 def test_what_cannot_be_is_refused_before_anything_is_loaded(words: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         DataSpec.model_validate({"validation": 100} | words)
+
+
+def test_toys_are_drawn_with_the_settings_of_the_table_and_stay_as_they_were_without() -> None:
+    usual, set_alike = load_data(spec("moons+circles")), load_data(spec("moons+circles", noise=0.1, factor=0.35))
+    assert usual.fingerprint == set_alike.fingerprint
+    fewer = load_data(spec("moons+circles", samples=80, validation=20))
+    assert [len(each) for each in (fewer.x_train, fewer.x_val, fewer.x_test)] == [80, 20, 80]
+    for changed in ({"noise": 0.2}, {"factor": 0.5}):
+        other = load_data(spec("moons+circles", **changed))
+        assert other.fingerprint != usual.fingerprint
+        moons_alike = bool((other.x_test[:, :2] == usual.x_test[:, :2]).all())
+        assert moons_alike == ("factor" in changed)
+    assert not {"samples", "noise", "factor"} & spec("moons").model_dump().keys()
+    assert spec("moons", noise=0.0).model_dump()["noise"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "says"),
+    [
+        ("digits", "samples", "of moons and circles and random"),
+        ("random", "noise", "of moons and circles; random"),
+        ("moons", "factor", "of circles; moons takes none"),
+    ],
+)
+def test_settings_of_toys_that_are_not_there_are_refused(name: str, key: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        spec(name, **{key: 2 if key == "samples" else 0.5})
+
+
+def test_random_inputs_are_a_task_beside_others() -> None:
+    data = load_data(spec("moons+random"))
+    assert [(task.name, task.inputs, task.outputs) for task in data.tasks] == [
+        ("moons", range(2), range(1)),
+        ("random", range(2, 4), range(1, 2)),
+    ]

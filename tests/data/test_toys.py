@@ -34,3 +34,17 @@ def test_circles_lie_within_one_another_and_moons_beside() -> None:
     assert radius[circles.y_train == 1].mean() == pytest.approx(0.36, abs=0.02)
     centres = torch.stack([moons.x_train[moons.y_train == label].mean(0) for label in (0, 1)])
     torch.testing.assert_close(centres, torch.tensor([[0, 0.64], [1, -0.14]], dtype=centres.dtype), atol=0.02, rtol=0)
+
+
+def test_noise_and_factor_replace_the_usual_ones_and_the_points_of_random_tell_nothing() -> None:
+    circles = draw_toy("circles", 100, 10, 0, noise=0.0, factor=0.8)
+    assert circles.x_train.norm(dim=1)[circles.y_train == 1].numpy() == pytest.approx(0.8)
+    usual, same, sharp = (
+        draw_toy("moons", 50, 10, 0, **words) for words in ({}, {"noise": 0.1, "factor": 0.9}, {"noise": 0.0})
+    )
+    assert bits(usual.x_train) == bits(same.x_train) != bits(sharp.x_train)
+    random = draw_toy("random", 4_000, 10, 0)
+    assert random.x_train.mean(dim=0).tolist() == pytest.approx([0, 0], abs=0.05)
+    assert random.x_train.std(dim=0).tolist() == pytest.approx([1, 1], abs=0.05)
+    means = torch.stack([random.x_train[random.y_train == label].mean(dim=0) for label in (0, 1)])
+    assert (means[0] - means[1]).abs().max() < 0.1

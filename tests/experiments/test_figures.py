@@ -19,7 +19,7 @@ from lthprune.experiments.summary import smallest_winning
 from tests.tiny import environment, joined, tiny
 
 OF_TRIALS = ("accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed")
-SEVERAL_TASKS = ("coverage", "decidedness")
+SEVERAL_TASKS = ("coverage", "decidedness", "separation")
 MEASURED_LATER = ("controls", "stability", "interpolation")  # by commands of their own
 NAMES = tuple(name for name in FIGURES if name not in MEASURED_LATER)
 
@@ -112,7 +112,7 @@ def test_the_description_of_plot_names_every_figure() -> None:
     assert [name for name in FIGURES if f"``{name}``" not in str(Run.plot.__doc__)] == []
 
 
-@pytest.mark.parametrize("name", ["coverage", "decidedness"])
+@pytest.mark.parametrize("name", SEVERAL_TASKS)
 def test_a_figure_that_does_not_apply_is_refused_with_the_reason(run: Run, name: str) -> None:
     with pytest.raises(PruningError, match="need data of several tasks"):
         run.plot(name)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthprune.data.loading import shape_of_data
+from lthprune.errors import LthpruneError, RecipeError
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.preview import Extension, preview_recipe
 from lthprune.experiments.recipe import bundled, load_recipe
@@ -179,3 +180,52 @@ def test_a_run_leaves_what_the_table_said_it_would(tmp_path: Path, method: str) 
         (ticket,) = run.tickets.level(level)
         left = {name.removesuffix(".weight"): count.left for name, count in ticket.counts.items()}
         assert left == {label: counts[level] for label, counts in table.counts.items()}
+
+
+FAMILY = ("prune.rate=0.32", "prune.target=76", "prune.extends=8")
+
+
+def test_a_recipe_that_extends_a_network_says_the_weights_of_every_level_once_it_is_previewed() -> None:
+    recipe = load_recipe("moons-circles", [*FAMILY, "model.hidden=13"])
+    preview = preview_recipe(recipe)
+    assert preview.counts == {"weights": (247, 160, 112, 76)}
+    prune = preview.recipe.prune
+    assert (prune.levels, prune.densities) == (3, (160, 112, 76))
+    assert (prune.rate, prune.target, prune.extends) == (None, None, None)
+    assert recipe.worked_out_as(preview.recipe) == preview.recipe
+    assert preview_recipe(preview.recipe).counts == preview.counts
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["model.hidden=14"], "have other hidden layers: 8, 10, 13, 16"),
+        (["prune.scope=layerwise", "model.hidden=13"], "prune.extends = 8: the network must be a perceptron"),
+        (["model.dense=[10, 13]"], "have other hidden layers"),
+        (["model.hidden=13", "prune.bias=separate"], "prune.extends = 8: the network must be a perceptron"),
+    ],
+)
+def test_only_networks_of_a_family_extend_one(settings: list[str], says: str) -> None:
+    with pytest.raises(LthpruneError, match=says):
+        preview_recipe(load_recipe("moons-circles", [*FAMILY, *settings]))
+
+
+@pytest.mark.parametrize("wrong", ["prune.target=0.1", "prune.levels=3", "prune.rate={dense=0.3, output=0.1}"])
+def test_extending_needs_one_rate_and_a_target_in_weights(wrong: str) -> None:
+    with pytest.raises(RecipeError, match=r"extends needs a rate|give one of rate|levels is missing"):
+        load_recipe("moons-circles", [*FAMILY, "model.hidden=13", wrong])
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ([], 74),
+        (["model.hidden=1"], None),
+        (["run.coverage=outputs"], None),
+        (["data.name=moons"], None),
+        (["prune.scope=layerwise"], None),
+    ],
+)
+def test_a_perceptron_of_several_tasks_has_bounds_of_its_separation(settings: list[str], most: int | None) -> None:
+    bounds = preview_recipe(load_recipe("moons-circles", ["model.hidden=8", "prune.target=5", *settings])).bounds
+    assert (bounds and bounds.most) == most

@@ -185,5 +185,20 @@ def test_how_far_a_network_has_split_is_the_same_with_and_without_its_states(tmp
     assert len({split.splitting.status for split in levels}) > 1
 
 
+def test_active_weights_are_the_unpruned_ones_on_a_path_from_an_input_to_an_output(tmp_path: Path) -> None:
+    run = run_recipe(toys("run.trials=1", "prune.target=6"), "toys", out=tmp_path)
+    structure = run.structure()
+    for level, split in zip(structure.levels, structure.splittings, strict=True):
+        ticket = run.tickets.ticket(level.level)
+        first, second, third = (mask.numpy().astype(int) for mask in ticket.masks.values())
+        to_first, to_second = first.any(axis=1), (second @ first).any(axis=1)  # units that an input reaches
+        from_second, from_first = third.any(axis=0), (third @ second).any(axis=0)  # that reach an output
+        expected = first[from_first].sum() + second[np.ix_(from_second, to_first)].sum() + third[:, to_second].sum()
+        assert level.active == split.active == expected
+        assert level.left == split.left == ticket.left
+    assert structure.levels[0].active == structure.levels[0].left
+    assert structure.levels[-1].active < structure.levels[-1].left
+
+
 def test_a_structure_is_shown_by_its_run_trial_and_levels(run: Run) -> None:
     assert repr(run.structure(1)) == f"<Structure of {run.name}, trial 1: structural states at the levels 0, 1, 2>"

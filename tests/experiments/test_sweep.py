@@ -259,6 +259,15 @@ def test_a_summary_has_a_row_for_every_cell_begun_or_not(finished: Sweep, tmp_pa
     assert (other.levels, other.winner, other.seconds) == ([], None, None)
 
 
+def test_networks_of_several_sizes_are_pruned_to_exactly_the_same_weights(tmp_path: Path) -> None:
+    settings = ["train.steps=4", "prune.extends=8", "prune.rate=0.32", "prune.target=60", "data.validation=200"]
+    sizes = {"model.hidden": [8, 10, 13], "run.seed": [0]}
+    sweep = run_sweep(begin_sweep("moons-circles", sizes, settings, out=tmp_path))
+    left = [[level.left for level in row.levels] for row in summarise_sweep(sweep)]
+    assert left == [[112, 76, 52], [160, 112, 76, 52], [247, 160, 112, 76, 52]]
+    assert all(cell.finished for cell in run_sweep(Sweep(sweep.folder)).cells())  # and it can be resumed
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -10,7 +10,7 @@ from torch import nn
 from lthprune import neuron_states
 from lthprune.analysis.splitting import find_splitting
 from lthprune.data.dataset import Task
-from lthprune.plots.splitting import plot_coverage, plot_decidedness
+from lthprune.plots.splitting import plot_coverage, plot_decidedness, plot_separation
 
 TASKS = (Task("moons", range(0, 2), range(0, 1)), Task("circles", range(2, 4), range(1, 2)))
 LEFT = [12, 6, 5]
@@ -67,3 +67,24 @@ def test_decidedness_is_a_line_for_each_layer_and_side_and_the_legend_explains_t
     assert [patch.get_hatch() for patch in legend.get_patches()] == list(shades.values())
     (legend,) = plot_decidedness(splittings[:1], LEFT[:1]).legends
     assert [text.get_text() for text in legend.get_texts()] == ["0", "2"]
+
+
+def test_separation_is_the_accuracy_and_the_distance_of_every_task_and_the_metric_of_all(splittings):
+    accuracies = [{"moons": 0.99, "circles": 0.98}, {"moons": 0.97, "circles": 0.96}, {"moons": 0.5, "circles": 0.9}]
+    figure = plot_separation(splittings, LEFT, accuracies)
+    accuracy, metric, distance = figure.axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
+    assert drawn == {task: [pytest.approx(100 * each[task]) for each in accuracies] for task in ("moons", "circles")}
+    assert list(metric.lines[0].get_ydata()) == [split.metric for split in splittings] == [1, 0, -0.25]
+    moons, circles, whole = (np.array(line.get_ydata()) for line in distance.lines[:3])
+    np.testing.assert_allclose(whole, [split.distance for split in splittings])
+    np.testing.assert_allclose(moons**2 + circles**2, whole**2)
+    assert moons[0] == circles[0] == 1  # one component covers both
+    assert moons[1] == circles[1] == circles[2] == 0  # each has a component of its own
+    assert moons[2] == 0.5  # half of the inputs are lost
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["12", "6", "5"]
+        assert len(axes.patches) == 2
+    (legend,) = figure.legends
+    words = ["moons", "circles", "all tasks", "separated network", "degraded network"]
+    assert [text.get_text() for text in legend.get_texts()] == words

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from lthprune.errors import PruningError
 from lthprune.pruning.schedules import Geometric, Pool, Target, counts_per_level
-from lthprune.pruning.trajectories import Trajectory, count_parameters, extend
+from lthprune.pruning.trajectories import Trajectory, count_parameters, extend, shared_counts
 
 weights = st.integers(100, 10**7)
 levels = st.integers(1, 30)
@@ -107,3 +107,42 @@ def test_a_network_is_extended_by_one_rate() -> None:
 def test_networks_that_cannot_be_extended_are_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(PruningError):
         extend(sizes, rate=0.2)
+
+
+def counts_of(hidden: int, target: int = 12, **words: object) -> tuple[int, ...]:
+    return shared_counts((4, hidden, hidden, 2), hidden=8, rate=0.32, target=target, **words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_networks_of_a_family_share_every_count_and_those_are_the_sizes_of_the_smaller_ones(bias: bool) -> None:
+    family = [extend((4, 8, 8, 2), rate=0.32, times=times, bias=bias) for times in range(8)]
+    sizes = [count_parameters(each, bias=bias) for each in family]
+    below = counts_of(8, bias=bias)
+    for times, each in enumerate(family):
+        assert counts_of(each[1], bias=bias) == (*reversed(sizes[:times]), *below)
+    pools = [Pool(("weight",), ("dense",), sizes[0], sizes[0])]
+    assert below == tuple(left for (left,) in counts_per_level(Geometric(0.32), pools, len(below))[1:])
+    assert below[-1] <= 12 < below[-2]
+
+
+def test_shared_counts_end_at_the_first_that_reaches_the_target() -> None:
+    assert counts_of(38, 112) == (1147, 775, 520, 352, 247, 160, 112)
+    assert counts_of(38, 113) == (1147, 775, 520, 352, 247, 160, 112)
+    assert counts_of(38, 500) == (1147, 775, 520, 352)
+    assert counts_of(8, 112) == ()
+    assert counts_of(8, 111) == (76,)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hidden", "rate", "says"),
+    [
+        ((4, 48, 48, 2), 8, 0.32, "have other hidden layers: 8, 10, 13, 16, 20, 25, 31, 38, 47, 57"),
+        ((4, 7, 7, 2), 8, 0.32, "have other hidden layers: 8"),
+        ((4, 10, 13, 2), 8, 0.32, "have other hidden layers"),
+        ((4, 2), 8, 0.32, "one or more hidden layers"),
+        ((4, 9, 9, 2), 8, 0.01, "too small to extend a network with 8 hidden units by one unit"),
+    ],
+)
+def test_networks_outside_the_family_are_refused(sizes: tuple[int, ...], hidden: int, rate: float, says: str) -> None:
+    with pytest.raises(PruningError, match=says):
+        shared_counts(sizes, hidden=hidden, rate=rate, target=5)
