@@ -34,7 +34,7 @@ class Writer:
         self._named = folder / _WRITER
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / _LOCK, blocking=False, thread_local=False, is_singleton=True)
+            self._lock = FileLock(folder.resolve() / _LOCK, blocking=False, thread_local=False, is_singleton=True)
             self._lock.acquire()
             self._named.write_text(
                 f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M}", "utf-8"

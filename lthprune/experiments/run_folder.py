@@ -95,6 +95,18 @@ class RunFolder:
         """Whether this is a control by smaller dense networks, which have other sizes at every level."""
         return self.control is not None and self.control["kind"] == "small-dense"
 
+    def check_searched(self, done: str) -> None:
+        """Raise a StorageError for a control or a transfer, whose tickets come from the run around it.
+
+        Args:
+            done: what is done with the run around it, as in ``"Measure its stability"``.
+        """
+        for kind, inside in (("control", self.control), ("transfer", self.transfer)):
+            if inside is not None:
+                raise StorageError(
+                    f"{self.folder} is a {kind}. {done} for the run around it: {self.folder.resolve().parents[1]}"
+                )
+
     def check_started(self) -> None:
         """Raise a StorageError if no level is finished."""
         if not self.tickets.finished:

@@ -61,8 +61,7 @@ def untrained_accuracies(
         threads: the number of threads to compute with; by default that of the run.
 
     Raises:
-        StorageError: the folder is no run, no level is finished, or a file is damaged.
-        PruningError: this is a control by smaller dense networks.
+        StorageError: the folder is no run but a control or a transfer, no level is finished, or a file is damaged.
 
     Examples:
         >>> import tempfile
@@ -74,8 +73,8 @@ def untrained_accuracies(
         >>> same_sign.shape, bool(same_sign[:, 1].mean() > same_sign[:, 0].mean())
         ((2, 2), True)
     """
+    run.check_searched("Test untrained networks")  # a control may have another dense network than its initial weights
     run.check_started()
-    run.model()  # which refuses a network of another size at every level
     place = Place.of(run, data_dir, device, threads)
     with torch_threads(place.threads):
         experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)

@@ -31,7 +31,7 @@ class EarlyBird:
     0.1, so the rule holds as soon as the queue is full: at low densities choose ``epsilon`` in proportion to d.
 
     Args:
-        density: the fraction of all weights to keep, above 0 and at most 1; or a fraction for each tensor, by name.
+        density: the fraction of the remaining weights to keep, above 0 and at most 1; or one for each tensor, by name.
         epsilon: the distance that all masks must be below.
         queue: how many of the last masks are compared, 2 or more.
         selection: which layers are prunable.

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from lthprune.arguments import check_module
 from lthprune.errors import PruningError
-from lthprune.pruning import Masks, Pruning, Selection, State, snapshot
+from lthprune.pruning import Masks, Pruning, Selection, State, first_names, snapshot
 from lthprune.search.controls import constant_magnitudes
 from lthprune.search.tickets import Ticket
 
@@ -101,11 +101,13 @@ class Supermask(nn.Module):
     def ticket(self) -> Ticket:
         """Draw masks, and return them with the network's weights, rescaled, as a ticket of level 1."""
         masks, state = self.masks(), snapshot(self.network)
+        masked = {name: first for name, first in first_names(self.network).items() if first in masks}
         scaled: State = {
-            name: _scaled(state[name], mask.to(state[name]), self._rescale) for name, mask in masks.items()
+            name: _scaled(state[name], masks[first].to(state[name]), self._rescale) for name, first in masked.items()
         }
-        trained = state | {name: values * masks[name].to(values) for name, values in scaled.items()}
-        return Ticket(1, masks, state | scaled, trained, provenance={"driver": "supermask"})
+        trained = state | {name: scaled[name] * masks[first].to(scaled[name]) for name, first in masked.items()}
+        tied = {name: first for name, first in masked.items() if name != first}
+        return Ticket(1, masks, state | scaled, trained, provenance={"driver": "supermask"}, tied=tied)
 
 
 def _scaled(weights: Tensor, mask: Tensor, rescale: bool) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lthprune.data import load_data
-from lthprune.errors import PruningError, StorageError
+from lthprune.errors import StorageError
 from lthprune.experiments import run_control, run_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.untrained import (
@@ -90,8 +90,9 @@ def test_the_figure_is_written_and_has_a_line_for_each_mask(run: Run, untrained:
 
 
 def test_what_has_no_such_networks_is_refused(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(PruningError, match="a network of another size at every level"):
-        untrained_accuracies(run_control(run, "small-dense"))
+    for kind in ("small-dense", "reinitialised"):
+        with pytest.raises(StorageError, match=f"{kind}-0 is a control"):
+            untrained_accuracies(run_control(run, kind))
     with pytest.raises(StorageError):
         untrained_accuracies(Run(tmp_path))
 

@@ -99,6 +99,25 @@ def test_masks_of_frozen_random_weights_learn_digits_by_the_bundled_loop() -> No
     assert evaluate(learner, digits.x_test, digits.y_test, digits.tasks).acc > 0.85
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.second(self.first(inputs).relu())
+        return outputs
+
+
+def test_the_ticket_of_tied_weights_fits_a_network_that_ties_them() -> None:
+    learner = Supermask(Tied(), generator=seeded(1))
+    learner_again = Supermask(learner.network, generator=seeded(1))
+    ticket, inputs = learner.ticket(), torch.randn(3, 4)
+    assert ticket.tied == {"second.weight": "first.weight"}
+    assert torch.equal(ticket.apply(Tied())(inputs), learner_again(inputs))
+
+
 def test_a_pruned_model_and_a_density_without_a_score_are_refused() -> None:
     for density in (0, 1):
         with pytest.raises(PruningError, match=f"density = {density}"):
