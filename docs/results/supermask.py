@@ -2,7 +2,7 @@
 
 PYTHONPATH=docs python -m results.supermask --commit COMMIT
 
-The weights are those that the recipe's trials start from, as signed constants; the masks are rescaled and trained by
+The weights are those that the recipe's trials start from, neither constant nor rescaled; the masks are trained by
 Adam. A trial's accuracy is that of the last step, with a mask drawn anew for every thousand samples.
 """
 
@@ -26,7 +26,7 @@ from lthprune.training import TrainingPlan, train
 from results.record import processor
 
 NAME = "lenet-mnist-supermask"
-PLAN = TrainingPlan(optimizer="adam", lr=0.1, batch_size=100, steps=2000, evaluate_every=1000)
+PLAN = TrainingPlan(optimizer="adam", lr=0.1, batch_size=100, steps=5000, evaluate_every=1000)
 
 
 def record(commit: str, trials: int) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def record(commit: str, trials: int) -> dict[str, Any]:
     began, accuracies, densities = time.perf_counter(), [], []
     for trial in range(trials):
         model = recipe.build_model(data.input_shape, data.outputs, trial)
-        learner = Supermask(model, constant=True, generator=recipe.run.generator("mask", trial))
+        learner = Supermask(model, rescale=False, generator=recipe.run.generator("mask", trial))
         done = train(learner, data, PLAN, recipe.run.generator("order", trial))
         accuracies.append(round(float(done.history["test_acc"][-1]), 6))
         densities.append(learner.ticket().density)
@@ -52,7 +52,7 @@ def record(commit: str, trials: int) -> dict[str, Any]:
         "cores": environment["cores"],
         "threads": environment["threads"],
         "seconds": round(time.perf_counter() - began),
-        "settings": {"train": PLAN.model_dump(mode="json"), "supermask": {"constant": True, "rescale": True}},
+        "settings": {"train": PLAN.model_dump(mode="json"), "supermask": {"constant": False, "rescale": False}},
         "trials": trials,
         "steps": PLAN.steps,
         "levels": [{"density": round(sum(densities) / trials, 6), "test_acc": accuracies}],
