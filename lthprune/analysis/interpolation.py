@@ -93,7 +93,7 @@ def follow_path(
         one: the state of the first copy, as ``lthprune.pruning.snapshot`` returns it.
         other: the state of the second copy.
         measure: returns the error and the loss of a model on each split of the data, by its name. Called without
-            gradients, with a model in evaluation mode.
+            gradients, with a model in evaluation mode whose parameters require none.
         batches: training inputs, needed by models that keep statistics of their batches. They are read at every
             position, so a list rather than an iterator.
         points: how many positions to measure between the copies; Frankle et al. (2020) use 30.
@@ -115,7 +115,8 @@ def follow_path(
     for state, what in ((one, "the first copy"), (other, "the second copy")):
         check_fit(model, state, what=what)
     refresh(model)
-    scratch = copy.deepcopy(model).eval()
+    # Autocast keeps what it cast from parameters that require gradients, although they are written to in between.
+    scratch = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     positions = np.linspace(0, 1, points + 2)
     measured: list[Mapping[str, tuple[float, float]]] = []
     for at in positions:

@@ -153,6 +153,26 @@ def test_pruned_weights_are_zero_all_along_and_the_model_stays_as_it_was(form: s
     assert [module.training for module in model.modules()] == modes
 
 
+@pytest.mark.parametrize("form", ["dense", "plain", "torch"])
+def test_in_bf16_every_network_on_the_line_is_measured_with_its_own_weights(form: str) -> None:
+    one, other = net("normalised", 0), net("normalised", 1)
+    if form != "dense":
+        prune(one, 0.5, form=form)  # type: ignore[call-overload]
+    one(batch(one)[0])  # in torch's form, weights are now part of an autograd graph
+    inputs, needing = batch(one, 3, size=40)[0], [each.requires_grad for each in one.parameters()]
+
+    def spread(scratch: nn.Module) -> dict[str, tuple[float, float]]:
+        return {"test": (0.0, float(scratch(inputs).float().var()))}
+
+    exact = follow_path(one, snapshot(one), snapshot(other), spread, batches=[inputs], points=3).losses["test"]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = follow_path(one, snapshot(one), snapshot(other), spread, batches=[inputs], points=3).losses["test"]
+    assert len({*rounded.tolist()}) == 5
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, rtol=0.05)
+    assert [each.requires_grad for each in one.parameters()] == needing
+
+
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_a_barrier_is_the_highest_error_above_the_mean_of_the_ends_and_never_negative(errors: list[float]) -> None:
     barrier = error_barrier(errors)

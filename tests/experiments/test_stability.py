@@ -143,6 +143,14 @@ def test_residual_networks_with_batch_norms_are_measured_on_as_many_samples_as_a
         np.testing.assert_allclose(right, right.round(), atol=1e-6)
 
 
+def test_networks_trained_in_bf16_differ_along_the_line(tmp_path: Path) -> None:
+    run = run_recipe(tiny("train.precision=bf16", "train.lr=0.05", "run.trials=1"), "tiny", out=tmp_path)
+    for each in run_stability(run, [0], points=1):
+        ((pair,),) = each.pairs
+        assert pair.distance > 0
+        assert len({*pair.path.losses["train"].tolist()}) == 3
+
+
 @pytest.mark.parametrize("settings", [(), ("model.dropout=0.3",)])
 def test_a_killed_measurement_goes_on_to_the_same_bytes(settings: tuple[str, ...], tmp_path: Path) -> None:
     run = run_recipe(tiny(*settings), "tiny", out=tmp_path)
