@@ -133,8 +133,8 @@ def follow_path(
 def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of normalisation layers by their averages over batches.
 
-    Only these layers are in training mode meanwhile, so dropout draws nothing. Every batch has the same weight,
-    whatever the layers' momentum (as ``torch.optim.swa_utils.update_bn`` does). Models without such layers stay as they
+    Only these layers are in training mode meanwhile, so dropout draws nothing. Every call of a layer has the same
+    weight, whatever its momentum (as in ``torch.optim.swa_utils.update_bn``). Models without such layers stay as they
     are.
 
     Args:
@@ -156,17 +156,25 @@ def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
         return
     modes = [(module, module.training) for module in model.modules()]
     momenta, read = [norm.momentum for norm in norms], 0
+    calls, hooks = dict.fromkeys(norms, 0), []
+
+    def weigh(norm: nn.modules.batchnorm._NormBase, _: object) -> None:
+        calls[norm] += 1
+        norm.momentum = 1 / calls[norm]  # None, torch's word for this average, would be 0 for instance norms
+
     try:
         model.eval()
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # torch's word for a cumulative average
             norm.train()
+            hooks.append(norm.register_forward_pre_hook(weigh))
         with torch.no_grad():
             for batch in batches:
                 model(batch)
                 read += 1
     finally:
+        for hook in hooks:
+            hook.remove()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, training in modes:

@@ -125,6 +125,29 @@ def test_statistics_are_averages_over_all_batches_whatever_the_momentum() -> Non
     assert [module.training for module in model.modules()] == modes
 
 
+def test_statistics_of_instance_norms_and_of_layers_that_are_called_twice_are_averages_of_all_calls() -> None:
+    batches = [
+        5 + 3 * torch.randn(16, 2, 50, generator=torch.Generator().manual_seed(seed)) * (seed + 1) for seed in range(3)
+    ]
+    for kind in (nn.InstanceNorm1d, nn.BatchNorm1d):
+        norm = kind(2, momentum=0.3, affine=False, track_running_stats=True)
+        model = nn.Sequential(norm, nn.Softplus(), norm)
+        for each in (norm, model):
+            calls: list[Tensor] = []
+            handle = norm.register_forward_pre_hook(lambda _, inputs, calls=calls: calls.append(inputs[0]))
+            recompute_statistics(each, batches)
+            handle.remove()
+            assert len(calls) == (3 if each is norm else 6)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            torch.testing.assert_close(norm.running_mean, torch.stack([own.mean(dim=(0, 2)) for own in calls]).mean(0))
+            together = (2,) if kind is nn.InstanceNorm1d else (0, 2)
+            variances = [own.var(dim=together).reshape(-1, 2).mean(0) for own in calls]
+            torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(0))
+        assert norm.momentum == 0.3
+        assert not norm._forward_pre_hooks
+
+
 def test_dropout_draws_nothing_while_statistics_are_recomputed() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3))
     before = torch.get_rng_state()
