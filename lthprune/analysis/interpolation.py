@@ -69,7 +69,7 @@ def interpolated(one: State, other: State, at: float) -> State:
         {'weight': tensor([1., 6.])}
     """
     return {
-        name: torch.lerp(tensor, other[name], at) if tensor.is_floating_point() else tensor
+        name: torch.lerp(tensor, other[name], at) if tensor.is_floating_point() or tensor.is_complex() else tensor
         for name, tensor in one.items()
     }
 
@@ -220,9 +220,14 @@ def angle_between(one: State, other: State, origin: State, names: Collection[str
 
 
 def _product(one: State, first: State, other: State, second: State, names: Collection[str]) -> float:
-    """Return the scalar product of the differences ``one - first`` and ``other - second``."""
-    products = [
-        ((one[name].double() - first[name].double()) * (other[name].double() - second[name].double())).sum()
-        for name in names
-    ]
+    """Return the scalar product of the differences ``one - first`` and ``other - second``.
+
+    The two parts of a complex number count as two numbers.
+    """
+
+    def difference(state: State, origin: State, name: str) -> Tensor:
+        dtype = torch.promote_types(state[name].dtype, torch.float64)
+        return state[name].to(dtype) - origin[name].to(dtype)
+
+    products = [(difference(one, first, name).conj() * difference(other, second, name)).sum().real for name in names]
     return float(sum(products))

@@ -215,6 +215,16 @@ def test_distance_and_angle_are_those_of_all_named_tensors_together() -> None:
     assert math.isnan(angle_between(origin, other, origin, ["a", "b"]))
 
 
+def test_complex_weights_are_interpolated_and_count_with_both_of_their_parts() -> None:
+    origin, one, other = ({"a": torch.tensor([value], dtype=torch.complex64)} for value in (1j, 3 + 5j, 1j + 4 - 3j))
+    assert interpolated(one, other, 0)["a"].equal(one["a"])
+    assert interpolated(one, other, 0.25)["a"].tolist() == [3.25 + 3.25j]
+    assert interpolated(one, other, 1)["a"].equal(other["a"])
+    assert distance_between(one, origin, ["a"]) == distance_between(other, origin, ["a"]) == 5
+    assert angle_between(one, other, origin, ["a"]) == pytest.approx(90)  # (3, 4) and (4, -3) as vectors
+    assert angle_between(one, {"a": 2 * one["a"] - origin["a"]}, origin, ["a"]) == pytest.approx(0, abs=1e-5)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     model = net("normalised")
     state = snapshot(model)
