@@ -27,13 +27,13 @@ class StabilityFolder:
         self.folder = run / "stability"
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Write the settings, or compare them with those of what was measured before.
+        """Write the settings, or compare them with those of what was measured before, if anything was.
 
         Raises:
             StorageError: they differ, or the folder cannot be written.
         """
         path, wanted = self.folder / "settings.json", json.loads(json.dumps(dict(settings)))
-        if not path.is_file():
+        if not path.is_file() or not any(self.folder.glob("level-*.json")):
             write_atomically(path, json.dumps(wanted, indent=1).encode())
             return
         before = _read(path)

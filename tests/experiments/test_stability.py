@@ -18,6 +18,7 @@ from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.stability import run_stability, save_stability
+from lthprune.experiments.stability_folder import StabilityFolder
 from lthprune.pruning import restore, snapshot
 from lthprune.search import Ticket
 from lthprune.training import evaluate, train
@@ -192,6 +193,20 @@ def test_other_settings_than_those_of_earlier_measurements_are_refused(copy: Run
     words = r"stability was measured with other settings: copies was 2 and is now 3; samples was None and is now 50"
     with pytest.raises(StorageError, match=words):
         run_stability(copy, [7], levels=[0], points=1, copies=3, samples=50)
+
+
+def test_settings_are_not_fixed_before_something_is_measured(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StabilityFolder, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_stability(copy, [7], levels=[0], points=1, copies=3)
+    (stability,) = run_stability(copy, [7], levels=[0], points=1)
+    assert stability.barriers().shape == (1, 2)
+    settings = json.loads((copy.folder / "stability/settings.json").read_text())
+    assert settings == {"copies": 2, "points": 1, "samples": None}
 
 
 def test_a_damaged_measurement_is_named(copy: Run) -> None:
