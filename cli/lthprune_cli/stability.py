@@ -117,12 +117,16 @@ def _print_table(measured: "Sequence[Stability]") -> None:
 
 def _sentence(stability: "Stability") -> str:
     network = "The dense network" if stability.level == 0 else f"The ticket of level {stability.level}"
+    if not stability.moving_steps():
+        return f"{network}: unknown, since no copy moved. Measure earlier steps."
     return f"{network}: {_stable(stability, 'test')} by test error; {_stable(stability, 'train')} by training error."
 
 
 def _stable(stability: "Stability", data: str) -> str:
     step = stability.earliest_stable(data)
-    return f"stable from step {step:,}" if step is not None else f"not yet stable at step {stability.steps[-1]:,}"
+    if step is not None:
+        return f"stable from step {step:,}"
+    return f"not yet stable at step {stability.moving_steps()[-1]:,}"
 
 
 def _spread(values: "np.ndarray") -> str:

@@ -68,16 +68,25 @@ class Stability:
         own, pairs = tuple(self.steps[place] for place in kept), tuple(self.pairs[place] for place in kept)
         return replace(self, steps=own, pairs=pairs)
 
+    def moving_steps(self) -> tuple[int, ...]:
+        """Return the measured steps from which copies moved: their angles are not all NaN."""
+        return tuple(step for step, own in zip(self.steps, self.angles(), strict=True) if not np.isnan(own).all())
+
     def earliest_stable(self, data: str = "test") -> int | None:
-        """Return the first measured step from which on the network is stable; None if there is none."""
-        return earliest_stable(self.steps, self.mean_barriers(data))
+        """Return the first measured step from which on the network is stable; None if there is none.
+
+        Steps from which no copy moved, such as the last one of the training, do not count: their copies are identical,
+        so their barriers are 0 for any network.
+        """
+        steps, barriers = self.moving_steps(), dict(zip(self.steps, self.mean_barriers(data), strict=True))
+        return earliest_stable(steps, [barriers[step] for step in steps])
 
 
 def earliest_stable(steps: Sequence[int], barriers: Sequence[float] | np.ndarray) -> int | None:
     """Return the first step from which on all barriers are below ``STABLE``; None if the last one is not.
 
     Args:
-        steps: in ascending order.
+        steps: in ascending order, before the last step of the training, at which every barrier is 0.
         barriers: the mean barrier at each step, as a fraction.
 
     Examples:

@@ -80,6 +80,8 @@ def run_stability(
         ...     dense, ticket = run_stability(run, [10, 20], points=1)
         >>> ticket.level, ticket.steps, ticket.barriers().shape, float(ticket.barriers()[1, 0])
         (1, (10, 20), (2, 1), 0.0)
+        >>> ticket.moving_steps()  # copies made at the last step are identical, and do not count
+        (10,)
     """
     steps, chosen = _check_steps(run, at), _check_levels(run, levels)
     for name, number, least in (("copies", copies, 2), ("points", points, 1), ("samples", samples, 1)):

@@ -1,5 +1,7 @@
 """From which step on a network is stable."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,11 @@ from hypothesis import strategies as st
 from lthprune.analysis import STABLE, LinearPath, Pair, Stability, earliest_stable
 
 
-def stability(barriers: list[list[float]], steps: tuple[int, ...]) -> Stability:
-    """The stability of a network with these barriers on test data, by step and pair; half of them on training data."""
+def stability(barriers: list[list[float]], steps: tuple[int, ...], still: tuple[int, ...] = ()) -> Stability:
+    """The stability of a network with these barriers on test data, by step and pair; half of them on training data.
+
+    Copies do not move from the steps in ``still``.
+    """
     pairs = [
         tuple(
             Pair(
@@ -21,11 +26,11 @@ def stability(barriers: list[list[float]], steps: tuple[int, ...]) -> Stability:
                     {},
                 ),
                 distance=2.0 + trial,
-                angle=30.0,
+                angle=math.nan if step in still else 30.0,
             )
             for trial, height in enumerate(own)
         )
-        for own in barriers
+        for step, own in zip(steps, barriers, strict=True)
     ]
     return Stability(0, 1.0, steps, tuple(pairs))
 
@@ -61,3 +66,12 @@ def test_the_mean_over_all_pairs_decides_and_each_data_for_itself() -> None:
     assert (measured.earliest_stable(), measured.earliest_stable("train")) == (100, 0)
     assert measured.distances().tolist() == [[2, 3], [2, 3]]
     assert measured.angles().tolist() == [[30, 30], [30, 30]]
+
+
+def test_steps_from_which_no_copy_moves_say_nothing_about_stability() -> None:
+    steps = (0, 2000, 4000)
+    unstable = stability([[0.3], [0.3], [0.0]], steps, still=(4000,))
+    assert (unstable.moving_steps(), unstable.earliest_stable()) == ((0, 2000), None)
+    stable = stability([[0.3], [0.01], [0.0]], steps, still=(4000,))
+    assert stable.earliest_stable() == 2000
+    assert stability([[0.0]], (4000,), still=(4000,)).earliest_stable() is None

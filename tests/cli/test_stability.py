@@ -1,5 +1,6 @@
 """The verb ``stability``."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def test_stability_shows_barriers_says_from_where_on_networks_are_stable_and_nam
         assert row[7:] == [f"{each.distances()[0].mean():.2f}", f"{each.angles()[0].mean():.0f}"]
     text = " ".join(result.out.split())
     for name, each in (("The dense network", dense), ("The ticket of level 2", ticket)):
-        words = [f"stable from step {each.earliest_stable(data)}" for data in ("test", "train")]
+        stable = [each.earliest_stable(data) for data in ("test", "train")]
+        words = ["not yet stable at step 3" if step is None else f"stable from step {step}" for step in stable]
         assert f"{name}: {words[0]} by test error; {words[1]} by training error." in text
     paths = [Path(line) for line in lines if line.startswith("run/")]
     assert {path.name for path in paths} == {
@@ -38,6 +40,15 @@ def test_stability_shows_barriers_says_from_where_on_networks_are_stable_and_nam
     again = cli("stability", run, "--at", "3", "--level", 2, "--points", 1)
     assert "trial" not in again.out
     assert "The dense network" not in again.out
+
+    last = cli("stability", run, "--at", "6", "--level", 0, "--points", 1)
+    assert "The dense network: unknown, since no copy moved. Measure earlier steps." in " ".join(last.out.split())
+    for path in (run / "stability").glob("level-00-step-3-*.json"):
+        stored = json.loads(path.read_text())
+        stored["pairs"][0]["errors"]["test"] = [0.1, 0.5, 0.1]
+        path.write_text(json.dumps(stored))
+    unstable = cli("stability", run, "--at", "3,6", "--level", 0, "--points", 1)
+    assert "The dense network: not yet stable at step 3 by test error" in " ".join(unstable.out.split())
 
 
 @pytest.mark.parametrize(

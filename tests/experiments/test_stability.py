@@ -103,6 +103,7 @@ def test_copies_made_at_the_last_step_are_identical(measured: tuple[Stability, .
         assert (each.distances()[-1] == 0).all()
         assert np.isnan(each.angles()[-1]).all()
         assert (each.distances()[:-1] > 0).all()
+        assert each.moving_steps() == (0, 3)
 
 
 def test_copies_have_the_same_orders_at_every_step_and_level_and_no_order_twice(run: Run) -> None:
