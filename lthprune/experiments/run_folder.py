@@ -99,12 +99,12 @@ class RunFolder:
         """Raise a StorageError for a control or a transfer, whose tickets come from the run around it.
 
         Args:
-            done: what is done with the run around it, as in ``"Measure its stability"``.
+            done: what to do instead, as in ``"Measure the stability"``, which "of the run around it" follows.
         """
         for kind, inside in (("control", self.control), ("transfer", self.transfer)):
             if inside is not None:
                 raise StorageError(
-                    f"{self.folder} is a {kind}. {done} for the run around it: {self.folder.resolve().parents[1]}"
+                    f"{self.folder} is a {kind}. {done} of the run around it: {self.folder.resolve().parents[1]}"
                 )
 
     def check_started(self) -> None:

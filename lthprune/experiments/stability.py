@@ -235,12 +235,7 @@ def _check_steps(run: Run, at: Sequence[int]) -> tuple[int, ...]:
 
 def _check_levels(run: Run, levels: Sequence[int] | None) -> tuple[int, ...]:
     """Return the levels whose masks the copies have, or raise an error."""
-    for kind, inside in (("control", run.control), ("transfer", run.transfer)):
-        if inside is not None:
-            raise StorageError(
-                f"{run.folder} is a {kind}. Measure the stability of the run around it: "
-                f"{run.folder.resolve().parents[1]}"
-            )
+    run.check_searched("Measure the stability")
     run.check_started()
     finished, rewind = run.tickets.finished, run.recipe().prune.rewind
     keeps = rewind in ("lr", "none")

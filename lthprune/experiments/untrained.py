@@ -73,7 +73,7 @@ def untrained_accuracies(
         >>> same_sign.shape, bool(same_sign[:, 1].mean() > same_sign[:, 0].mean())
         ((2, 2), True)
     """
-    run.check_searched("Test untrained networks")  # a control may have another dense network than its initial weights
+    run.check_searched("Test the untrained networks")  # the initial weights of a control may be those of its run
     run.check_started()
     place = Place.of(run, data_dir, device, threads)
     with torch_threads(place.threads):
