@@ -159,6 +159,8 @@ class _Estimation:
         if min(steps) < start:
             raise PruningError(f"step {min(steps)} of level {ticket.level}: its training starts at step {start}.")
         ticket.apply(self.model)
+        if not ticket.level:  # its weights are those of the step that a run rewinds to
+            restore(self.model, self.run.tickets.load().initial[self.trial])
         if start in steps:
             states[start] = snapshot(self.model)
 

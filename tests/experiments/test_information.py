@@ -12,9 +12,10 @@ from lthprune.errors import LthpruneError, PruningError, StorageError
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.experiment import prepare
-from lthprune.experiments.information import InformationWatcher, run_information, save_information
+from lthprune.experiments.information import InformationWatcher, _Estimation, run_information, save_information
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
+from lthprune.pruning import restore
 from lthprune.seeds import Seeds
 from tests.tiny import tiny, toys
 
@@ -104,6 +105,25 @@ def test_steps_within_a_training_are_those_of_the_ticket_trained_again(run: Run)
         run_information(run, PAIRS, levels=[1], at=[1], settings=QUICK)
     with pytest.raises(PruningError, match=r"step 7: the training of a level has 6 steps"):
         run_information(run, PAIRS, at=[7], settings=QUICK)
+
+
+def test_the_dense_network_of_a_run_that_rewinds_late_is_trained_again_from_its_initial_weights(run: Run) -> None:
+    first, rewound, _, after = run_information(run, PAIRS[1:], levels=[0], at=[0, 2, 6], settings=QUICK)[:4]
+    data, variables = prepare(run.recipe()).data, {}
+    states = {"initial": run.tickets.load().initial[0], "rewound": run.tickets.ticket(0).weights}
+    for (name, state), found, step in zip(states.items(), (first, rewound), (0, 2), strict=True):
+        model = run.model()
+        restore(model, state)
+        variables = {"labels": data.y_train} | layer_activations(model, data.x_train, ["dense1"])
+        generators = [Seeds(0).information(PAIRS[1], level=0, step=step)]
+        expected = estimate_information(variables, PAIRS[1:], QUICK, generators=generators)
+        near = found.pairs[PAIRS[1]].neighbours
+        assert near == pytest.approx(expected[PAIRS[1]].neighbours, abs=1e-4), name
+    experiment = prepare(run.recipe())
+    ticket, model = run.tickets.ticket(0), run.model()
+    estimation = _Estimation(experiment, run, model, 0, PAIRS, QUICK, {}, InformationWatcher())
+    torch.testing.assert_close(estimation._states(ticket, [6])[6], dict(ticket.trained), rtol=1e-4, atol=1e-5)
+    assert after.step is None
 
 
 def test_the_callers_random_numbers_stay_as_they_are(run: Run) -> None:
