@@ -36,7 +36,8 @@ def layer_activations(model: nn.Module, inputs: Tensor, layers: Iterable[str] | 
         layers: names of modules; by default those of all dense layers and convolutions.
 
     Raises:
-        PruningError: a module is unknown, is not called, or returns something other than one tensor.
+        PruningError: a module is unknown, is not called, or returns something other than one tensor; or the model is a
+            single layer.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1))
@@ -46,6 +47,8 @@ def layer_activations(model: nn.Module, inputs: Tensor, layers: Iterable[str] | 
         (tensor([[3., 0.]]), torch.Size([1, 1]))
     """
     check_module(model)
+    if _is_weighted(model):
+        raise PruningError("a model that is a single layer has no layers by name. Wrap it: nn.Sequential(layer).")
     names = tuple(weighted_layers(model) if layers is None else layers)
     check_layers(model, names)
     chunks: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -90,14 +93,12 @@ class _Watch:
         self._last: dict[str, Tensor] = {}  # the very tensor that a following module would read
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
-        name = self._names.get(module) or self._followed(module, inputs, output)
-        if name is None:
-            return
-        if not isinstance(output, Tensor):
-            raise PruningError(f"layer {name!r} returns {described(output)}; activations are those of one tensor.")
-        self.values[name] = output.flatten(1).clone()  # which later operations may change in place
-        if _is_weighted(module) or module not in self._names:
-            self._last[name] = output
+        for name in filter(None, (self._names.get(module), self._followed(module, inputs, output))):
+            if not isinstance(output, Tensor):
+                raise PruningError(f"layer {name!r} returns {described(output)}; activations are those of one tensor.")
+            self.values[name] = output.flatten(1).clone()  # which later operations may change in place
+            if _is_weighted(module) or name != self._names.get(module):
+                self._last[name] = output
 
     def _followed(self, module: nn.Module, inputs: tuple[Any, ...], output: object) -> str | None:
         """Return the name of the weighted layer that a module follows with an output of the same shape, if any."""

@@ -158,9 +158,10 @@ class _Estimation:
         start = rewind.at if isinstance(rewind, Rewinder) and ticket.level else 0
         if min(steps) < start:
             raise PruningError(f"step {min(steps)} of level {ticket.level}: its training starts at step {start}.")
-        ticket.apply(self.model)
         if not ticket.level:  # its weights are those of the step that a run rewinds to
-            restore(self.model, self.run.tickets.load().initial[self.trial])
+            initial = self.run.tickets.load().initial[self.trial]
+            ticket = Ticket(0, ticket.masks, initial, initial, late_buffers=ticket.late_buffers, tied=ticket.tied)
+        ticket.apply(self.model)
         if start in steps:
             states[start] = snapshot(self.model)
 

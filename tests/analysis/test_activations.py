@@ -36,6 +36,23 @@ def test_a_layer_s_activations_are_taken_after_the_modules_that_follow_it() -> N
     torch.testing.assert_close(found["second"], model.second(found["pool"]))  # F.relu and += are no modules
 
 
+def test_a_layer_s_activations_do_not_depend_on_which_other_layers_are_asked_for() -> None:
+    model, x = Odd(), torch.randn(5, 1, 6, 6)
+    model.norm.running_mean.fill_(0.1)
+    names = ["first", "norm", "activation", "pool", "second"]
+    for together in (names, names[::-1]):
+        found = layer_activations(model, x, together)
+        for name in names:
+            assert found[name].equal(layer_activations(model, x, [name])[name]), name
+    assert found["first"].equal(found["activation"])
+    assert not found["norm"].equal(found["activation"])
+
+
+def test_a_model_that_is_a_single_layer_is_refused() -> None:
+    with pytest.raises(PruningError, match=r"a single layer has no layers by name. Wrap it: nn.Sequential\(layer\)"):
+        layer_activations(nn.Linear(2, 2), torch.zeros(1, 2))
+
+
 def test_all_dense_layers_and_convolutions_are_the_default_and_samples_keep_their_order() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Dropout(), nn.Linear(3, 2))
     x = torch.randn(2300, 2, 2)
