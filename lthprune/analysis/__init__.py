@@ -18,6 +18,7 @@ from lthprune.analysis.information import (
     LABELS,
     Information,
     LevelInformation,
+    check_neighbour_samples,
     default_pairs,
     estimate_information,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "angle_between",
     "bias_statistics",
     "check_layers",
+    "check_neighbour_samples",
     "comatose_biases",
     "count_active",
     "dead_neurons",

@@ -1,5 +1,6 @@
 """Mutual information between the layers of a network, its inputs and the labels."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lthprune.analysis.mine import Mine, mine
-from lthprune.analysis.nearest_neighbours import neighbour_information
+from lthprune.analysis.nearest_neighbours import NEIGHBOURS, neighbour_information
+from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, suggestion
 
 INPUT, LABELS = "input", "labels"  # the variables that are no layers
@@ -78,7 +80,8 @@ def estimate_information(
         on_step: called after each step of the training of the statistics networks.
 
     Raises:
-        PruningError: a variable is unknown, both of a pair are labels, or there are too few samples.
+        PruningError: a variable is unknown or not finite, labels are not whole numbers of 0 or more, both variables of
+            a pair are labels, there are too few samples, or an estimate diverged.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -96,15 +99,41 @@ def estimate_information(
     for name in (name for pair in pairs for name in pair):
         if name not in variables:
             raise PruningError(f"there is no variable {name!r}{suggestion(name, variables)}")
+    check_neighbour_samples(neighbour_samples)
+    for x, y in pairs:
+        if _is_labels(variables[x]) and _is_labels(variables[y]):
+            raise PruningError(f"{x!r} and {y!r} are both labels; at least one variable is continuous.")
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        _check_values(name, variables[name])
     read = {name: F.one_hot(each).float() if _is_labels(each) else each for name, each in variables.items()}
     bounds = mine([(read[x], read[y]) for x, y in pairs], settings, generators=generators, on_step=on_step)
     found = {}
     for pair, bound in zip(pairs, bounds, strict=True):
         x, y = sorted((variables[name][:neighbour_samples] for name in pair), key=_is_labels)
-        if _is_labels(x):
-            raise PruningError(f"{pair[0]!r} and {pair[1]!r} are both labels; at least one variable is continuous.")
         found[pair] = Information(bound.held_out, bound.trained, neighbour_information(x, y))
+        if not all(map(math.isfinite, found[pair])):
+            raise PruningError(
+                f"the estimate of {' and '.join(map(repr, pair))} diverged: {found[pair]}. Take a lower learning rate "
+                "of MINE (lr), or more samples."
+            )
     return found
+
+
+def check_neighbour_samples(samples: int) -> None:
+    """Raise a PruningError unless nearest neighbours can be searched among so many samples."""
+    if whole_number("neighbour_samples", samples) <= NEIGHBOURS:
+        raise PruningError(f"neighbour_samples = {samples}: this must be {NEIGHBOURS + 1} or more.")
+
+
+def _check_values(name: str, values: Tensor) -> None:
+    """Raise a PruningError unless labels are whole numbers of 0 or more, and other variables are finite."""
+    if _is_labels(values):
+        if values.dtype != torch.int64 or bool((values < 0).any()):
+            raise PruningError(
+                f"{name!r} is {values.dtype} from {values.min().item()} on: labels are of type torch.int64, 0 or more."
+            )
+    elif not bool(values.isfinite().all()):
+        raise PruningError(f"{name!r} has values that are not finite (NaN or infinite), so no estimate can be made.")
 
 
 def _is_labels(variable: Tensor) -> bool:

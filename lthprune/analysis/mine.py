@@ -15,6 +15,10 @@ from lthprune.errors import PruningError
 Variables = tuple[Tensor, Tensor]  # both of a pair, (samples, ...)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Mine:
     """The settings of MINE: the statistics network and its training.
@@ -73,8 +77,13 @@ class Mine:
             for name in names:
                 value = getattr(self, name)
                 most = math.inf if "1" not in words else 1
-                if not (0 < value < most or (value == 0 and "0 or" in words) or (value == 1 and "at most" in words)):
+                if not _is_number(value) or not (
+                    0 < value < most or (value == 0 and "0 or" in words) or (value == 1 and "at most" in words)
+                ):
                     raise PruningError(f"{name} = {value!r}: this must be a number {words}.")
+        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
+        if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
+            raise PruningError(f"betas = {self.betas!r}: these must be two numbers, 0 or more and below 1.")
 
     def steps(self, samples: int) -> int:
         """Return how many steps of training so many samples take."""
@@ -83,6 +92,15 @@ class Mine:
     def test_samples(self, samples: int) -> int:
         """Return how many of the samples are held out, at least one."""
         return max(1, round(self.held_out * samples))
+
+    def check_samples(self, samples: int) -> None:
+        """Raise a PruningError unless so many samples are enough for a batch, and for the held-out ones."""
+        held_out = self.test_samples(samples)
+        if samples - held_out < self.batch_size or held_out < 2:
+            raise PruningError(
+                f"{samples:,} samples, of which {held_out:,} are held out, are too few for a batch of "
+                f"{self.batch_size:,}. Take more samples or a smaller batch_size."
+            )
 
 
 PRECISE = Mine(
@@ -224,10 +242,5 @@ def _check(pairs: Sequence[Variables], settings: Mine, generators: Sequence[torc
     if len(sizes) > 1:
         raise PruningError(f"all variables need the same number of samples; these have {sorted(sizes)}.")
     (samples,) = sizes
-    left = samples - settings.test_samples(samples)
-    if left < settings.batch_size or settings.test_samples(samples) < 2:
-        raise PruningError(
-            f"{samples:,} samples, of which {settings.test_samples(samples):,} are held out, are too few for a batch "
-            f"of {settings.batch_size:,}. Take more samples or a smaller batch_size."
-        )
+    settings.check_samples(samples)
     return samples

@@ -7,10 +7,11 @@ from torch import Tensor
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError
 
+NEIGHBOURS = 3  # by default, as in scikit-learn
 _ROUNDING = 1e-7  # scikit-learn takes distances from products, so those of equal samples are not quite 0
 
 
-def neighbour_information(x: Tensor, y: Tensor, neighbours: int = 3) -> float:
+def neighbour_information(x: Tensor, y: Tensor, neighbours: int = NEIGHBOURS) -> float:
     """Estimate the mutual information of two variables by the distances of nearest neighbours, in nats.
 
     Two continuous variables: Kraskov et al. (2004, equation 8), with Euclidean distances within each variable and the

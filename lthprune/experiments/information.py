@@ -17,6 +17,7 @@ from lthprune.analysis import (
     LevelInformation,
     Mine,
     check_layers,
+    check_neighbour_samples,
     default_pairs,
     estimate_information,
     layer_activations,
@@ -89,7 +90,8 @@ def run_information(
         watcher: functions to call meanwhile.
 
     Raises:
-        PruningError: a layer is unknown, a step is not one of the training, or there are too few samples.
+        PruningError: a layer is unknown, a step is not one of the training of every level, there are too few samples,
+            activations are not finite, or an estimate diverged, which is then not stored.
         StorageError: a level is not finished, there is no such trial, or a file is damaged.
 
     Examples:
@@ -105,15 +107,17 @@ def run_information(
     settings, chosen = settings or Mine(), _check_levels(run, levels)
     model, watcher = run.model(trial), watcher or InformationWatcher()
     pairs = _check_pairs(model, pairs)
-    steps = _check_steps(run, at)
+    steps = _check_steps(run, at, chosen)
+    check_neighbour_samples(neighbour_samples)
     place = Place.of(run, data_dir, "cpu", threads)
     with torch_threads(place.threads):
         experiment = prepare(run.recipe(), data_dir=place.data_dir, trust_code=run.trust_code)
         begun = run.tickets.manifest()["search"]
         run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
         available = len(experiment.data.x_train)
-        if samples is not None and not 0 < samples <= available:
+        if samples is not None and not 0 < whole_number("samples", samples) <= available:
             raise PruningError(f"samples = {samples:,}: the run has {available:,} training samples; take 1 to all.")
+        settings.check_samples(samples or available)
         words = {"mine": asdict(settings), "samples": samples or available, "neighbour_samples": neighbour_samples}
         estimation = _Estimation(experiment, run, model, trial, pairs, settings, words, watcher)
         return [found for level in chosen for found in estimation.level(level, steps)]
@@ -156,8 +160,6 @@ class _Estimation:
             return states
         recipe, rewind, made = self.experiment.recipe, self.experiment.search.rewind, 0
         start = rewind.at if isinstance(rewind, Rewinder) and ticket.level else 0
-        if min(steps) < start:
-            raise PruningError(f"step {min(steps)} of level {ticket.level}: its training starts at step {start}.")
         if not ticket.level:  # its weights are those of the step that a run rewinds to
             initial = self.run.tickets.load().initial[self.trial]
             ticket = Ticket(0, ticket.masks, initial, initial, late_buffers=ticket.late_buffers, tied=ticket.tied)
@@ -201,16 +203,18 @@ class _Estimation:
             made += 1
             self.watcher.on_step(made, total)
 
-        return estimate_information(
-            variables,
-            pairs,
-            self.settings,
-            generators=[
-                self.experiment.recipe.run.information_generator(pair, self.trial, level, place) for pair in pairs
-            ],
-            neighbour_samples=self.words["neighbour_samples"],
-            on_step=count,
-        )
+        draw = self.experiment.recipe.run.information_generator
+        try:
+            return estimate_information(
+                variables,
+                pairs,
+                self.settings,
+                generators=[draw(pair, self.trial, level, place) for pair in pairs],
+                neighbour_samples=self.words["neighbour_samples"],
+                on_step=count,
+            )
+        except PruningError as error:
+            raise PruningError(f"level {level}, step {place:,}: {error}") from error
 
     def _path(self, level: int, step: int | None) -> Path:
         digest = hashlib.sha256(json.dumps(self.words, sort_keys=True).encode()).hexdigest()[:8]
@@ -229,7 +233,7 @@ class _Estimation:
 
     def _write(self, level: int, step: int | None, found: dict[Pair, Information]) -> None:
         nats = {":".join(pair): own._asdict() for pair, own in found.items()}
-        text = json.dumps({"settings": self.words, "nats": nats}, indent=1)
+        text = json.dumps({"settings": self.words, "nats": nats}, indent=1, allow_nan=False)
         write_atomically(self._path(level, step), text.encode())
 
 
@@ -254,8 +258,10 @@ def _check_levels(run: Run, levels: Sequence[int] | None) -> Sequence[int]:
     run.check_started()
     if levels is None:
         return range(run.tickets.finished)
+    if not len(levels):
+        raise PruningError("levels is empty: list at least one level, or leave it out for all finished ones.")
     for level in levels:
-        if level not in range(run.tickets.finished):
+        if whole_number("a level", level) not in range(run.tickets.finished):
             raise StorageError(
                 f"level {level} of {run.folder} is not finished; levels 0 to {run.tickets.finished - 1} are."
             )
@@ -273,11 +279,19 @@ def _check_pairs(model: nn.Module, pairs: Sequence[Pair]) -> list[Pair]:
     return list(dict.fromkeys(pairs))
 
 
-def _check_steps(run: Run, at: Sequence[int]) -> list[int]:
-    steps = run.recipe().train.steps
+def _check_steps(run: Run, at: Sequence[int], levels: Sequence[int]) -> list[int]:
+    """Return the steps in order, each once, or raise an error if one is in no training of some level."""
+    recipe = run.recipe()
+    steps, rewind = recipe.train.steps, recipe.prune.rewind
     for step in at:
         if whole_number("step", step) > steps:
             raise PruningError(f"step {step:,}: the training of a level has {steps:,} steps.")
+        late = [level for level in levels if level and isinstance(rewind, int) and step < rewind]
+        if late:
+            raise PruningError(
+                f"step {step} of level {late[0]}: its training starts at step {rewind}. Leave out earlier steps, or "
+                "take level 0 alone."
+            )
     if at and run.control is not None:
         raise PruningError(
             f"{run.folder} is a control, whose training is not repeated. Leave out the steps, or name a run of its own."

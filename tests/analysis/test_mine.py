@@ -168,6 +168,11 @@ def test_the_precise_settings_come_near_the_truth_on_gaussians(features: int, co
         ({"input_noise": -1}, r"input_noise = -1: this must be a number 0 or more"),
         ({"lr": 0}, r"lr = 0: this must be a number above 0\."),
         ({"averaging": 2}, r"averaging = 2: this must be a number above 0, 1 at most"),
+        ({"lr": "0.1"}, r"lr = '0.1': this must be a number above 0\."),
+        ({"decay": True}, r"decay = True: this must be a number above 0, 1 at most"),
+        ({"betas": (0.5, 1)}, r"betas = \(0.5, 1\): these must be two numbers, 0 or more and below 1"),
+        ({"betas": (0.5, "b")}, r"betas = \(0.5, 'b'\): these must be two numbers"),
+        ({"betas": 0.5}, r"betas = 0.5: these must be two numbers"),
         ({"held_out": 1}, r"held_out = 1: this must be a number above 0 and below 1"),
     ],
 )

@@ -101,8 +101,7 @@ def test_steps_within_a_training_are_those_of_the_ticket_trained_again(run: Run)
     generators = [Seeds(0).information(PAIRS[1], level=1, step=2)]
     expected = estimate_information(variables, PAIRS[1:], QUICK, generators=generators)
     assert found[0].pairs[PAIRS[1]].neighbours == expected[PAIRS[1]].neighbours
-    with pytest.raises(PruningError, match=r"step 1 of level 1: its training starts at step 2"):
-        run_information(run, PAIRS, levels=[1], at=[1], settings=QUICK)
+    assert run_information(run, PAIRS, levels=[0], at=[1], settings=QUICK)[0].step == 1
     with pytest.raises(PruningError, match=r"step 7: the training of a level has 6 steps"):
         run_information(run, PAIRS, at=[7], settings=QUICK)
 
@@ -145,9 +144,36 @@ def test_bad_input_is_refused_before_anything_is_estimated(run: Run) -> None:
         ({"levels": [3]}, r"level 3 of .* is not finished; levels 0 to 2 are"),
         ({"trial": 2}, "there is no trial 2"),
         ({"samples": 5000}, r"samples = 5,000: the run has 1,200 training samples"),
+        ({"samples": 50}, "50 samples, of which 5 are held out, are too few for a batch of 100"),
+        ({"samples": 500.5}, r"samples = 500.5: this must be a whole number"),
+        ({"levels": []}, "levels is empty: list at least one"),
+        ({"levels": [1.0]}, r"a level = 1.0: this must be a whole number"),
+        ({"at": [1]}, r"step 1 of level 1: its training starts at step 2. Leave out .* or take level 0 alone"),
+        ({"at": [1], "levels": [0, 2]}, r"step 1 of level 2: its training starts at step 2"),
+        ({"neighbour_samples": 3}, "neighbour_samples = 3: this must be 4 or more"),
+        ({"neighbour_samples": -1}, "neighbour_samples = -1: this must be a whole number, 0 or more"),
     ):
+        seen: list[object] = []
+        watcher = InformationWatcher(on_step=lambda *own, seen=seen: seen.append(own), on_level=seen.append)
         with pytest.raises(LthpruneError, match=message):
-            run_information(run, settings=QUICK, **words)  # type: ignore[arg-type]
+            run_information(run, watcher=watcher, **{"settings": QUICK} | words)  # type: ignore[arg-type]
+        assert not seen
+
+
+def test_networks_that_are_not_finite_are_refused_by_level_and_layer(run: Run) -> None:
+    words = {"samples": 500, "neighbour_samples": 100}
+    estimation = _Estimation(prepare(run.recipe()), run, run.model(), 0, PAIRS, QUICK, words, InformationWatcher())
+    state = {name: values * torch.nan for name, values in run.tickets.ticket(1).trained.items()}
+    with pytest.raises(PruningError, match=r"level 1, step 4: 'dense1' has values that are not finite"):
+        estimation._estimate(1, 4, PAIRS, state)
+
+
+def test_an_estimate_that_diverges_is_named_and_not_stored(tmp_path: Path) -> None:
+    run = run_recipe(tiny("prune.levels=1"), "tiny", out=tmp_path)
+    wild = Mine(units=8, epochs=1, lr=1e30, output="linear")
+    with pytest.raises(PruningError, match=r"level 0, step 6: the estimate of 'input' and 'dense1' diverged.*lower l"):
+        run_information(run, PAIRS, settings=wild)
+    assert not list(run.folder.glob("information/*/*.json"))
 
 
 def test_a_control_has_estimates_but_no_steps(run: Run) -> None:
