@@ -98,7 +98,7 @@ def information(
         "dependence.",
         highlight=False,
     )
-    for path in save_information(whole, found):
+    for path in save_information(whole, found, trial):
         console.print(str(path), highlight=False, soft_wrap=True)
 
 

@@ -75,8 +75,9 @@ def run_information(
 
     Args:
         run: the run; its finished levels.
-        pairs: the names of two variables each: layers, ``"input"`` or ``"labels"``. By default each dense layer or
-            convolution with the one before it, the inputs and the labels.
+        pairs: the names of two variables each: layers, ``"input"`` or ``"labels"``; a pair and its mirror are one, and
+            are returned in the order of the network. By default each dense layer or convolution with the one before
+            it, the inputs and the labels.
         levels: their numbers; by default all finished levels.
         at: steps of the training of each level at which activations are read as well. A run keeps no weights of them,
             so its tickets are trained again by the readable loop, with the same batches and up to rounding the same
@@ -237,16 +238,21 @@ class _Estimation:
         write_atomically(self._path(level, step), text.encode())
 
 
-def save_information(run: Run, found: Sequence[LevelInformation]) -> list[Path]:
-    """Write the figure of ``plot_information`` as PNG, SVG and PDF into the run's figures, and return the paths.
+def save_information(run: Run, found: Sequence[LevelInformation], trial: int = 0) -> list[Path]:
+    """Write the figure ``information-trial-N`` as PNG, SVG and PDF into the run's figures, and return the paths.
+
+    Args:
+        run: the run.
+        found: what ``run_information`` returned.
+        trial: the trial that it was estimated for.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     from lthprune.plots import plot_information
 
-    figure = plot_information(found, f"{run.recipe_name}, mutual information")
-    return write_figure(figure, run.folder / "figures", "information")
+    figure = plot_information(found, f"{run.recipe_name}, mutual information, trial {trial}")
+    return write_figure(figure, run.folder / "figures", f"information-trial-{trial}")
 
 
 def _pair(text: str) -> Pair:
@@ -269,14 +275,15 @@ def _check_levels(run: Run, levels: Sequence[int] | None) -> Sequence[int]:
 
 
 def _check_pairs(model: nn.Module, pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs, each once, by default those of all layers."""
+    """Return the pairs, each once and in the order of the network, by default those of all layers."""
     if not pairs:
         return default_pairs(weighted_layers(model))
     check_layers(model, [name for pair in pairs for name in pair if name not in (INPUT, LABELS)])
     for pair in pairs:
         if pair == (LABELS, LABELS) or pair == (INPUT, INPUT):
             raise PruningError(f"the pair {':'.join(pair)} names no layer. Name two variables, as in dense1:labels.")
-    return list(dict.fromkeys(pairs))
+    places = {name: place for place, name in enumerate([INPUT, *(name for name, _ in model.named_modules()), LABELS])}
+    return list(dict.fromkeys((x, y) if places[x] <= places[y] else (y, x) for x, y in pairs))
 
 
 def _check_steps(run: Run, at: Sequence[int], levels: Sequence[int]) -> list[int]:

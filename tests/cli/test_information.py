@@ -27,7 +27,7 @@ def test_information_prints_a_table_for_each_level_and_writes_the_figure(finishe
     assert [row[-3:] for row in rows] == [
         [f"{own.mine:.3f}", f"({own.mine_trained:.3f})", f"{own.neighbours:.3f}"] for own in estimates
     ]
-    assert (finished.folder / "figures" / "information.png").exists()
+    assert (finished.folder / "figures" / "information-trial-1.png").exists()
     assert cli("information", finished.folder, *arguments, "--samples", 300, "--trial", 1).out == result.out  # kept
 
 

@@ -89,6 +89,14 @@ def test_other_settings_samples_and_pairs_are_estimated_anew_beside_the_old_ones
     assert list(more.pairs) == PAIRS[::-1]
 
 
+def test_a_pair_and_its_mirror_are_one(run: Run) -> None:
+    mirrored = [("labels", "dense1"), ("output", "dense1"), ("dense1", "output"), ("dense1", "input")]
+    (found,) = run_information(run, mirrored, levels=[0], settings=QUICK)
+    in_order = [("dense1", "labels"), ("dense1", "output"), ("input", "dense1")]
+    assert list(found.pairs) == in_order
+    assert run_information(run, in_order, levels=[0], settings=QUICK) == [found]
+
+
 def test_steps_within_a_training_are_those_of_the_ticket_trained_again(run: Run) -> None:
     found = run_information(run, PAIRS, levels=[1], at=[6, 2, 4], settings=QUICK)
     assert [own.step for own in found] == [2, 4, 6, None]  # training starts at step 2, to which the run rewinds
@@ -193,10 +201,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         run_information(run, PAIRS, levels=[0], settings=QUICK)
 
 
-def test_the_figure_is_written_into_the_figures_of_the_run(run: Run) -> None:
-    paths = save_information(run, run_information(run, PAIRS, settings=QUICK))
-    assert [path.name for path in paths] == ["information.png", "information.svg", "information.pdf"]
-    assert all(path.parent == run.folder / "figures" and path.stat().st_size for path in paths)
+def test_each_trial_has_a_figure_of_its_own_in_the_figures_of_the_run(run: Run) -> None:
+    for trial in (0, 1):
+        paths = save_information(run, run_information(run, PAIRS, trial=trial, settings=QUICK), trial)
+        assert [path.name for path in paths] == [f"information-trial-{trial}.{kind}" for kind in ("png", "svg", "pdf")]
+        assert all(path.parent == run.folder / "figures" and path.stat().st_size for path in paths)
+    assert len(list((run.folder / "figures").glob("information-*.png"))) == 2
 
 
 def test_the_recipe_has_the_settings_of_its_experiment() -> None:
