@@ -96,16 +96,18 @@ def estimate_information(
         >>> all(0.5 < estimate < 0.8 for estimate in found["layer", "labels"])  # log(2) = 0.69
         True
     """
-    for name in (name for pair in pairs for name in pair):
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    for name in names:
         if name not in variables:
             raise PruningError(f"there is no variable {name!r}{suggestion(name, variables)}")
     check_neighbour_samples(neighbour_samples)
-    for x, y in pairs:
-        if _is_labels(variables[x]) and _is_labels(variables[y]):
-            raise PruningError(f"{x!r} and {y!r} are both labels; at least one variable is continuous.")
-    for name in dict.fromkeys(name for pair in pairs for name in pair):
+    for pair in pairs:
+        if all(_is_labels(variables[name]) for name in pair):
+            raise PruningError(f"{pair[0]!r} and {pair[1]!r} are both labels; at least one variable is continuous.")
+    for name in names:
         _check_values(name, variables[name])
-    read = {name: F.one_hot(each).float() if _is_labels(each) else each for name, each in variables.items()}
+    read = {name: variables[name] for name in names}
+    read = {name: F.one_hot(each).float() if _is_labels(each) else each for name, each in read.items()}
     bounds = mine([(read[x], read[y]) for x, y in pairs], settings, generators=generators, on_step=on_step)
     found = {}
     for pair, bound in zip(pairs, bounds, strict=True):
