@@ -23,6 +23,7 @@ from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, rea
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.files import write_atomically
+from lthprune.writing import only_writer
 
 _FORMAT = 1
 _FILE = "sweep.toml"
@@ -234,7 +235,8 @@ def run_sweep(
     cells = sweep.cells()
     for cell in cells:
         if cell.finished:
-            continue
+            with only_writer(cell.run.folder):
+                continue  # without what a killed process left
         words: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
         if cell.run.tickets.exists:
             with watch(cell) as watcher:

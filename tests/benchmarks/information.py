@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lthprune.analysis import PRECISE, Mine, mine, neighbour_information
 from tests.analysis.test_mine import gaussians, generator, truth
+from tests.benchmarks.machine import Machine, add_busy
 
 
 def main() -> None:
@@ -28,7 +29,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=55_000, help="of each pair, a tenth of them held out")
     parser.add_argument("--features", type=int, nargs="+", default=[10, 20])
     parser.add_argument("--correlations", type=float, nargs="+", default=[0.3, 0.5, 0.7])
+    add_busy(parser)
     given = parser.parse_args()
+    machine = Machine(busy=given.busy)
     settings = Mine() if given.published else PRECISE
     settings = settings if given.epochs is None else replace(settings, epochs=given.epochs)
     cases = [(features, correlation) for features in given.features for correlation in given.correlations]
@@ -55,6 +58,7 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(f"{settings}\n{settings.steps(given.samples):,} steps, {seconds:,.0f} s of one core for all pairs")
+    console.print(machine.describe())
 
 
 if __name__ == "__main__":
