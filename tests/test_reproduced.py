@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import lthprune
-from lthprune.experiments import run_control, untrained_accuracies
+from lthprune.experiments import run_control, run_stability, untrained_accuracies
 from results import page, record
 from results.claims import CLAIMS, Claim
 from results.measures import (
     Result,
     at,
+    below_barrier,
     beside_control,
     earlier,
     least_ahead,
@@ -157,6 +158,16 @@ def test_the_lead_at_several_densities_is_the_smallest_and_needs_all_of_them() -
     assert least_ahead((0.2, 0.1), "snip")(result(*run, snip=[snip[:2]])) is None
 
 
+def test_barriers_are_compared_with_two_points_from_either_side() -> None:
+    measured = Result({"levels": [DENSE | {"barriers": {"0": [0.05, 0.03, 0.04]}}]})
+    below, above = below_barrier(0)(measured), below_barrier(0, above=True)(measured)
+    assert below is not None
+    assert above is not None
+    assert (below.over_trials.mean, above.over_trials.mean) == pytest.approx((-0.02, 0.02))
+    assert below_barrier(100)(measured) is None
+    assert below_barrier(0)(result()) is None
+
+
 def test_the_best_density_of_untrained_networks_counts() -> None:
     accuracies = ([0.1, 0.1, 0.1], [0.6, 0.7, 0.8], [0.5, 0.9, 0.5])
     densities = (1.0, 0.5, 0.2)
@@ -184,6 +195,10 @@ def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls
         assert np.mean(each["early_stop"]) == expected.early_stop.mean
     assert [[len(each) for each in repetitions] for repetitions in stored["controls"].values()] == [[3]]
     assert json.loads(json.dumps(stored)) == stored
+    (measured,) = run_stability(run, [0], levels=[2], points=3)
+    stored = record.record(run, name="tiny", commit="abc", commands=[])
+    assert stored["levels"][2]["barriers"] == {"0": [round(float(each), 6) for each in measured.barriers()[0]]}
+    assert "barriers" not in stored["levels"][0]
     tested = record.record(run, name="tiny", commit="abc", commands=[], untrained=True)
     accuracies = untrained_accuracies(run).accuracies["large_final", "constant"]
     for number, each in enumerate(tested["levels"]):

@@ -10,6 +10,7 @@ from typing import Literal
 from results.measures import (
     Measure,
     at,
+    below_barrier,
     beside_control,
     dense_accuracy,
     earlier,
@@ -22,6 +23,7 @@ from results.measures import (
 )
 
 FRANKLE = "Frankle & Carbin 2019"
+LMC = "Frankle et al. 2020"
 AT_INIT = "Frankle et al. 2021"
 ZHOU = "Zhou et al. 2019"
 
@@ -155,6 +157,25 @@ CLAIMS = (
         0.953, dense_accuracy, unit="%",
     ),
     Claim(
+        "LeNet-300-100, dense: copies made at step 0 end in one basin; 2 points of error less the barrier between them",
+        f"{LMC}, section 3", "stable", "lenet-mnist-stability", "five minutes of a core, after the run",
+        0.0, below_barrier(0),
+    ),
+    Claim(
+        "A ResNet, dense: copies made at step 0 do not end in one basin; the barrier between them less 2 points of "
+        "error",
+        f"{LMC}, section 3, for ResNet-20", "unstable", "resnet8-cifar10-stability",
+        "twelve minutes of a core, for a small one",
+        0.0, below_barrier(0, above=True),
+    ),
+    Claim(
+        "A ResNet, dense: copies made early in training end in one basin; 2 points of error less the barrier between "
+        "them",
+        f"{LMC}, section 3, for ResNet-20 from step 2,000", "stable", "resnet8-cifar10-stability",
+        "twelve minutes of a core, for a small one, from step 50 of 400",
+        0.0, below_barrier(50),
+    ),
+    Claim(
         "Conv-2: the lowest validation loss comes earlier than the dense network's, at 8.8 %",
         f"{FRANKLE}, section 3", "3.5 times earlier", "conv2-cifar10", _CONV2,
         3.5, at(0.088, times_earlier), unit="times",
@@ -201,12 +222,12 @@ CLAIMS = (
     ),
     Claim(
         "ResNet-20, rewound to an early step: tickets match the dense network down to 16.8 %",
-        "Frankle et al. 2020, table 1", "matching", "resnet20-cifar10",
+        f"{LMC}, table 1", "matching", "resnet20-cifar10",
         "`lthprune run resnet20-cifar10`: 9 h a level and trial on one core",
     ),
     Claim(
         "VGG-16, rewound to an early step: tickets match the dense network down to 1.5 %",
-        "Frankle et al. 2020, table 1", "matching", "vgg16-cifar10",
+        f"{LMC}, table 1", "matching", "vgg16-cifar10",
         "`lthprune run vgg16-cifar10`: 43 h a level and trial on one core",
     ),
     Claim(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lthprune.analysis import STABLE
 from lthprune.experiments.comparison import Difference, paired_difference
 
 Level = dict[str, Any]
@@ -155,6 +156,23 @@ def untrained_accuracy(masks: str, weights: str) -> Measure:
             return None
         found = [_figure(level["untrained"][f"{masks} {weights}"], level) for level in result.levels]
         return max(found, key=lambda figure: figure.over_trials.mean)
+
+    return measure
+
+
+def below_barrier(step: int, *, above: bool = False) -> Measure:
+    """Return how far the error barrier between copies of the dense network is below 2 points, or ``above`` them.
+
+    Args:
+        step: at which the copies were made.
+        above: whether to return how far it is above.
+    """
+
+    def measure(result: Result) -> Figure | None:
+        barriers = result.levels[0].get("barriers", {}).get(str(step))
+        if barriers is None:
+            return None
+        return _figure((np.array(barriers) - STABLE) * (1 if above else -1), result.levels[0])
 
     return measure
 

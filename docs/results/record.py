@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lthprune import Run
 from lthprune.experiments import untrained_accuracies
 from lthprune.files import write_atomically
@@ -20,7 +22,8 @@ from lthprune.files import write_atomically
 def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: bool = False) -> dict[str, Any]:
     """Return what the page needs to know of a run: all finished levels, and those of each control.
 
-    With ``untrained``, levels also hold the test accuracies of their masked networks before training.
+    With ``untrained``, levels also hold the test accuracies of their masked networks before training. Levels whose
+    stability was measured hold each trial's mean error barrier on test data, by step.
     """
     environment, settings = run.environment(), run.settings
     controls: dict[str, list[list[dict[str, Any]]]] = {}
@@ -34,6 +37,14 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
                 each.setdefault("untrained", {})[f"{masks} {weights}"] = [
                     round(float(acc), 6) for acc in accuracies[:, level]
                 ]
+    for measured in run.stability():
+        own_levels[measured.level]["barriers"] = {
+            str(step): [
+                round(float(np.mean([pair.path.barrier("test") for pair in pairs if pair.trial == trial])), 6)
+                for trial in sorted({pair.trial for pair in pairs})
+            ]
+            for step, pairs in zip(measured.steps, measured.pairs, strict=True)
+        }
     return {
         "name": name,
         "recipe": run.recipe_name,
