@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from lthprune.arguments import check_module, described
 from lthprune.errors import PruningError, suggestion
+from lthprune.pruning import modes_restored
 
 _CHUNK = 1000  # samples that pass through the network at a time
 
@@ -54,22 +55,19 @@ def layer_activations(model: nn.Module, inputs: Tensor, layers: Iterable[str] | 
     chunks: dict[str, list[Tensor]] = {name: [] for name in names}
     watch = _Watch({module: name for name, module in model.named_modules() if name in names})
     handles = [module.register_forward_hook(watch) for name, module in model.named_modules() if name]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        for chunk in torch.split(inputs, _CHUNK):
-            watch.values.clear()
-            with torch.no_grad():
+        with modes_restored(model), torch.no_grad():
+            model.eval()
+            for chunk in torch.split(inputs, _CHUNK):
+                watch.values.clear()
                 model(chunk)
-            for name in names:
-                if name not in watch.values:
-                    raise PruningError(f"the model does not call its module {name!r}, so it has no activations.")
-                chunks[name].append(watch.values[name])
+                for name in names:
+                    if name not in watch.values:
+                        raise PruningError(f"the model does not call its module {name!r}, so it has no activations.")
+                    chunks[name].append(watch.values[name])
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return {name: torch.cat(values) for name, values in chunks.items()}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.arguments import check_word, whole_number
 from lthprune.errors import PruningError
-from lthprune.pruning import State, check_fit, refresh, restore
+from lthprune.pruning import State, check_fit, modes_restored, refresh, restore
 
 Measure = Callable[[nn.Module], Mapping[str, tuple[float, float]]]
 """From a model to its error and its loss on each split of the data, by the split's name."""
@@ -154,7 +154,6 @@ def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     norms = [each for each in model.modules() if isinstance(each, kind) and each.running_mean is not None]
     if not norms:
         return
-    modes = [(module, module.training) for module in model.modules()]
     momenta, read = [norm.momentum for norm in norms], 0
     calls, hooks = dict.fromkeys(norms, 0), []
 
@@ -163,12 +162,12 @@ def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = 1 / calls[norm]  # None, torch's word for this average, would be 0 for instance norms
 
     try:
-        model.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.train()
-            hooks.append(norm.register_forward_pre_hook(weigh))
-        with torch.no_grad():
+        with modes_restored(model), torch.no_grad():
+            model.eval()
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.train()
+                hooks.append(norm.register_forward_pre_hook(weigh))
             for batch in batches:
                 model(batch)
                 read += 1
@@ -177,8 +176,6 @@ def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
             hook.remove()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
     if not read:
         raise PruningError(
             f"this {type(model).__name__} normalises by statistics of its batches, which have to be recomputed for "

@@ -6,7 +6,6 @@ torch's own generator.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from lthprune.arguments import check_module
 from lthprune.errors import PruningError
 from lthprune.pruning.scores import Candidate, Score
-from lthprune.pruning.state import live_state, snapshot
+from lthprune.pruning.state import live_state, modes_restored, snapshot
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -101,7 +100,8 @@ def synflow(model: nn.Module, example: Tensor) -> Score:
         tensor([[3.],
                 [6.]], dtype=torch.float64)
     """
-    with _evaluating(model):
+    with modes_restored(model):
+        model.eval()
         copies = _Copies(model, lambda tensor: abs(tensor.double()) if tensor.is_floating_point() else tensor)
         flow = copies(torch.ones_like(example[:1], dtype=torch.float64)).sum()
     found = copies.gradients([flow])
@@ -140,7 +140,8 @@ def wanda(model: nn.Module, batches: Iterable[Tensor]) -> Score:
 
     handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
     try:
-        with _evaluating(model), torch.no_grad():
+        with modes_restored(model), torch.no_grad():
+            model.eval()
             for inputs in batches:
                 model(inputs)
     finally:
@@ -202,16 +203,3 @@ class _Given:
         if candidate.name not in self._scores:
             raise PruningError(f"{candidate.name!r} has no score: it was computed for {', '.join(self._scores)}.")
         return self._scores[candidate.name]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Set a model to evaluation mode, and restore the mode of every module afterwards."""
-    check_module(model)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

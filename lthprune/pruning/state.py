@@ -5,6 +5,7 @@ calls the parameter ``weight`` in every form, and contains no masks.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,26 @@ from lthprune.pruning.plain_form import kept_masks, project_model
 from lthprune.pruning.torch_form import masked_by_torch, plain_name, recompute
 
 State = dict[str, Tensor]
+
+
+@contextmanager
+def modes_restored(model: nn.Module) -> Iterator[None]:
+    """Restore the mode of every module afterwards, training or evaluation.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(2, 1), nn.Dropout().eval())
+        >>> with modes_restored(model):
+        ...     _ = model.eval()
+        >>> model[0].training, model[1].training
+        (True, False)
+    """
+    check_module(model)
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def live_state(model: nn.Module) -> State:

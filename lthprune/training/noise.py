@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lthprune.pruning import modes_restored
 from lthprune.seeds import default_states, seeded_by
 
 
@@ -21,16 +22,13 @@ def draws_at_random(model: nn.Module, inputs: Tensor) -> bool:
         >>> draws_at_random(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.0)), torch.zeros(3, 4))
         False
     """
-    modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with seeded_by(torch.Generator(), inputs.device), torch.no_grad():
+    with modes_restored(model), seeded_by(torch.Generator(), inputs.device), torch.no_grad():
         before = default_states(inputs.device)
         try:
             model.train()(inputs)
         finally:
             for buffer, value in buffers:
                 buffer.copy_(value)
-            for module, training in modes:
-                module.training = training
         after = default_states(inputs.device)
     return any(not torch.equal(was, now) for was, now in zip(before, after, strict=True))
