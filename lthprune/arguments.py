@@ -1,7 +1,7 @@
 """Checks of arguments, and descriptions of wrong ones for error messages."""
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -47,6 +47,20 @@ def check_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         advice = " If it makes the model, call it and pass what it returns." if callable(model) else ""
         raise PruningError(f"a model is an nn.Module; this is {described(model)}.{advice}")
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return a phrase for each setting that is not what it was, for error messages.
+
+    Examples:
+        >>> differences({"points": 30, "copies": 2}, {"points": 10, "copies": 2})
+        ['points was 30 and is now 10']
+    """
+    return [
+        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]
 
 
 def described(value: object) -> str:

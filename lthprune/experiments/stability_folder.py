@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lthprune.analysis import LinearPath, Pair, Stability
+from lthprune.arguments import differences
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 
@@ -36,12 +37,7 @@ class StabilityFolder:
         if not path.is_file() or not any(self.folder.glob("level-*.json")):
             write_atomically(path, json.dumps(wanted, indent=1).encode())
             return
-        before = _read(path)
-        differing = [
-            f"{name} was {before.get(name)} and is now {wanted.get(name)}"
-            for name in {**before, **wanted}
-            if before.get(name) != wanted.get(name)
-        ]
+        differing = differences(_read(path), wanted)
         if differing:
             raise StorageError(
                 f"{self.folder} was measured with other settings: {'; '.join(differing)}. Use the same settings, or "

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lthprune.arguments import differences
 from lthprune.errors import StorageError
 from lthprune.files import read_tensors, write_atomically, write_tensors
 from lthprune.pruning import Masks, State, pack, unpack
@@ -158,13 +159,7 @@ class TicketStore:
         Raises:
             StorageError: settings differ; the message lists them.
         """
-        stored = self.manifest()["search"]
-        wanted = json.loads(json.dumps(dict(search)))
-        differing = [
-            f"{key} was {stored.get(key)!r} and is now {wanted.get(key)!r}"
-            for key in {**stored, **wanted}
-            if stored.get(key) != wanted.get(key)
-        ]
+        differing = differences(self.manifest()["search"], json.loads(json.dumps(dict(search))))
         if differing:
             raise StorageError(
                 f"{self.folder} holds another search: {'; '.join(differing)}. Choose another folder for this one."
