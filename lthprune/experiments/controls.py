@@ -29,7 +29,7 @@ from lthprune.experiments.control_kinds import (
 from lthprune.experiments.early_birds import draw_early_birds
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import begin_inside, collect_levels
-from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
+from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare_run, train_level
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.models import ModelSpec, build_model, narrow_to
@@ -111,12 +111,10 @@ def run_control(
     before = Run(folder) if (folder / "manifest.json").is_file() else run
     place = Place.of(before, data_dir, device, threads)
     with torch_threads(place.threads):
-        experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
-        begun = run.tickets.manifest()["search"]
-        run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
+        experiment = prepare_run(run, place)
         now = experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(run.recorded(), now)
-        begun = begun | {"control": {"kind": kind, "repeat": repeat}}
+        begun = run.tickets.manifest()["search"] | {"control": {"kind": kind, "repeat": repeat}}
         with begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now) as control:
             job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
             job.watcher.on_begin(control)

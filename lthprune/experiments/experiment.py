@@ -132,6 +132,19 @@ def prepare(
     return Experiment(recipe, data.to(place), models, preview.search, data_dir)
 
 
+def prepare_run(run: Run, place: Place) -> Experiment:
+    """Load the data and build the models of a run that has begun.
+
+    Raises:
+        LthpruneError: as ``prepare``.
+        StorageError: the data or the settings are not those that the run began with.
+    """
+    experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+    begun = run.tickets.manifest()["search"]
+    run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
+    return experiment
+
+
 def train_level(
     experiment: Experiment,
     models: Sequence[nn.Module],

@@ -25,7 +25,7 @@ from lthprune.analysis import (
 )
 from lthprune.arguments import whole_number
 from lthprune.errors import PruningError, StorageError
-from lthprune.experiments.experiment import Experiment, Place, prepare
+from lthprune.experiments.experiment import Experiment, Place, prepare_run
 from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
@@ -112,9 +112,7 @@ def run_information(
     check_neighbour_samples(neighbour_samples)
     place = Place.of(run, data_dir, "cpu", threads)
     with torch_threads(place.threads):
-        experiment = prepare(run.recipe(), data_dir=place.data_dir, trust_code=run.trust_code)
-        begun = run.tickets.manifest()["search"]
-        run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
+        experiment = prepare_run(run, place)
         available = len(experiment.data.x_train)
         if samples is not None and not 0 < whole_number("samples", samples) <= available:
             raise PruningError(f"samples = {samples:,}: the run has {available:,} training samples; take 1 to all.")
@@ -147,7 +145,7 @@ class _Estimation:
             with only_writer(self._path(level, None).parent):
                 states = self._states(ticket, [step for step in steps if missing[step]])
                 for step in (step for step in places if missing[step]):
-                    stored[step] |= self._estimate(level, step, missing[step], states[step])
+                    stored[step] |= self._estimate(ticket, step, missing[step], states[step])
                     self._write(level, step, stored[step])
         for step in places:
             found = LevelInformation(level, ticket.density, step, {pair: stored[step][pair] for pair in self.pairs})
@@ -188,10 +186,10 @@ class _Estimation:
             )
         return states
 
-    def _estimate(self, level: int, step: int | None, pairs: list[Pair], state: State) -> dict[Pair, Information]:
+    def _estimate(self, ticket: Ticket, step: int | None, pairs: list[Pair], state: State) -> dict[Pair, Information]:
         data, samples = self.experiment.data, self.words["samples"]
         x, y = data.x_train[:samples], data.y_train[:samples]  # the split has put them in random order
-        self.run.tickets.ticket(level, self.trial).apply(self.model, "trained")
+        ticket.apply(self.model, "trained")  # its masks
         restore(self.model, state)
         layers = {name for pair in pairs for name in pair} - {INPUT, LABELS}
         variables: dict[str, Tensor] = layer_activations(self.model, x, layers)
@@ -210,12 +208,12 @@ class _Estimation:
                 variables,
                 pairs,
                 self.settings,
-                generators=[draw(pair, self.trial, level, place) for pair in pairs],
+                generators=[draw(pair, self.trial, ticket.level, place) for pair in pairs],
                 neighbour_samples=self.words["neighbour_samples"],
                 on_step=count,
             )
         except PruningError as error:
-            raise PruningError(f"level {level}, step {place:,}: {error}") from error
+            raise PruningError(f"level {ticket.level}, step {place:,}: {error}") from error
 
     def _path(self, level: int, step: int | None) -> Path:
         digest = hashlib.sha256(json.dumps(self.words, sort_keys=True).encode()).hexdigest()[:8]
@@ -267,10 +265,7 @@ def _check_levels(run: Run, levels: Sequence[int] | None) -> Sequence[int]:
     if not len(levels):
         raise PruningError("levels is empty: list at least one level, or leave it out for all finished ones.")
     for level in levels:
-        if whole_number("a level", level) not in range(run.tickets.finished):
-            raise StorageError(
-                f"level {level} of {run.folder} is not finished; levels 0 to {run.tickets.finished - 1} are."
-            )
+        run.check_level(whole_number("a level", level))
     return list(dict.fromkeys(levels))
 
 

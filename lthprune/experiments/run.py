@@ -11,7 +11,7 @@ from lthprune.analysis import Cost, Stability, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shapes_of_parts, tasks_of
-from lthprune.errors import LthpruneError, StorageError
+from lthprune.errors import LthpruneError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
@@ -293,8 +293,7 @@ class Run(RunFolder):
         recipe = self.recipe()
         self.check_trial(trial)
         shown = finished - 1 if level is None else level
-        if shown not in range(finished):
-            raise StorageError(f"level {shown} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
+        self.check_level(shown)
         read = cache(partial(self.tickets.ticket, trial=trial))
         what = recipe.prune.method.upper() + (", transferred" if self.transfer else "")
         what = what if self.control is None else self.control["kind"]

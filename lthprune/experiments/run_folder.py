@@ -112,6 +112,12 @@ class RunFolder:
         if not self.tickets.finished:
             raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
 
+    def check_level(self, level: int) -> None:
+        """Raise a StorageError unless a level is finished."""
+        finished = self.tickets.finished
+        if level not in range(finished):
+            raise StorageError(f"level {level} of {self.folder} is not finished; levels 0 to {finished - 1} are.")
+
     def _begun(self) -> dict[str, Any]:
         begun: dict[str, Any] = self.tickets.manifest()["search"]
         if not {"recipe", "settings", "data"} <= begun.keys():

@@ -11,10 +11,10 @@ from torch import nn
 
 from lthprune.analysis import LinearPath, Pair, Stability, angle_between, distance_between, follow_path
 from lthprune.arguments import whole_number
-from lthprune.errors import PruningError, RecipeError, StorageError
+from lthprune.errors import PruningError, RecipeError
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
 from lthprune.experiments.execution import deterministic_convolutions
-from lthprune.experiments.experiment import Experiment, Place, prepare
+from lthprune.experiments.experiment import Experiment, Place, prepare_run
 from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
 from lthprune.experiments.stability_folder import StabilityFolder
@@ -89,9 +89,7 @@ def run_stability(
             raise PruningError(f"{name} = {number}: this must be {least} or more.")
     place = Place.of(run, data_dir, device, threads)
     with torch_threads(place.threads), deterministic_convolutions():
-        experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
-        begun = run.tickets.manifest()["search"]
-        run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
+        experiment = prepare_run(run, place)
         _check_samples(samples, len(experiment.data.x_train))
         warn_of_other_roundings(run.recorded(), experiment.environment(find_device(place.device), place.threads))
         folder, job = StabilityFolder(run.folder), _Stability(experiment, run, copies, points, samples)
@@ -237,15 +235,14 @@ def _check_levels(run: Run, levels: Sequence[int] | None) -> tuple[int, ...]:
     """Return the levels whose masks the copies have, or raise an error."""
     run.check_searched("Measure the stability")
     run.check_started()
-    finished, rewind = run.tickets.finished, run.recipe().prune.rewind
+    rewind = run.recipe().prune.rewind
     keeps = rewind in ("lr", "none")
     if levels is None:
-        return tuple(sorted({0, 0 if keeps else finished - 1}))
+        return tuple(sorted({0, 0 if keeps else run.tickets.finished - 1}))
     chosen = tuple(whole_number("a level", level) for level in levels)
     if not chosen or len(set(chosen)) < len(chosen):
         raise PruningError(f"levels = {', '.join(map(str, chosen)) or 'none'}: list at least one level, and each once.")
-    if max(chosen) >= finished:
-        raise StorageError(f"level {max(chosen)} of {run.folder} is not finished; levels 0 to {finished - 1} are.")
+    run.check_level(max(chosen))
     if keeps and max(chosen):
         raise RecipeError(
             f"the tickets of {run.folder} keep their trained weights (prune.rewind = {rewind!r}), so they do not start "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from lthprune.experiments.experiment import Experiment, Place, prepare
+from lthprune.experiments.experiment import Experiment, Place, prepare_run
 from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
@@ -61,7 +61,8 @@ def untrained_accuracies(
         threads: the number of threads to compute with; by default that of the run.
 
     Raises:
-        StorageError: the folder is no run but a control or a transfer, no level is finished, or a file is damaged.
+        StorageError: the folder is no run but a control or a transfer, no level is finished, a file is damaged,
+            or the data are not those of the run.
 
     Examples:
         >>> import tempfile
@@ -77,7 +78,7 @@ def untrained_accuracies(
     run.check_started()
     place = Place.of(run, data_dir, device, threads)
     with torch_threads(place.threads):
-        experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+        experiment = prepare_run(run, place)
         initial, dense = run.tickets.load().initial, run.tickets.level(0)
         levels, density = range(run.tickets.finished), run.histories().density
         shape = len(dense), len(levels)

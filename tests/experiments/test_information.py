@@ -171,9 +171,10 @@ def test_bad_input_is_refused_before_anything_is_estimated(run: Run) -> None:
 def test_networks_that_are_not_finite_are_refused_by_level_and_layer(run: Run) -> None:
     words = {"samples": 500, "neighbour_samples": 100}
     estimation = _Estimation(prepare(run.recipe()), run, run.model(), 0, PAIRS, QUICK, words, InformationWatcher())
-    state = {name: values * torch.nan for name, values in run.tickets.ticket(1).trained.items()}
+    ticket = run.tickets.ticket(1)
+    state = {name: values * torch.nan for name, values in ticket.trained.items()}
     with pytest.raises(PruningError, match=r"level 1, step 4: 'dense1' has values that are not finite"):
-        estimation._estimate(1, 4, PAIRS, state)
+        estimation._estimate(ticket, 4, PAIRS, state)
 
 
 def test_an_estimate_that_diverges_is_named_and_not_stored(tmp_path: Path) -> None:

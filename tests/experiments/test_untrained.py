@@ -1,5 +1,7 @@
 """Masked networks before training: which masks, which weights, and what stays as it is."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,15 @@ def test_what_has_no_such_networks_is_refused(run: Run, tmp_path: Path) -> None:
             untrained_accuracies(run_control(run, kind))
     with pytest.raises(StorageError):
         untrained_accuracies(Run(tmp_path))
+
+
+def test_other_data_than_those_of_the_run_are_refused(run: Run, tmp_path: Path) -> None:
+    other = Run(shutil.copytree(run.folder, tmp_path / "other"))
+    manifest = json.loads((other.folder / "manifest.json").read_text())
+    manifest["search"]["data"] = "of other data"
+    (other.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match="data was 'of other data' and is now"):
+        untrained_accuracies(other)
 
 
 def test_the_command_prints_both_tables_in_80_columns_and_writes_the_figure(run: Run) -> None:
