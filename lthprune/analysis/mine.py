@@ -19,6 +19,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "input_noise": (lambda value: 0 <= value < math.inf, "0 or more"),
+    "hidden_noise": (lambda value: 0 <= value < math.inf, "0 or more"),
+    "lr": (lambda value: 0 < value < math.inf, "above 0"),
+    "decay": (lambda value: 0 < value <= 1, "above 0, 1 at most"),
+    "averaging": (lambda value: 0 < value <= 1, "above 0, 1 at most"),
+    "held_out": (lambda value: 0 < value < 1, "above 0 and below 1"),
+}
+
+
 @dataclass(frozen=True)
 class Mine:
     """The settings of MINE: the statistics network and its training.
@@ -67,20 +77,10 @@ class Mine:
         for name, least in lowest.items():
             if whole_number(name, getattr(self, name)) < least:
                 raise PruningError(f"{name} = {getattr(self, name)}: this must be a whole number, {least} or more.")
-        ranges = {
-            "0 or more": ("input_noise", "hidden_noise"),
-            "above 0": ("lr",),
-            "above 0, 1 at most": ("decay", "averaging"),
-            "above 0 and below 1": ("held_out",),
-        }
-        for words, names in ranges.items():
-            for name in names:
-                value = getattr(self, name)
-                most = math.inf if "1" not in words else 1
-                if not _is_number(value) or not (
-                    0 < value < most or (value == 0 and "0 or" in words) or (value == 1 and "at most" in words)
-                ):
-                    raise PruningError(f"{name} = {value!r}: this must be a number {words}.")
+        for name, (fits, words) in _RANGES.items():
+            value = getattr(self, name)
+            if not _is_number(value) or not fits(value):
+                raise PruningError(f"{name} = {value!r}: this must be a number {words}.")
         pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
         if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
             raise PruningError(f"betas = {self.betas!r}: these must be two numbers, 0 or more and below 1.")
