@@ -61,7 +61,8 @@ def plot_outcomes(cells: Sequence[CellNetworks], axis: str = "", title: str = ""
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure, axes = _canvas(title)
+    figure, axes = _canvas(title, 2.7)
+    axes.grid(axis="y")
     ends = [[outcome([level.status for level in network]) for network in cell.networks] for cell in cells]
     bottom = np.zeros(len(cells))
     for end in _OUTCOMES:
@@ -91,9 +92,7 @@ def plot_active_weights(cells: Sequence[CellNetworks], axis: str = "", title: st
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure = Figure(figsize=(FULL_WIDTH, 3.2))
-    axes = figure.add_subplot()
-    axes.set_title(title)
+    figure, axes = _canvas(title, 3.2)
     axes.grid()
     shown = [cell for cell in cells if cell.separated]
     handles = []
@@ -131,9 +130,7 @@ def plot_statuses(cells: Sequence[CellNetworks], axis: str = "", title: str = ""
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure = Figure(figsize=(FULL_WIDTH, 1.3 + 0.24 * len(cells)))
-    axes = figure.add_subplot()
-    axes.set_title(title)
+    figure, axes = _canvas(title, 1.3 + 0.24 * len(cells))
     rows = [_by_count(cell) for cell in cells]
     counts = sorted({left for row in rows for left in row})
     gaps = np.diff(np.log(counts)) if len(counts) > 1 else np.array([0.5])
@@ -165,9 +162,7 @@ def plot_accuracy_of_cells(cells: Mapping[str, Sequence[tuple[int, float]]], axi
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure = Figure(figsize=(FULL_WIDTH, 3.2))
-    axes = figure.add_subplot()
-    axes.set_title(title)
+    figure, axes = _canvas(title, 3.2)
     axes.grid()
     for place, ((label, levels), colour) in enumerate(zip(cells.items(), shades(len(cells)), strict=True)):
         look: Look = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "label": label}
@@ -194,11 +189,11 @@ def _look(end: Outcome) -> Look:
     return {"edgecolor": "#333333", "lw": 0.2, **_OUTCOMES[end]}
 
 
-def _canvas(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(FULL_WIDTH, 2.7))
+def _canvas(title: str, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of a height in inches, with one panel."""
+    figure = Figure(figsize=(FULL_WIDTH, height))
     axes = figure.add_subplot()
     axes.set_title(title)
-    axes.grid(axis="y")
     return figure, axes
 
 
