@@ -65,6 +65,7 @@ def numbers_drawn(folder: Path, seed: int, *files: str) -> list[str]:
     return [line.lstrip(".") for line in done.stdout.splitlines() if line.lstrip(".").startswith("drew")]
 
 
+@pytest.mark.heavy
 def test_what_a_test_draws_depends_on_the_seed_and_not_on_the_tests_before_it(tmp_path: Path) -> None:
     shutil.copy(CONFTEST, tmp_path)
     for name in ("test_before.py", "test_drawing.py"):

@@ -14,7 +14,7 @@ from tests.drawn import INPUTS, search, searches
 from tests.nets import anatomy, net
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(searches)
 def test_the_states_of_a_ticket_are_those_of_its_trained_network(searched: Any) -> None:
     model, tickets = searched

@@ -85,7 +85,7 @@ def test_a_folder_called_latest_is_itself_and_without_runs_latest_is_refused(fin
     assert cli("summary", "latest").out.startswith("latest")
 
 
-@pytest.mark.parametrize("verb", ["summary", "plot", "analyze"])
+@pytest.mark.parametrize("verb", ["summary", pytest.param("plot", marks=pytest.mark.heavy), "analyze"])
 def test_several_runs_are_taken_one_after_the_other(verb: str, finished: Run, cli: Cli) -> None:
     folders = [shutil.copytree(finished.folder, Path("runs") / name) for name in ("one", "two")]
     result = cli(verb, *folders)

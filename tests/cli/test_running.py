@@ -62,6 +62,7 @@ def test_run_says_which_engine_it_took(cli: Cli, engine: str) -> None:
     assert {ticket.metrics["engine"] for ticket in run.tickets.level(2)} == {engine}
 
 
+@pytest.mark.heavy
 def test_run_says_when_it_compiles(tmp_path: Path) -> None:
     words = ["run", "lenet-digits", *settings("prune.levels=1"), "--out", tmp_path / "runs"]
     first, second = (lthprune(*words, NUMBA_CACHE_DIR=str(tmp_path / "kernels")) for _ in range(2))
@@ -123,10 +124,14 @@ def killed(out: Path, words: tuple[str, ...], moment: str) -> Path:
 @pytest.mark.parametrize(
     ("moment", "words"),
     [
-        ("random", ()),
         ("random", ("prune.rewind=100", "prune.method=osp", "run.keep_early_stop=true")),
         ("between tickets and manifest", ("run.trials=3",)),
-        ("between tickets and manifest", ("prune.rewind=100", "run.trials=3", "train.optimizer=adamw")),
+        pytest.param("random", (), marks=pytest.mark.heavy),
+        pytest.param(
+            "between tickets and manifest",
+            ("prune.rewind=100", "run.trials=3", "train.optimizer=adamw"),
+            marks=pytest.mark.heavy,
+        ),
     ],
 )
 def test_a_run_killed_with_signal_nine_resumes_to_the_bits_of_one_that_was_not(
