@@ -112,7 +112,6 @@ class _BoundsInterpreter(NeuronInterpreter):
         super().__init__(network, masks)
         self._range = low, high
         self._intervals: dict[fx.Node, Any] = {}
-        self._reading: set[fx.Node] = set()  # nodes that are layers
         self._read_neurons: list[Tensor] = []
         self._nonzero_neurons: list[Tensor] = []
 
@@ -124,14 +123,10 @@ class _BoundsInterpreter(NeuronInterpreter):
                 marked[each] = True
         return read & ~nonzero
 
-    def _read(self, signal: Signal, channels: Tensor | None) -> Any:
-        self._reading.add(self._node)
-        return super()._read(signal, channels)
-
     def run_node(self, n: fx.Node) -> Any:
         """Run a node, and compute the bounds of its values."""
         result = super().run_node(n)
-        if n in self._reading:
+        if n.name in self.recorder.reading:
             for node in n.all_input_nodes:
                 self._mark(self.env[node], self._intervals.get(node))
         if signals_in(result):
@@ -203,7 +198,8 @@ def _affine(layer: nn.Linear | _ConvNd, interval: _Interval) -> _Interval:
 
     (low, low_size), (high, high_size) = bound(interval.low, interval.high), bound(interval.high, interval.low)
     if layer.bias is not None:
-        bias = layer.bias.detach().double().view(1, -1, *[1] * (low.ndim - 2))
+        bias = layer.bias.detach().double()
+        bias = bias if isinstance(layer, nn.Linear) else bias.view(-1, *[1] * (low.ndim - 2))
         low, high, low_size, high_size = low + bias, high + bias, low_size + bias.abs(), high_size + bias.abs()
     rounding = eps * (2 + weight.numel() // max(1, min(weight.shape[:2])))
     return _Interval(low - rounding * low_size, high + rounding * high_size)

@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-LayerKind = Literal["input", "dense", "conv", "sum", "mix", "output"]
-WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv")
+LayerKind = Literal[
+    "input", "constant", "dense", "conv", "embedding", "recurrent", "sum", "product", "mix", "output"
+]
+WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv", "embedding", "recurrent")
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value to compare by
@@ -49,6 +51,13 @@ class Layer:
     def zero(self) -> Tensor:
         """(columns,), whether the value read was zero when the network was traced."""
         return self.value == 0
+
+    def others(self, live: Tensor) -> Tensor:
+        """Return for each column whether the other factors of its product are live (columns,); true of other layers."""
+        if self.kind != "product" or not len(self.neurons):
+            return torch.ones(len(self.sources), dtype=torch.bool)
+        dead = (~live).view(-1, len(self.neurons))
+        return (dead.sum(dim=0) - dead.long() == 0).flatten()
 
     def successors(self, columns: Tensor) -> Tensor:
         """Return which neurons (neurons, k) have an edge from one of the marked columns (columns, k)."""
@@ -92,12 +101,16 @@ class Place:
         sources: of weights the numbers of the neurons that they read, with two axes like ``neurons``; None of biases
             and of the parameters of a batch norm.
         mask: which of its elements are unpruned, of its shape.
+        rows: of the parameter that are read in this place; ``neurons``, ``sources`` and ``mask`` are of these.
+        total: the number of rows of the parameter.
     """
 
     name: str
     neurons: Tensor
     sources: Tensor | None
     mask: Tensor
+    rows: slice
+    total: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +142,7 @@ class Graph:
         biased: (neurons,), which neurons have an unpruned bias or a batch norm after them.
         constants: (neurons,), the activation of each neuron when the network was traced, a channel's mean over its
             positions. It holds for every input only if no path leads from an input to the neuron.
+        fixed: (neurons,), whose number the network's code relies on, because it splits an axis of them into several.
     """
 
     layers: tuple[Layer, ...]
@@ -136,6 +150,7 @@ class Graph:
     operations: tuple[Operation, ...]
     biased: Tensor
     constants: Tensor
+    fixed: Tensor
 
     @property
     def size(self) -> int:
@@ -177,10 +192,18 @@ class Graph:
             reached[layer.span] = _successors(layer, marked, through)
         return reached
 
-    def ancestors(self, marked: Tensor, through: ColumnFilter | None = None) -> Tensor:
-        """Return the marked neurons (neurons, k) and all that a path leads from to one of them."""
+    def ancestors(
+        self, marked: Tensor, through: ColumnFilter | None = None, among: Tensor | None = None
+    ) -> Tensor:
+        """Return the marked neurons (neurons, k) and all that a path leads from to one of them.
+
+        Paths use the columns that ``through`` returns and the neurons ``among`` (neurons, 1), which also limit what is
+        returned; by default all.
+        """
         reached = marked.clone()
         for layer in reversed(self.layers):
+            if among is not None:
+                reached[layer.span] &= among[layer.span]
             columns = layer.predecessors(reached[layer.span])
             if through is not None:
                 columns &= through(layer)[:, None]

@@ -187,7 +187,7 @@ def _biases(graph: Graph, neurons: np.ndarray, trained: State) -> dict[str, Bias
     biases: dict[str, BiasStates] = {}
     for place in graph.places:
         if place.sources is None and place.name.rpartition(".")[2] == "bias" and place.name not in biases:
-            values = trained[place.name].double().numpy()
+            values = trained[place.name].double()[place.rows].numpy()
             biases[place.name] = BiasStates(
                 values, place.mask.numpy(), neurons[place.neurons.numpy()], attached[place.neurons].numpy()
             )

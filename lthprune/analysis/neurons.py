@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lthprune.analysis.graph import WEIGHTED, Graph, LayerKind
+from lthprune.analysis.graph import WEIGHTED, Graph, Layer, LayerKind
 from lthprune.analysis.tracing import trace_graph
 
 _REPORTED: tuple[LayerKind, ...] = ("input", *WEIGHTED)
@@ -132,7 +132,9 @@ class NetworkStates:
             state = state.clamp(max=NeuronState.UNPRODUCTIVE)
             state = state.reshape(*state.shape, *[1] * (place.mask.ndim - state.ndim))
             own = torch.where(place.mask, state, state.new_tensor(NeuronState.PRUNED)).numpy()
-            states[place.name] = np.minimum(own, states[place.name]) if place.name in states else own
+            if place.name not in states:
+                states[place.name] = np.full((place.total, *own.shape[1:]), NeuronState.PRUNED, dtype=np.int8)
+            states[place.name][place.rows] = np.minimum(own, states[place.name][place.rows])
         return states
 
     def count_neurons(self, *, functional: bool = False) -> dict[str, dict[NeuronState, int]]:
@@ -202,36 +204,67 @@ def neuron_states(
     """
     graph = trace_graph(model, inputs, masks=masks, layers=layers)
     every = torch.ones(graph.size, 1, dtype=torch.bool)
-    reads_input = graph.descendants(graph.mark(graph.numbers("input")))
     outputs = graph.mark(graph.numbers("output"))
     reaches_output = graph.ancestors(outputs)
-    silent = graph.silent()[:, None]
-    biased = graph.biased[:, None]
 
-    nonzero = graph.descendants((biased | ~silent) & ~reads_input) & ~reads_input  # constants that need not be zero
-    audience = graph.successors(nonzero)
-    structural = _states(reads_input, reaches_output, reaches_output & (reads_input | nonzero), audience)
+    varies, nonzero = _structural_activity(graph)
+    productive = graph.ancestors(outputs, among=varies | nonzero)
+    structural = _states(varies, reaches_output, productive, graph.successors(nonzero))
 
-    productive = graph.ancestors(outputs, lambda layer: reads_input[layer.sources, 0] | ~layer.zero)
-    nonzero = productive & ~reads_input & ~silent
-    audience = graph.successors(nonzero, lambda layer: ~layer.zero)
-    functional = _states(reads_input, reaches_output, productive, audience)
+    varies = _functional_activity(graph)
 
-    gets_gradient = graph.ancestors(outputs, lambda layer: reads_input[layer.sources, 0] | layer.responsive)
+    def live(layer: Layer) -> Tensor:
+        return varies[layer.sources, 0] | ~layer.zero
+
+    productive = graph.ancestors(outputs, lambda layer: live(layer) & layer.others(live(layer)))
+    nonzero = productive & ~varies & ~graph.silent()[:, None]
+    audience = graph.successors(nonzero, lambda layer: ~layer.zero & layer.others(live(layer)))
+    functional = _states(varies, reaches_output, productive, audience)
+
+    gets_gradient = graph.ancestors(
+        outputs, lambda layer: (varies[layer.sources, 0] | layer.responsive) & layer.others(live(layer))
+    )
     unconnected = ~graph.successors(every) & ~graph.predecessors(every)
-    pruned = graph.weighted()[:, None] & ~reaches_output & ~biased & unconnected
+    pruned = graph.weighted()[:, None] & ~reaches_output & ~graph.biased[:, None] & unconnected
     for states in (structural, functional):
         states[pruned] = NeuronState.PRUNED
-    constant = torch.where(reads_input[:, 0], torch.nan, graph.constants)
-    frozen = ~reads_input & ~gets_gradient
+    constant = torch.where(varies[:, 0], torch.nan, graph.constants)
+    frozen = ~varies & ~gets_gradient
     return NetworkStates(graph, *(each.flatten().numpy() for each in (structural, functional, frozen, constant)))
 
 
-def _states(reads_input: Tensor, reaches_output: Tensor, productive: Tensor, audience: Tensor) -> Tensor:
+def _structural_activity(graph: Graph) -> tuple[Tensor, Tensor]:
+    """Return which neurons (neurons, 1) depend on an input, and which others need not be zero, by the masks alone.
+
+    A product is zero if one of its factors is; it depends on an input if one factor does and none is zero.
+    """
+    varies = graph.mark(graph.numbers("input"))
+    nonzero = (graph.biased | ~graph.silent())[:, None] & ~varies
+    for layer in graph.layers:
+        if layer.kind != "input":
+            varying, constant = varies[layer.sources], nonzero[layer.sources]
+            others = layer.others((varying | constant)[:, 0])[:, None]
+            varies[layer.span] = own = layer.successors(varying & others)
+            nonzero[layer.span] = (nonzero[layer.span] | layer.successors(constant & others)) & ~own
+    return varies, nonzero
+
+
+def _functional_activity(graph: Graph) -> Tensor:
+    """Return which neurons (neurons, 1) depend on an input, where a product with a constant of zero does not."""
+    varies = graph.mark(graph.numbers("input"))
+    for layer in graph.layers:
+        if layer.kind != "input":
+            varying = varies[layer.sources]
+            others = layer.others(varying[:, 0] | ~layer.zero)[:, None]
+            varies[layer.span] = layer.successors(varying & others)
+    return varies
+
+
+def _states(varies: Tensor, reaches_output: Tensor, productive: Tensor, audience: Tensor) -> Tensor:
     """Return the state of every neuron; later conditions overrule earlier ones."""
-    states = torch.full(reads_input.shape, NeuronState.ALIVE, dtype=torch.int8)
-    states[~reads_input] = NeuronState.ZOMBIE
-    states[~reads_input & audience] = NeuronState.AUDIENCE
+    states = torch.full(varies.shape, NeuronState.ALIVE, dtype=torch.int8)
+    states[~varies] = NeuronState.ZOMBIE
+    states[~varies & audience] = NeuronState.AUDIENCE
     states[~productive] = NeuronState.UNPRODUCTIVE
     states[~reaches_output] = NeuronState.COMATOSE
     return states

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Rule = Literal["each", "move", "pool", "mean", "sum", "mix"]
+Rule = Literal["each", "move", "pool", "reduce", "sum", "product", "mix", "rescale", "contract", "shape"]
 
-# An operation maps each element on its own, moves elements, pools each channel, takes means over positions, adds
-# tensors, or mixes a sample's features. Modules are listed by class, functions as they are, methods by name.
+# An operation maps each element on its own, moves elements, pools each channel, reduces axes, adds or multiplies
+# tensors, mixes elements along axes or divides them by a norm, sums products, or reads only the shape of a tensor.
+# Modules are listed by class, functions as they are, methods by name.
 _RULES: dict[Rule, tuple[Any, ...]] = {
     "each": (
         *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
@@ -20,66 +21,99 @@ _RULES: dict[Rule, tuple[Any, ...]] = {
         *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
         *(F.relu, F.relu6, F.leaky_relu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.softplus, F.tanh, F.sigmoid),
         *(F.logsigmoid, F.softsign, F.hardtanh, F.hardsigmoid, F.hardswish, F.tanhshrink, F.softshrink, F.hardshrink),
-        *(torch.relu, torch.relu_, torch.tanh, torch.sigmoid, torch.clamp, torch.neg, operator.neg),
+        *(torch.relu, torch.relu_, torch.tanh, torch.sigmoid, torch.clamp, torch.neg, operator.neg, torch.dropout),
+        *(torch.pow, torch.sqrt, torch.rsqrt, torch.exp, torch.log, torch.abs, torch.square, torch.erf, torch.where),
+        *(torch.sin, torch.cos, torch.masked_fill, operator.pow, operator.abs),
         *("relu", "relu_", "tanh", "sigmoid", "clamp", "contiguous", "clone", "detach", "float", "double", "to", "neg"),
+        *("pow", "sqrt", "rsqrt", "exp", "log", "abs", "square", "erf", "sin", "cos", "masked_fill", "type_as"),
     ),
     "move": (
         *(nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle),
         *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat),
-        *(torch.concat, torch.stack, torch.chunk, torch.split, F.pixel_shuffle, operator.getitem),
+        *(torch.concat, torch.stack, torch.chunk, torch.split, F.pixel_shuffle, operator.getitem, torch.roll),
+        *(torch.flip, torch.movedim, torch.swapaxes, torch.select, torch.narrow, torch.unbind),
         *("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "expand"),
-        *("unflatten", "narrow", "unbind"),
+        *("unflatten", "narrow", "unbind", "roll", "flip", "movedim", "swapaxes", "select", "expand_as", "view_as"),
+        *("repeat", "reshape_as"),
     ),
     "pool": (
         *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool2d),
         *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-        *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.Upsample, nn.ZeroPad2d),
+        *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.Upsample),
         *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.interpolate),
-        *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.pad),
+        *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, nn.ZeroPad2d, F.pad),
         *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
     ),
-    "mean": (torch.mean, torch.amax, "mean", "amax"),
+    "reduce": (torch.mean, torch.amax, torch.sum, "mean", "amax", "sum"),
     "sum": (
         *(torch.add, torch.sub, operator.add, operator.sub, operator.iadd, operator.isub),
         *("add", "add_", "sub", "sub_"),
     ),
+    "product": (torch.mul, operator.mul, operator.imul, "mul", "mul_"),
     "mix": (
         *(nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, torch.log_softmax),
         *("softmax", "log_softmax"),
     ),
+    "rescale": (F.normalize,),
+    "contract": (torch.matmul, torch.bmm, torch.einsum, operator.matmul, "matmul", "bmm"),
+    "shape": (
+        *(getattr, "size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty", "is_floating_point"),
+        *(torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like),
+    ),
 }
 _RULE_OF: dict[Any, Rule] = {operation: rule for rule, operations in _RULES.items() for operation in operations}
-_SCALING = (torch.mul, torch.div, operator.mul, operator.truediv, "mul", "div", "mul_", "div_")  # by a constant
-_IN_PLACE = (operator.iadd, operator.isub, "add_", "sub_")
-_READING_SHAPE = (getattr, "size", "dim", "numel")  # getattr as in x.shape
+_DIVISIONS = (torch.div, operator.truediv, "div", "div_")
+_IN_PLACE = (operator.iadd, operator.isub, operator.imul, "add_", "sub_", "mul_")
 _JOINING = (torch.cat, torch.concat, torch.stack)
+_PADDING = (F.pad, nn.ZeroPad2d)
 
 
 def rule_of(operation: Any) -> Rule | None:
     """Return the rule of an operation (a module's class, a function or a method's name); None if it is unsupported.
 
     Examples:
-        >>> rule_of(nn.ReLU), rule_of("view"), rule_of(nn.LSTM)
+        >>> rule_of(nn.ReLU), rule_of("view"), rule_of(nn.CosineSimilarity)
         ('each', 'move', None)
     """
     return _RULE_OF.get(operation)
 
 
-def scales(operation: Any) -> bool:
-    """Return whether an operation multiplies or divides; this is supported if one of its arguments is a constant."""
-    return operation in _SCALING
+def divides(operation: Any) -> bool:
+    """Return whether an operation divides."""
+    return operation in _DIVISIONS
 
 
 def writes_in_place(operation: Any) -> bool:
-    """Return whether a sum overwrites its first term."""
+    """Return whether a sum or a product overwrites its first term."""
     return operation in _IN_PLACE
-
-
-def reads_shape(operation: Any) -> bool:
-    """Return whether an operation may read a tensor's shape instead of its values."""
-    return operation in _READING_SHAPE
 
 
 def joins(operation: Any) -> bool:
     """Return whether an operation concatenates or stacks tensors."""
     return operation in _JOINING
+
+
+def pads(operation: Any) -> bool:
+    """Return whether an operation adds elements at the ends of axes."""
+    return operation in _PADDING
+
+
+def axes_of(operation: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], ndim: int) -> tuple[int, ...]:
+    """Return the axes that an operation reduces or mixes, all if it does not say.
+
+    Args:
+        operation: a module, a function or a method's name.
+        arguments: of the call, the tensor first.
+        keywords: of the call.
+        ndim: the number of the tensor's axes.
+    """
+    given: Any = keywords.get("dim", keywords.get("axis"))
+    if isinstance(operation, nn.Module):
+        given = getattr(operation, "dim", None)
+    elif operation is F.normalize:
+        given = arguments[2] if len(arguments) > 2 else keywords.get("dim", 1)
+    elif given is None and len(arguments) > 1:
+        given = arguments[1]
+    if given is None:
+        return tuple(range(ndim))
+    return tuple(axis % ndim for axis in ((given,) if isinstance(given, int) else given))

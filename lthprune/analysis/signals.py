@@ -15,12 +15,6 @@ class Signal:
     value: Tensor
     neurons: Tensor
 
-    @property
-    def channels(self) -> Tensor | None:
-        """The neurons of the channels, if every channel is one neuron at all its positions; otherwise None."""
-        channels = self.neurons.reshape(1, self.neurons.shape[1], -1)
-        return channels[0, :, 0] if bool((channels == channels[:, :, :1]).all()) else None
-
 
 def signals_in(arguments: Any) -> list[Signal]:
     """Return the signals among nested arguments, in order."""
@@ -45,14 +39,35 @@ def paired(value: Any, neurons: Any) -> Any:
     return tuple(paired(*pair) for pair in zip(value, neurons, strict=True))
 
 
-def over_positions(channels: Tensor, value: Tensor) -> Tensor | None:
-    """Return the neurons of all elements of a tensor (1, channels, ...); None if it has other channels."""
-    fits = value.shape[1] == len(channels)
-    return channels.view(1, -1, *[1] * (value.ndim - 2)).expand(value.shape) if fits else None
+def collapsed(*neurons: Tensor, except_axis: int | None = None) -> list[Tensor]:
+    """Return tensors of equal shape without repetition: an axis along which none of them varies gets the length 1.
+
+    Examples:
+        >>> [small.tolist() for small in collapsed(torch.tensor([[3, 4], [3, 4]]))]
+        [[[3, 4]]]
+    """
+    found = list(neurons)
+    for axis in range(found[0].ndim):
+        first = [each.narrow(axis, 0, 1) for each in found] if found[0].shape[axis] > 1 else found
+        if axis != except_axis and all(bool((each == one).all()) for each, one in zip(found, first, strict=True)):
+            found = first
+    return found
 
 
-def uniform(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the value that a channel has at all positions (channels, positions), up to rounding; NaN if several."""
-    least, greatest = values.aminmax(dim=1)
-    same = greatest - least <= 8 * torch.finfo(dtype).eps * values.abs().amax(dim=1)
+def uniform(values: Tensor, groups: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """Return the value (size,) that all elements of each group have, up to rounding; NaN if they have several.
+
+    Args:
+        values: of the elements, in double precision.
+        groups: the number of each element's group, of the same shape.
+        size: the number of groups.
+        dtype: the type that the values were computed in.
+    """
+    index, flat = groups.flatten(), values.flatten()
+    least, greatest = (
+        torch.full((size,), torch.nan, dtype=torch.double).scatter_reduce(0, index, flat, how, include_self=False)
+        for how in ("amin", "amax")
+    )
+    eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    same = greatest - least <= 8 * eps * torch.maximum(least.abs(), greatest.abs())
     return torch.where(same, (least + greatest) / 2, torch.nan)

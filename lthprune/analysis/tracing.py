@@ -76,7 +76,9 @@ def run_on_examples(interpreter: NeuronInterpreter, examples: Sequence[Tensor], 
     try:
         with torch.enable_grad():
             interpreter.run(*examples)
-    except (RuntimeError, TypeError, IndexError) as error:
+    except PruningError:
+        raise
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
         shapes = ", ".join(str(tuple(example.shape)) for example in examples)
         raise PruningError(
             f"this {type(model).__name__} fails on an example input of shape {shapes} "
@@ -150,4 +152,7 @@ def example_inputs(model: nn.Module, inputs: Tensor | Sequence[Tensor] | None) -
         if not isinstance(each, Tensor) or each.ndim < 2 or not len(each):
             what = f"a tensor of shape {tuple(each.shape)}" if isinstance(each, Tensor) else described(each)
             raise PruningError(f"inputs: an example is a tensor (batch, ...) of at least one sample; this is {what}.")
-    return tuple(each[:1].detach().cpu().to(parameter.dtype) for each in several)
+    return tuple(
+        each[:1].detach().cpu().to(parameter.dtype) if each.is_floating_point() else each[:1].detach().cpu()
+        for each in several
+    )

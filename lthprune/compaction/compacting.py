@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, example_inputs, neuron_states, trace_graph
 from lthprune.arguments import check_module
@@ -107,19 +106,19 @@ def compact(
         if not tensor.isfinite().all():
             raise PruningError(f"{name!r} has values that are NaN or infinite. Did the training diverge?")
     examples = example_inputs(dense, inputs)
-    masks = {
-        f"{name}.weight": module.weight != 0
-        for name, module in dense.named_modules()
-        if isinstance(module, nn.Linear | _ConvNd)
-    }
+    masks = {name: parameter != 0 for name, parameter in dense.named_parameters() if parameter.ndim > 1}
     states = neuron_states(dense, examples, masks=masks)
     if drop_inputs:
         _check_droppable(states.graph, examples)
     original = _Original(dense, examples, states)
     attempt = original.attempt(drop_inputs, whole=())
     whole: tuple[str, ...] = ()
+    if not attempt.same:
+        shrinking = original.shrinking(attempt.kept)
+        attempt = original.attempt(drop_inputs, whole=(), fixed=True)
+        whole = tuple(name for name in shrinking if name not in original.shrinking(attempt.kept))
     if not attempt.same:  # find the layers that have to keep their size: release one after another
-        whole = original.shrinking(attempt.kept)
+        whole = shrinking
         for name in whole:
             fewer = tuple(each for each in whole if each != name)
             whole = fewer if original.attempt(drop_inputs, fewer).same else whole
@@ -154,10 +153,13 @@ class _Original:
     examples: Inputs
     states: NetworkStates
 
-    def attempt(self, drop_inputs: bool, whole: Collection[str]) -> _Attempt:
-        """Remove the neurons that do not matter, except from the layers ``whole``, and compare with the original."""
+    def attempt(self, drop_inputs: bool, whole: Collection[str], *, fixed: bool = False) -> _Attempt:
+        """Remove the neurons that do not matter, except from the layers ``whole``, and compare with the original.
+
+        With ``fixed``, neurons whose axis the model's code splits are kept as well.
+        """
         model = copy.deepcopy(self.model)
-        kept = surviving_neurons(model, self.states, inputs=not drop_inputs, whole=whole)
+        kept = surviving_neurons(model, self.states, inputs=not drop_inputs, whole=whole, fixed=fixed)
         cut(model, self.states, kept)
         features = [kept[layer.span] for layer in self.states.graph.layers if layer.kind == "input"]
         kept_inputs = tuple(None if bool(each.all()) else each.nonzero()[:, 0] for each in features)
@@ -167,7 +169,7 @@ class _Original:
             return _Attempt(model, kept, kept_inputs, False, torch.nan)
         if not same_operations(graph, self.states.graph, kept):
             return _Attempt(model, kept, kept_inputs, False, torch.nan)
-        inputs = random_inputs(self.examples)
+        inputs = random_inputs(self.model, self.examples)
         difference, bound = output_difference(self.model, model, inputs, _select(inputs, kept_inputs))
         return _Attempt(model, kept, kept_inputs, difference <= bound, difference)
 

@@ -10,7 +10,9 @@ from lthprune.compaction.survivors import foldable, module_of
 
 
 def cut(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
-    """Remove all neurons but the kept ones (neurons,) from dense layers, convolutions and batch norms, in place.
+    """Remove all neurons but the kept ones (neurons,) from dense layers, convolutions, embeddings and batch norms.
+
+    The model is changed in place.
 
     Constants of removed neurons are added to the biases of their readers; a layer without biases gets them if needed.
     """
@@ -21,6 +23,9 @@ def cut(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
             if rows.all() and columns.all():
                 continue
             module = module_of(layer, model)
+            if isinstance(module, nn.Embedding):
+                _cut_embedding(module, rows.nonzero()[:, 0])
+                continue
             assert isinstance(module, nn.Linear | _ConvNd)
             if isinstance(module, nn.Linear) or module.groups == 1:  # a group is removed together with its readers
                 constant = ~columns & ~comatose[layer.sources] & foldable(layer, module)
@@ -62,6 +67,11 @@ def _cut_layer(module: nn.Linear | _ConvNd, rows: Tensor, columns: Tensor) -> No
     module.weight = _like(module.weight, weight)
     if module.bias is not None:
         module.bias = _like(module.bias, module.bias.detach()[rows])
+
+
+def _cut_embedding(module: nn.Embedding, dimensions: Tensor) -> None:
+    module.embedding_dim = len(dimensions)
+    module.weight = _like(module.weight, module.weight.detach()[:, dimensions.to(module.weight.device)])
 
 
 def _cut_norm(module: _BatchNorm, channels: Tensor) -> None:

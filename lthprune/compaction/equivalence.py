@@ -29,9 +29,11 @@ def same_operations(graph: Graph, original: Graph, kept: Tensor) -> bool:
         return False
     if len(graph.operations) != len(original.operations) or graph.size != int(kept.sum()):
         return False
-    neurons = {place.name: place.neurons for place in graph.places}
+    if [place.name for place in graph.places] != [place.name for place in original.places]:
+        return False
     columns = [(now.sources, was.sources) for now, was in zip(graph.layers, original.layers, strict=True)]
-    owners = [(neurons[place.name], place.neurons) for place in original.places if place.sources is None]
+    places = zip(graph.places, original.places, strict=True)
+    owners = [(now.neurons.flatten(), was.neurons.flatten()) for now, was in places if was.sources is None]
     return all(torch.equal(now, number[was[kept[was]]]) for now, was in columns + owners) and all(
         _same_operation(now, was, kept, number) for now, was in zip(graph.operations, original.operations, strict=True)
     )
@@ -72,14 +74,26 @@ def output_difference(
         compared = [(was.double(), now.double()) for was, now in pairs]
     difference = max(float((was - now).abs().max()) for was, now in compared)
     scale = max(float(was.abs().max()) for was, _ in compared)
-    return difference, max(scale, 1.0) * torch.finfo(inputs[0].dtype).eps ** 0.5
+    dtype = next(original.parameters()).dtype
+    return difference, max(scale, 1.0) * torch.finfo(dtype).eps ** 0.5
 
 
-def random_inputs(examples: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return inputs drawn from a normal distribution, and the same ones ten times as large, of the examples' shapes."""
+def random_inputs(model: nn.Module, examples: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return inputs of the examples' shapes: drawn from a normal distribution, and the same ones ten times as large.
+
+    Integers are drawn from those that every embedding of the model has.
+    """
     generator = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(_SAMPLES, *each.shape[1:], generator=generator).to(each) for each in examples]
-    return tuple(torch.cat([each, _LARGE * each]) for each in drawn)
+    sizes = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+
+    def drawn(example: Tensor) -> Tensor:
+        shape = example.shape[1:]
+        if example.is_floating_point():
+            some = torch.randn(_SAMPLES, *shape, generator=generator).to(example)
+            return torch.cat([some, _LARGE * some])
+        return torch.randint(min(sizes, default=2), (2 * _SAMPLES, *shape), generator=generator).to(example)
+
+    return tuple(drawn(example) for example in examples)
 
 
 def _tensors(outputs: Any) -> list[Tensor]:

@@ -5,34 +5,46 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
 
+_CUT = (nn.Linear, _ConvNd, nn.Embedding)  # modules that can lose neurons
 
-def surviving_neurons(model: nn.Module, states: NetworkStates, *, inputs: bool, whole: Collection[str]) -> Tensor:
+
+def surviving_neurons(
+    model: nn.Module, states: NetworkStates, *, inputs: bool, whole: Collection[str], fixed: bool = False
+) -> Tensor:
     """Return which neurons (neurons,) have to be kept: those that matter, and those that must be kept with them.
 
     A neuron does not matter if it is comatose or unproductive, or if it is a constant that its readers can absorb into
-    their biases (``foldable``). Neurons that are added to each other are kept or removed together, as are those of a
-    group of a grouped convolution. Every layer keeps at least one neuron.
+    their biases (``foldable``). Neurons that are added to or multiplied by each other are kept or removed together, as
+    are those of a group of a grouped convolution. A norm or a softmax needs all neurons that it reads, and layers of
+    other kinds than ``Linear``, convolutions and ``Embedding`` keep their size. Every layer keeps at least one neuron.
 
     Args:
         model: the network.
         states: the states of its neurons.
         inputs: whether to keep all inputs.
         whole: names of layers that keep all their neurons.
+        fixed: whether to keep the neurons whose axis the network's code splits, as ``Graph.fixed`` has them.
     """
     graph = states.graph
     functional = torch.from_numpy(states.functional)
     kept = functional == NeuronState.ALIVE
     for layer in graph.layers:
-        if layer.kind in ("output", "mix"):
+        rigid = layer.kind in ("output", "mix", "recurrent") or (
+            layer.kind in WEIGHTED and not isinstance(module_of(layer, model), _CUT)
+        )
+        if rigid or layer.kind == "embedding":
             kept[layer.sources] = True
-        if layer.kind in ("output", "mix") or layer.name in whole or (inputs and layer.kind == "input"):
+        if rigid or layer.kind == "constant" or layer.name in whole or (inputs and layer.kind == "input"):
             kept[layer.span] = True
-    for neurons in _sharing_parameters(graph):
+    for neurons in _sharing_parameters(graph) + _of_other_modules(graph, model):
         kept[neurons] = True
+    if fixed:
+        kept |= graph.fixed
     reaches_output = functional < NeuronState.COMATOSE
     while True:
         before = int(kept.sum())
@@ -43,12 +55,15 @@ def surviving_neurons(model: nn.Module, states: NetworkStates, *, inputs: bool, 
             return kept
 
 
-def module_of(layer: Layer, model: nn.Module) -> nn.Module:
-    """Return the module of a layer; the name of a layer that is called again ends with its node in parentheses."""
-    return model.get_submodule(layer.name.partition(" (")[0])
+def module_of(layer: Layer, model: nn.Module) -> nn.Module | None:
+    """Return the module of a layer, if it has one of its own.
+
+    The name of a layer that is called again ends with its operation in parentheses.
+    """
+    return dict(model.named_modules()).get(layer.name.partition(" (")[0])
 
 
-def foldable(layer: Layer, module: nn.Module) -> Tensor:
+def foldable(layer: Layer, module: nn.Module | None) -> Tensor:
     """Return which columns (columns,) of a layer its bias can replace, if they are constant.
 
     A dense layer can absorb any constant, every layer zeros. A convolution can absorb a constant that is the same at
@@ -74,10 +89,20 @@ def _sharing_parameters(graph: Graph) -> list[Tensor]:
     return [place.neurons for place in shared] + [place.sources for place in shared if place.sources is not None]
 
 
+def _of_other_modules(graph: Graph, model: nn.Module) -> list[Tensor]:
+    """Return the neurons of parameters that are not cut, as those of an instance norm."""
+    modules = dict(model.named_modules())
+    return [
+        place.neurons
+        for place in graph.places
+        if not isinstance(modules.get(place.name.rpartition(".")[0]), (*_CUT, _BatchNorm))
+    ]
+
+
 def _keep_together(kept: Tensor, layer: Layer, model: nn.Module) -> None:
     """Keep the neurons that must be kept together with a kept one."""
     own = torch.arange(layer.neurons.start, layer.neurons.stop)
-    if layer.kind == "sum":
+    if layer.kind in ("sum", "product"):
         together = torch.cat([layer.sources.view(-1, len(own)), own[None]]).t()
     elif layer.kind == "conv" and isinstance(module := module_of(layer, model), _ConvNd) and module.groups > 1:
         together = torch.cat([layer.sources.view(module.groups, -1), own.view(module.groups, -1)], dim=1)
