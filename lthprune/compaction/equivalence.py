@@ -29,11 +29,13 @@ def same_operations(graph: Graph, original: Graph, kept: Tensor) -> bool:
         return False
     if len(graph.operations) != len(original.operations) or graph.size != int(kept.sum()):
         return False
-    if [place.name for place in graph.places] != [place.name for place in original.places]:
-        return False
     columns = [(now.sources, was.sources) for now, was in zip(graph.layers, original.layers, strict=True)]
-    places = zip(graph.places, original.places, strict=True)
-    owners = [(now.neurons.flatten(), was.neurons.flatten()) for now, was in places if was.sources is None]
+    names = {place.name for place in original.places}  # not those of biases that absorb constants
+    places = [each for each in graph.places if each.name in names]
+    if [place.name for place in places] != [place.name for place in original.places]:
+        return False
+    pairs = zip(places, original.places, strict=True)
+    owners = [(now.neurons.flatten(), was.neurons.flatten()) for now, was in pairs if was.sources is None]
     return all(torch.equal(now, number[was[kept[was]]]) for now, was in columns + owners) and all(
         _same_operation(now, was, kept, number) for now, was in zip(graph.operations, original.operations, strict=True)
     )

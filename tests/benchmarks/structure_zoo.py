@@ -1,0 +1,96 @@
+"""Neuron states and compaction of all classification models of torchvision: python tests/benchmarks/structure_zoo.py
+
+Each model without trained weights gets random biases and statistics of batch norms. Of each prunable tensor, whole rows
+and columns and then single weights are pruned at random, so that neurons of every state occur. Checked: the states can
+be found, the compacted network computes the same, and it is smaller.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import lthprune
+from lthprune.pruning import live_state, refresh, select
+from tests.zoo.from_torchvision import LARGE, NAMES, specimen
+from tests.zoo.specimen import Specimen
+
+
+def pruned(specimen: Specimen, seed: int = 0) -> nn.Module:
+    """Build a model and prune it at random: a third of its rows, a tenth of its columns, half of the other weights."""
+    model = specimen.build(seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in live_state(model).items():
+            if name.endswith(("bias", "running_mean")):
+                tensor.uniform_(-0.2, 0.2, generator=generator)
+    masks = {}
+    for each in select(model):
+        shape = each.parameter.shape
+        mask = torch.rand(shape, generator=generator) < 0.5
+        mask[torch.rand(shape[0], generator=generator) < 1 / 3] = False
+        if shape[1] > 1:  # not of depthwise convolutions, where a column is the whole layer
+            mask[:, torch.rand(shape[1], generator=generator) < 0.1] = False
+        masks[each.name] = mask
+    with torch.no_grad():
+        for name, tensor in live_state(model).items():
+            if name in masks:
+                tensor *= masks[name]
+    refresh(model)
+    return model
+
+
+def outcome(action: object) -> str:
+    """Run an action; return what it returns, or the beginning of the message that refuses it."""
+    try:
+        return str(action())  # type: ignore[operator]
+    except lthprune.PruningError as error:
+        return f"no: {error}"
+
+
+def states(model: nn.Module, inputs: Tensor) -> str:
+    masks = {name: parameter != 0 for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    counts = lthprune.neuron_states(model, inputs, masks=masks).count_neurons()
+    alive = sum(own[lthprune.analysis.NeuronState.ALIVE] for own in counts.values())
+    return f"yes, {alive / sum(sum(own.values()) for own in counts.values()):.0%} alive"
+
+
+def compaction(model: nn.Module, inputs: Tensor) -> str:
+    compacted = lthprune.compact(model, inputs)
+    before, after = compacted.report.before, compacted.report.after
+    with torch.no_grad():
+        expected, computed = model(inputs), compacted(inputs)
+    assert torch.allclose(expected, computed, rtol=1e-3, atol=1e-4 * float(expected.abs().max())), "outputs differ"
+    return f"{'yes' if after.weights < before.weights else 'nothing removed'}, {after.weights / before.weights:.0%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="by default all but the largest")
+    parser.add_argument("--large", action="store_true", help="the largest as well; they need more than 10 GB")
+    arguments = parser.parse_args()
+    names = arguments.names or [name for name in NAMES if arguments.large or name not in LARGE]
+    table = Table("model", "states", "compaction: weights left", "seconds")
+    for name in names:
+        own = specimen(name)
+        model, inputs = pruned(own), own.inputs()[0][0]
+        start = time.perf_counter()
+        found = [outcome(lambda do=do: do(model, inputs)) for do in (states, compaction)]
+        row = (name, *found, f"{time.perf_counter() - start:.0f}")
+        print(*row, sep=" | ", flush=True)
+        table.add_row(*row)
+    for column, title in ((1, "states"), (2, "compaction")):
+        works = sum(str(cell).startswith("yes") for cell in table.columns[column].cells)
+        print(f"{title}: {works} of {len(names)}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
