@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from lthprune.analysis.signals import Signal
@@ -29,8 +28,7 @@ class Follower(Tensor):
             return each
 
         arguments, keywords = fx.node.map_aggregate((tuple(args), dict(kwargs or {})), plain)
-        with torch._C.DisableTorchFunctionSubclass():
-            return following(apply[0](func, arguments, keywords), apply[0])
+        return following(apply[0](func, arguments, keywords), apply[0])
 
 
 def following(results: Any, apply: Apply) -> Any:

@@ -107,9 +107,14 @@ def _layer_norm(
 
 
 def _rms_norm(
-    recorder: Recorder, run: Handler, input: Signal, normalized_shape: Any, weight: Tensor | None = None, *rest: Any
+    recorder: Recorder,
+    run: Handler,
+    input: Signal,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    eps: float | None = None,
 ) -> Any:
-    value = run(input.value, normalized_shape, weight, *rest)
+    value = run(input.value, normalized_shape, weight, eps)
     return weighted.rms_norm(recorder, input, normalized_shape, weight, value)
 
 

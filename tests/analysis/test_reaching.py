@@ -1,0 +1,219 @@
+"""States of networks with products, norms, attention, recurrent layers and tokens hold for the function they compute."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+
+from lthprune import PruningError, neuron_states
+from lthprune.analysis import NetworkStates, NeuronState, trace_graph
+from tests.reaching import FORMS, TOKENS, Reaching, reaching
+
+ALIVE, AUDIENCE, ZOMBIE, UNPRODUCTIVE, COMATOSE, PRUNED = NeuronState
+
+
+def states_of(own: Reaching) -> tuple[nn.Module, NetworkStates]:
+    model, masks = own.build()
+    return model, neuron_states(model, own.inputs(1), masks=masks)
+
+
+def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(inputs)  # type: ignore[no-any-return]
+
+
+def replace(model: nn.Module, chosen: dict[str, np.ndarray], seed: int | None) -> None:
+    """Give parameters random values, or zero without a seed."""
+    generator = torch.Generator().manual_seed(seed or 0)
+    for name, where in chosen.items():
+        tensor = model.get_parameter(name).data
+        other = 3 * torch.randn(tensor.shape, generator=generator).double() if seed is not None else 0 * tensor
+        tensor.copy_(torch.where(torch.from_numpy(where), other, tensor))
+
+
+@settings(max_examples=120)
+@given(reaching())
+def test_structurally_unproductive_parameters_can_be_overwritten(own: Reaching) -> None:
+    model, states = states_of(own)
+    before = outputs(model, own.inputs())
+    found = states.parameters()
+    replace(model, {name: each == UNPRODUCTIVE for name, each in found.items()}, own.seed)
+    torch.testing.assert_close(outputs(model, own.inputs()), before)
+
+
+@settings(max_examples=120)
+@given(reaching())
+def test_all_functionally_unproductive_parameters_together_can_be_pruned(own: Reaching) -> None:
+    model, states = states_of(own)
+    before = outputs(model, own.inputs())
+    found = states.parameters(functional=True)
+    replace(model, {name: each == UNPRODUCTIVE for name, each in found.items()}, None)
+    torch.testing.assert_close(outputs(model, own.inputs()), before)
+
+
+@settings(max_examples=120)
+@given(reaching())
+def test_inputs_change_outputs_only_if_they_are_alive(own: Reaching) -> None:
+    model, states = states_of(own)
+    alive = torch.from_numpy(states.layers[0].functional == ALIVE).view(own.inputs(1).shape)
+    inputs, others = own.inputs(), own.inputs().flip(0).roll(1)
+    torch.testing.assert_close(outputs(model, torch.where(alive, inputs, others)), outputs(model, inputs))
+
+
+@settings(max_examples=120)
+@given(reaching())
+def test_parameters_without_a_gradient_include_all_unproductive_ones_and_few_alive_ones(own: Reaching) -> None:
+    model, states = states_of(own)
+    for parameter in model.parameters():
+        parameter.grad = None
+    (model(own.inputs()) ** 2).sum().backward()
+    for name, found in states.parameters().items():
+        gradient = model.get_parameter(name).grad
+        touched = np.zeros(found.shape, bool) if gradient is None else (gradient.abs() > 1e-12).numpy()
+        assert not touched[found == UNPRODUCTIVE].any(), name
+
+
+@settings(max_examples=60)
+@given(reaching())
+def test_states_move_down_the_list_as_masks_shrink(own: Reaching) -> None:
+    model, masks = own.build()
+    before = neuron_states(model, own.inputs(1), masks=masks)
+    generator = torch.Generator().manual_seed(own.seed)
+    fewer = {name: mask & (torch.rand(mask.shape, generator=generator) < 0.8) for name, mask in masks.items()}
+    after = neuron_states(model, own.inputs(1), masks=fewer)
+    for now, was in zip(after.layers, before.layers, strict=True):
+        assert (now.structural >= was.structural).all(), now.name
+        assert (was.functional >= was.structural).all(), was.name
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_with_all_its_weights_is_alive(form: str) -> None:
+    own = Reaching(form, 1.0, 3)
+    states = neuron_states(own.build()[0], own.inputs(1))
+    assert all((layer.structural == ALIVE).all() for layer in states.layers)
+    assert all(each.flatten().tolist() == [ALIVE] * each.size for each in states.parameters().values())
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.value, self.last = nn.Linear(2, 3), nn.Linear(2, 3), nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.gate(x).relu() * self.value(x))  # type: ignore[no-any-return]
+
+
+def test_a_product_is_zero_if_one_factor_is_and_constant_if_both_are() -> None:
+    model = Gated()
+    model.gate.bias.data = torch.tensor([1.0, 0.0, 1.0])
+    masks = {
+        "gate.weight": torch.tensor([[0, 0], [0, 0], [0, 0]]),
+        "gate.bias": torch.tensor([1, 0, 1]),
+        "value.weight": torch.tensor([[1, 1], [1, 1], [0, 0]]),
+    }
+    states = {layer.name: layer.structural.tolist() for layer in neuron_states(model, masks=masks).layers}
+    assert states["gate"] == [ZOMBIE, UNPRODUCTIVE, ZOMBIE]
+    assert states["value"] == [ALIVE, UNPRODUCTIVE, ZOMBIE]
+
+
+def test_a_factor_that_is_zero_by_its_bias_makes_the_other_functionally_unproductive() -> None:
+    model = Gated()
+    model.gate.bias.data = torch.tensor([1.0, -1.0, 1.0])
+    states = neuron_states(model, masks={"gate.weight": torch.zeros(3, 2)})
+    value = {layer.name: layer for layer in states.layers}["value"]
+    assert value.structural.tolist() == [ALIVE] * 3
+    assert value.functional.tolist() == [ALIVE, UNPRODUCTIVE, ALIVE]
+
+
+def test_a_constant_before_a_layer_norm_depends_on_the_input_after_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1))
+    states = neuron_states(model, masks={"0.weight": torch.tensor([[1, 1], [0, 0], [0, 0]])})
+    assert states.layers[1].structural.tolist() == [ALIVE, ZOMBIE, ZOMBIE]
+    assert states.parameters()["2.weight"].tolist() == [[ALIVE] * 3]
+    assert states.parameters()["1.bias"].tolist() == [ALIVE] * 3
+    nothing = neuron_states(model, masks={"0.weight": torch.tensor([[1, 1], [0, 0], [0, 0]]), "0.bias": torch.zeros(3)})
+    assert nothing.layers[1].structural.tolist() == [ALIVE, UNPRODUCTIVE, UNPRODUCTIVE]
+
+
+class SelfAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.last = nn.MultiheadAttention(4, 2, bias=False, batch_first=True), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.attention(x, x, x, need_weights=False)[0])  # type: ignore[no-any-return]
+
+
+def test_queries_and_keys_of_a_head_without_values_are_unproductive() -> None:
+    mask = torch.ones(12, 4)
+    mask[8:10] = 0  # the values of the first head
+    states = neuron_states(SelfAttention(), torch.zeros(1, 3, 4), masks={"attention.in_proj_weight": mask})
+    layers = {layer.name: layer.structural.tolist() for layer in states.layers}
+    queries, keys, values = (f"attention.in_proj_weight[{rows}]" for rows in ("0:4", "4:8", "8:12"))
+    assert layers[queries] == layers[keys] == [UNPRODUCTIVE, UNPRODUCTIVE, ALIVE, ALIVE]
+    assert layers[values] == [UNPRODUCTIVE, UNPRODUCTIVE, ALIVE, ALIVE]
+    weights = states.parameters()["attention.in_proj_weight"]
+    assert (weights[:2] == UNPRODUCTIVE).all() and (weights[8:10] == PRUNED).all() and (weights[10:] == ALIVE).all()
+
+
+def test_a_hidden_unit_matters_through_the_units_that_read_it() -> None:
+    model = nn.Sequential(nn.Flatten(0, 1), nn.RNN(2, 3), Last(), nn.Linear(3, 1))
+    masks = {
+        "1.weight_ih_l0": torch.tensor([[1, 1], [0, 0], [0, 0]]),
+        "1.weight_hh_l0": torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]),
+        "3.weight": torch.tensor([[0, 1, 0]]),
+    }
+    states = neuron_states(model, torch.zeros(1, 4, 2), masks=masks)
+    assert states.layers[1].structural.tolist() == [ALIVE, ALIVE, COMATOSE]
+    weights = states.parameters()
+    assert weights["1.weight_ih_l0"][0].tolist() == [ALIVE, ALIVE]
+    assert weights["1.weight_hh_l0"][1].tolist() == [ALIVE, PRUNED, PRUNED]
+
+
+class Last(nn.Module):
+    def forward(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
+        return outputs[0][-1:]
+
+
+def test_an_embeddings_dimension_without_entries_is_unproductive() -> None:
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
+    mask = torch.ones(5, 3)
+    mask[:, 1] = 0
+    states = neuron_states(model, torch.zeros(1, 4, dtype=torch.long), masks={"0.weight": mask})
+    assert states.layers[1].kind == "embedding"
+    assert states.layers[1].structural.tolist() == [ALIVE, UNPRODUCTIVE, ALIVE]
+    assert states.layers[0].structural.tolist() == [ALIVE] * 4
+
+
+def test_tied_weights_have_the_first_of_their_states_under_one_name() -> None:
+    own = Reaching("same weights", 1.0, 0)
+    model, _ = own.build()
+    states = neuron_states(model, own.inputs(1), masks={"outer.weight": torch.zeros(4, 6), "outer.bias": torch.zeros(4)})
+    assert "decode.weight" not in states.parameters()
+    layers = {layer.name: layer.structural.tolist() for layer in states.layers}
+    assert layers["embed"] == [COMATOSE if False else UNPRODUCTIVE] * 4 or layers["embed"] == [COMATOSE] * 4
+
+
+class Unknown(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(x, 1) + torch.fft.fft(torch.cumsum(x, 1)).real.sort(dim=1).values
+
+
+def test_one_message_names_everything_that_is_not_supported() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), Unknown(), nn.GLU(), nn.Linear(1, 1))
+    with pytest.raises(PruningError) as caught:
+        neuron_states(model)
+    for named in ("cumsum (at 'cumsum', on shape (1, 3), and 1 more)", "fft_fft (at", "Tensor.sort (at"):
+        assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tokens_stay_integers_and_the_graph_is_the_same_for_every_example(form: str) -> None:
+    own = Reaching(form, 0.4, 5)
+    model, masks = own.build()
+    first, second = (trace_graph(model, own.inputs(2)[place:], masks=masks) for place in (0, 1))
+    assert [(layer.name, layer.neurons) for layer in first.layers] == [
+        (layer.name, layer.neurons) for layer in second.layers
+    ]
+    assert (own.inputs().dtype == torch.long) == (form in TOKENS)
