@@ -85,7 +85,11 @@ ROOMS = """
     training.dispatch
     training.population
     training
-    analysis.graph analysis.operations analysis.signals
+    analysis.graph analysis.operations analysis.signals analysis.attention
+    analysis.recorder analysis.following
+    analysis.effects analysis.recurrent
+    analysis.weighted
+    analysis.functions
     analysis.interpreter
     analysis.tracing
     analysis.neurons analysis.bounds analysis.costs analysis.interpolation analysis.activations

@@ -131,10 +131,10 @@ def _move(recorder: Recorder, call: Call, value: Any) -> Any:
         parts = [each if isinstance(each, Signal) else constant(recorder, each) for each in parts]
         words = {name: each for name, each in call.keywords.items() if name != "tensors"}
         call = Call(call.operation, call.run, (parts, *call.arguments[1:]), words)
-    elif isinstance(call.arguments[0], Signal) and len(signals_in((call.arguments, call.keywords))) > 1:
+    elif len(signals_in((call.arguments, call.keywords))) > 1:
         return None  # moved to places that depend on values
     moved = paired(value, call.apply(lambda signal: signal.neurons.contiguous()))
-    if isinstance(call.arguments[0], Signal):
+    if not joins(call.operation):
         (signal,) = signals_in(call.arguments)
         axes = _varying(signal.neurons)
         if any(_varying(each.neurons) > axes for each in signals_in(moved)):  # as in features.view(heads, -1)

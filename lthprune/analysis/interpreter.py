@@ -100,8 +100,8 @@ class NeuronInterpreter(fx.Interpreter):
     def _apply(self, operation: Any, name: str, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run an operation on signals, and record it."""
         signals = signals_in((args, kwargs))
-        if not signals:
-            return run(*args, **kwargs)
+        if not signals or (operation is operator.getitem and not isinstance(args[0], Signal)):
+            return run(*args, **kwargs)  # on no tensor of neurons, or one of several
         self._refuse_overwriting(operation, name)
         constants: tuple[Any, ...] = ()
         if handler := handler_of(operation):

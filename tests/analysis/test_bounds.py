@@ -126,6 +126,11 @@ def test_constant_neurons_with_an_activation_of_zero_are_dead(activation: str) -
             assert dead[layer.name][layer.constant == 0].all()
 
 
+class Running(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cumsum(x, 1)
+
+
 class Several(nn.Module):
     """Chunks, sums and an activation without bounds between ReLUs."""
 

@@ -427,32 +427,16 @@ class Undecided(nn.Module):
         return self.rest(self.first(x)) if x.sum() > 0 else x
 
 
-class Gated(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gate, self.value = nn.Linear(2, 3), nn.Linear(2, 3)
-
+class Running(nn.Module):
     def forward(self, x):
-        return torch.sigmoid(self.gate(x)) * self.value(x)
-
-
-class OverChannels(nn.Module):
-    def forward(self, x):
-        return x.mean(1)
+        return torch.cumsum(x, 1)
 
 
 @pytest.mark.parametrize(
     ("model", "inputs", "said"),
     [
         (Undecided(), None, "torch.fx cannot trace this Undecided"),
-        (Gated(), None, "the effect of mul on neurons is unknown (at 'mul'"),
-        (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None, "effect of LayerNorm '1' on neurons"),
-        (
-            nn.Sequential(nn.Conv2d(1, 4, 1), OverChannels()),
-            torch.zeros(1, 1, 4, 4),
-            "effect of Tensor.mean on neurons",
-        ),
-        (nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 3, 4), "only dense layers on (batch, features) are supported"),
+        (nn.Sequential(nn.Linear(2, 3), Running()), None, "the effect of cumsum (at 'cumsum', on shape (1, 3))"),
         (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "Pass an example of each: inputs=torch.zeros(1, channels"),
         (nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(1, 2, 8, 8), "fails on an example input of shape (1, 2, 8, 8)"),
         (nn.Sequential(nn.Linear(2, 2)), torch.zeros(2), "at least one sample; this is a tensor of shape (2,)"),

@@ -29,7 +29,7 @@ def pruned(specimen: Specimen, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in live_state(model).items():
-            if name.endswith(("bias", "running_mean")) or not tensor.any():
+            if name.endswith(("bias", "running_mean")) or not (tensor.any() or name.endswith("tracked")):
                 tensor.uniform_(-0.2, 0.2, generator=generator)
     masks = {}
     for each in select(model):

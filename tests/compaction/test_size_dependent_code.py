@@ -46,6 +46,7 @@ RELIES_ON_SIZE: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "slice": lambda model, x: torch.cat([x[:, 2:], x[:, :2]], dim=1),
     "slice by size": lambda model, x: torch.cat([x[:, x.size(1) // 4 :], x[:, : x.size(1) // 4]], dim=1),
     "narrow": lambda model, x: torch.cat([x.narrow(1, 1, 3), x.narrow(1, 0, 1)], dim=1),
+    "constants beside neurons": lambda model, x: torch.cat([x, torch.zeros(x.shape[0], 1)], dim=1)[:, :4],
     "unbind": lambda model, x: torch.stack(x.unbind(1)[::-1], dim=1),
     "index": lambda model, x: x[:, model.order],
     "divide by shape": lambda model, x: x / x.shape[1],
@@ -147,11 +148,9 @@ def test_a_number_of_neurons_among_the_outputs_stays_the_same() -> None:
     ("code", "message"),
     [
         (lambda model, x: x * x.data, "effect of getattr"),
-        (lambda model, x: torch.cat([x, torch.zeros(1, 1, dtype=torch.long)], dim=1)[:, :4], "effect of cat"),
         (lambda model, x: x.view(-1, 2).repeat_interleave(2, dim=1), "effect of Tensor.repeat_interleave"),
-        (lambda model, x: torch.stack([x, x], dim=1).view(-1, 4), r"one sample into a batch of 2"),
     ],
-    ids=["values as an attribute", "constants beside neurons", "repetition", "samples from neurons"],
+    ids=["values as an attribute", "repetition"],
 )
 def test_code_whose_effect_is_unknown_is_refused(code: Callable[[Any, Tensor], Tensor], message: str) -> None:
     with pytest.raises(PruningError, match=message):
