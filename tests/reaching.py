@@ -146,9 +146,9 @@ class Reaching:
             for name, parameter in model.named_parameters():
                 parameter.data += 0.5 * torch.randn_like(parameter)
                 masks[name] = torch.rand_like(parameter) < (self.density if parameter.ndim > 1 else 0.5)
-                if parameter.ndim > 1:
+                if parameter.ndim > 1 and self.density < 1:
                     masks[name] &= (torch.rand(len(parameter)) < 0.8).view(-1, *[1] * (parameter.ndim - 1))
-                elif name.endswith("weight") or name == "token":  # of a norm
+                if parameter.ndim == 1 and name.endswith("weight") or name == "token":  # of a norm
                     masks[name] = torch.ones_like(masks[name])
             masks.pop("token", None)
             for name, mask in masks.items():

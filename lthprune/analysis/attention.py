@@ -77,7 +77,7 @@ def multi_head(
     """
     if bias_k is not None or bias_v is not None or add_zero_attn or key_padding_mask is not None:
         raise PruningError(
-            "attention with add_bias_kv, add_zero_attn or a key_padding_mask is not supported by the analysis of neurons."
+            "the analysis of neurons does not support attention with add_bias_kv, add_zero_attn or a key_padding_mask."
         )
     batched = query.ndim == 3
     if not batched:

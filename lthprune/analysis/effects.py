@@ -176,7 +176,7 @@ def _contract(recorder: Recorder, call: Call, value: Tensor) -> Signal | None:
     """Return sums of products, as in a product of two matrices: a neuron for each pair of neurons, and for each sum."""
     if call.operation is torch.einsum:
         equation, *operands = call.arguments
-        operands = operands[0] if isinstance(operands[0], list | tuple) else operands
+        operands = list(operands[0]) if isinstance(operands[0], list | tuple) else operands
     else:
         operands = list(call.arguments)
         equation = _equation_of_matmul(*(each.value.ndim for each in operands))
@@ -228,7 +228,8 @@ def _combinations(neurons: Sequence[Tensor]) -> Tensor:
     _, numbers = torch.unique(neurons[0], return_inverse=True)
     for each in neurons[1:]:
         _, numbers = torch.unique(numbers * (int(each.max()) + 1) + each, return_inverse=True)
-    return numbers
+    found: Tensor = numbers
+    return found
 
 
 def _joined(columns: Any) -> Columns:

@@ -46,4 +46,8 @@ def following(results: Any, apply: Apply) -> Any:
 
 def followed(results: Any) -> Any:
     """Return nested results with signals in place of followers."""
-    return fx.node.map_aggregate(results, lambda each: each.signal if isinstance(each, Follower) else each)
+
+    def unwrap(each: Any) -> Any:
+        return each.signal if isinstance(each, Follower) else each
+
+    return fx.node.map_aggregate(results, unwrap)

@@ -1,10 +1,8 @@
 """The functions of layers with weights, with the arguments that torch gives them."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,7 +37,13 @@ def _convolution(*names: str, transposed: bool) -> Handler:
     """Return the handler of a convolution whose arguments after the bias have these names."""
 
     def handle(
-        recorder: Recorder, run: Handler, input: Signal, weight: Any, bias: Tensor | None = None, *args: Any, **words: Any
+        recorder: Recorder,
+        run: Handler,
+        input: Signal,
+        weight: Any,
+        bias: Tensor | None = None,
+        *args: Any,
+        **words: Any,
     ) -> Any:
         if not isinstance(weight, Tensor) or input.value.ndim != weight.ndim:
             return None

@@ -8,9 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-LayerKind = Literal[
-    "input", "constant", "dense", "conv", "embedding", "recurrent", "sum", "product", "mix", "output"
-]
+LayerKind = Literal["input", "constant", "dense", "conv", "embedding", "recurrent", "sum", "product", "mix", "output"]
 WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv", "embedding", "recurrent")
 
 
@@ -192,9 +190,7 @@ class Graph:
             reached[layer.span] = _successors(layer, marked, through)
         return reached
 
-    def ancestors(
-        self, marked: Tensor, through: ColumnFilter | None = None, among: Tensor | None = None
-    ) -> Tensor:
+    def ancestors(self, marked: Tensor, through: ColumnFilter | None = None, among: Tensor | None = None) -> Tensor:
         """Return the marked neurons (neurons, k) and all that a path leads from to one of them.
 
         Paths use the columns that ``through`` returns and the neurons ``among`` (neurons, 1), which also limit what is

@@ -136,7 +136,7 @@ class NeuronInterpreter(fx.Interpreter):
         name = function.__name__
         if name == "__get__":  # as in x.shape
             name = function.__self__.__name__
-            operation = "transpose" if name in ("T", "mT") else getattr
+            operation: Any = "transpose" if name in ("T", "mT") else getattr
         elif getattr(function, "__objclass__", None) is torch._C.TensorBase or function.__module__ == "torch._tensor":
             operation = _OPERATORS.get(name, name)
         else:
@@ -153,10 +153,11 @@ class NeuronInterpreter(fx.Interpreter):
         """Return something with which the network runs on, so that all unsupported operations are found."""
         value = Call(run, run, args, kwargs).apply(lambda signal: signal.value)
         start = self.recorder.add_neurons("mix", 1, NO_COLUMNS)
-        return fx.node.map_aggregate(
-            value,
-            lambda each: self.recorder.leaf(each, torch.full(each.shape, start)) if isinstance(each, Tensor) else each,
-        )
+
+        def signal(each: Any) -> Any:
+            return self.recorder.leaf(each, torch.full(each.shape, start)) if isinstance(each, Tensor) else each
+
+        return fx.node.map_aggregate(value, signal)
 
     def _refuse_overwriting(self, operation: Any, name: str) -> None:
         """Refuse a sum in place of a tensor that is read again under its old name, or that others are views of."""

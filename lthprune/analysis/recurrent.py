@@ -37,14 +37,15 @@ def recurrent(recorder: Recorder, module: nn.RNNBase, arguments: Sequence[Any]) 
 def _one_layer(module: nn.RNNBase, layer: int) -> nn.RNNBase:
     """Return one of a module's layers as a module."""
     words = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
+    make: Any = type(module)
     size = module.input_size if layer == 0 else module.hidden_size * (1 + module.bidirectional)
-    alone = type(module)(
+    alone: nn.RNNBase = make(
         size,
         module.hidden_size,
         bias=module.bias,
         batch_first=module.batch_first,
         bidirectional=module.bidirectional,
-        **words,  # type: ignore[arg-type]
+        **words,
     )
     for name, _ in list(alone.named_parameters()):
         setattr(alone, name, getattr(module, name.replace("l0", f"l{layer}")))

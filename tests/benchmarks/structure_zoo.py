@@ -8,6 +8,7 @@ be found, the compacted network computes the same, and it is smaller.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -47,10 +48,10 @@ def pruned(specimen: Specimen, seed: int = 0) -> nn.Module:
     return model
 
 
-def outcome(action: object) -> str:
-    """Run an action; return what it returns, or the beginning of the message that refuses it."""
+def outcome(action: Callable[[nn.Module, Tensor], str], model: nn.Module, inputs: Tensor) -> str:
+    """Run an action; return what it returns, or the message that refuses it."""
     try:
-        return str(action())  # type: ignore[operator]
+        return action(model, inputs)
     except lthprune.PruningError as error:
         return f"no: {error}"
 
@@ -82,7 +83,7 @@ def main() -> None:
         own = specimen(name)
         model, inputs = pruned(own), own.inputs()[0][0]
         start = time.perf_counter()
-        found = [outcome(lambda do=do: do(model, inputs)) for do in (states, compaction)]
+        found = [outcome(action, model, inputs) for action in (states, compaction)]
         row = (name, *found, f"{time.perf_counter() - start:.0f}")
         print(*row, sep=" | ", flush=True)
         table.add_row(*row)
