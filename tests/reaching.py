@@ -148,7 +148,7 @@ class Reaching:
                 masks[name] = torch.rand_like(parameter) < (self.density if parameter.ndim > 1 else 0.5)
                 if parameter.ndim > 1 and self.density < 1:
                     masks[name] &= (torch.rand(len(parameter)) < 0.8).view(-1, *[1] * (parameter.ndim - 1))
-                if parameter.ndim == 1 and name.endswith("weight") or name == "token":  # of a norm
+                if (parameter.ndim == 1 and name.endswith("weight")) or name == "token":  # of a norm
                     masks[name] = torch.ones_like(masks[name])
             masks.pop("token", None)
             for name, mask in masks.items():

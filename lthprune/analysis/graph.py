@@ -16,13 +16,15 @@ WEIGHTED: tuple[LayerKind, ...] = ("dense", "conv", "embedding", "recurrent")
 class Layer:
     """The neurons of one layer, and the neurons that they read.
 
-    A neuron is a feature of an input or of a dense layer, or a channel of a convolution. Sums of tensors, softmax and
-    the network's outputs are layers without weights, so that every path can be followed. The columns of a layer are
+    A neuron is a feature of an input or of a dense layer, a channel of a convolution, a dimension of an embedding or a
+    hidden unit. Sums and products of tensors, norms, constants that are joined with neurons, and the network's outputs
+    are layers without weights, so that every path can be followed. The columns of a layer are
     the values that it reads: the features of a dense layer's input, the channels of a convolution's.
 
     Attributes:
         name: the module's name; of an input, a sum or an output that of its node in the ``torch.fx`` graph.
-        kind: ``input``, ``sum``, ``mix`` (a softmax) and ``output`` have no weights.
+        kind: those in ``WEIGHTED`` have weights. A ``product`` is zero if one of its factors is; the neurons of a ``mix``
+            (a norm, a softmax) depend on the number of neurons that they read.
         neurons: their numbers within the graph.
         sources: (columns,), the number of the neuron that each column reads.
         value: (columns,), the value read when the network was traced; NaN of a channel with several values.

@@ -63,7 +63,7 @@ class LayerStates:
 
     Attributes:
         name: the layer's name; of an input the name of the argument.
-        kind: ``input``, ``dense`` or ``conv``.
+        kind: ``input``, ``dense``, ``conv``, ``embedding`` or ``recurrent``.
         structural: (neurons,), int8 values of ``NeuronState``, from the masks alone.
         functional: (neurons,), the same, from biases and activations as they are.
         frozen: (neurons,), which constant neurons get no gradient for any input: those with no path to an output along
@@ -177,20 +177,21 @@ def neuron_states(
 ) -> NetworkStates:
     """Return the state of every neuron and every parameter of a network.
 
-    Neurons are the features of inputs and dense layers and the channels of convolutions. See ``NeuronState`` for the
+    Neurons are the features of inputs and dense layers, the channels of convolutions, the dimensions of embeddings and the
+    hidden units of recurrent layers. See ``NeuronState`` for the
     definitions. No data is used: every input is considered possible.
 
     Args:
-        model: dense or pruned; it is not changed. ``torch.fx`` has to be able to trace it. Supported are dense and
-            convolutional layers, batch norms, activations, pooling, dropout, reshaping, sums and concatenations, with
-            any number of inputs and outputs.
+        model: dense or pruned; it is not changed. ``torch.fx`` has to be able to trace it. Supported are dense,
+            convolutional and recurrent layers, embeddings, attention, norms, activations, pooling, dropout, reshaping,
+            sums, products and concatenations, with any number of inputs and outputs.
         inputs: an example for each input, (batch, ...), of which only the shape counts; may be left out if the first
             layer is dense.
         masks: which elements of parameters are unpruned, by plain name, in addition to the model's own masks.
         layers: names of modules to run one after another, for a model that cannot be traced.
 
     Raises:
-        PruningError: the model cannot be traced or uses an unsupported operation, which the error names.
+        PruningError: the model cannot be traced or uses unsupported operations; the error names them all.
 
     Examples:
         >>> import torch.nn.utils.prune as torch_prune

@@ -25,15 +25,16 @@ def trace_graph(
     """Return the graph of a model's neurons; the model is not changed.
 
     Args:
-        model: dense or pruned. ``torch.fx`` has to be able to trace it; supported are dense and convolutional layers,
-            batch norms, activations, pooling, dropout, reshaping, sums and concatenations.
+        model: dense or pruned. ``torch.fx`` has to be able to trace it; supported are dense, convolutional and
+            recurrent layers, embeddings, attention, norms, activations, pooling, dropout, reshaping, sums, products and
+            concatenations.
         inputs: an example for each input, (batch, ...), of which only the shape counts; may be left out if the first
             layer is dense.
         masks: which elements of parameters are unpruned, by plain name, in addition to the model's own masks.
         layers: names of modules to run one after another, for a model that cannot be traced.
 
     Raises:
-        PruningError: the model cannot be traced or uses an unsupported operation, which the error names.
+        PruningError: the model cannot be traced or uses unsupported operations; the error names them all.
 
     Examples:
         >>> graph = trace_graph(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))

@@ -67,8 +67,9 @@ def compact(
     Comatose and unproductive neurons and channels are removed. So are those that no path connects to an input: their
     activation is constant and is added to the biases of their readers. A constant other than zero stays if a
     convolution reads it with zero padding, or if it differs between positions. Channels that are added to each other
-    are removed together or not at all, and a grouped convolution loses whole groups. Every layer keeps at least one
-    neuron, and outputs keep all. Pruned weights between kept neurons are zeros. A module that is called twice keeps its
+    or multiplied by each other are removed together or not at all, and a grouped convolution loses whole groups. What a
+    norm over features or a recurrent layer reads stays, as do recurrent layers and ``nn.MultiheadAttention``. Every layer
+    keeps at least one neuron, and outputs keep all. Pruned weights between kept neurons are zeros. A module that is called twice keeps its
     size.
 
     The smaller network is a copy of the model with smaller dense layers, convolutions and batch norms; its code, names

@@ -230,8 +230,8 @@ def _same_outputs(specimen: Specimen, one: nn.Module, other: nn.Module) -> None:
 
 def _positional(specimen: Specimen) -> tuple[Tensor, ...]:
     args, kwargs = specimen.inputs(0)
-    if kwargs or not all(isinstance(each, Tensor) and each.is_floating_point() for each in args):
-        raise lthprune.PruningError("inputs that are not tensors of numbers, given by position")
+    if kwargs or not all(isinstance(each, Tensor) for each in args):
+        raise lthprune.PruningError("inputs that are not tensors, given by position")
     return args
 
 

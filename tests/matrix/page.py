@@ -28,10 +28,8 @@ _REFUSALS = [
     (r"torch's form of pruning does not reach", "not called"),
     (r"a gradient reached", "not called"),
     (r"torch\.fx cannot trace", "not traced"),
-    (r"the effect of (\w+)", r"unknown: \1"),
-    (r"only dense layers on \(batch, features\) are supported", "sequences"),
-    (r"turns one sample into a batch", "samples"),
-    (r"inputs that are not tensors of numbers", "inputs"),
+    (r"the effect of ([\w.]+)", r"unknown: \1"),
+    (r"inputs that are not tensors", "inputs"),
     (r"is parametrised", "computed"),
 ]
 
