@@ -29,7 +29,7 @@ _REFUSALS = [
     (r"a gradient reached", "not called"),
     (r"torch\.fx cannot trace", "not traced"),
     (r"the effect of ([\w.]+)", r"unknown: \1"),
-    (r"inputs that are not tensors", "inputs"),
+    (r"inputs that are not tensors|inputs: an example is", "inputs"),
     (r"is parametrised", "computed"),
 ]
 
