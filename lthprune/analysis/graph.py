@@ -23,8 +23,8 @@ class Layer:
 
     Attributes:
         name: the module's name; of an input, a sum or an output that of its node in the ``torch.fx`` graph.
-        kind: those in ``WEIGHTED`` have weights. A ``product`` is zero if one of its factors is; the neurons of a ``mix``
-            (a norm, a softmax) depend on the number of neurons that they read.
+        kind: those in ``WEIGHTED`` have weights. A ``product`` is zero if one of its factors is; the neurons of a
+            ``mix`` (a norm, a softmax) depend on the number of neurons that they read.
         neurons: their numbers within the graph.
         sources: (columns,), the number of the neuron that each column reads.
         value: (columns,), the value read when the network was traced; NaN of a channel with several values.
