@@ -178,7 +178,8 @@ def neuron_states(
     """Return the state of every neuron and every parameter of a network.
 
     Neurons are the features of inputs and dense layers, the channels of convolutions, the dimensions of embeddings and
-    the hidden units of recurrent layers. See ``NeuronState`` for the definitions. No data is used: every input is considered possible.
+    the hidden units of recurrent layers. See ``NeuronState`` for the definitions. No data is used: every input is
+    considered possible.
 
     Args:
         model: dense or pruned; it is not changed. ``torch.fx`` has to be able to trace it. Supported are dense,

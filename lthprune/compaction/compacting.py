@@ -69,8 +69,8 @@ def compact(
     convolution reads it with zero padding, or if it differs between positions. Channels that are added to each other
     or multiplied by each other are removed together or not at all, and a grouped convolution loses whole groups. What a
     norm over features or a recurrent layer reads stays, as do recurrent layers and ``nn.MultiheadAttention``. Every
-    layer keeps at least one neuron, and outputs keep all. Pruned weights between kept neurons are zeros. A module that is
-    called twice keeps its size.
+    layer keeps at least one neuron, and outputs keep all. Pruned weights between kept neurons are zeros. A module that
+    is called twice keeps its size.
 
     The smaller network is a copy of the model with smaller dense layers, convolutions and batch norms; its code, names
     and dtype are the model's. A layer keeps its size if the model's code relies on it (``x.view(-1, 256)``,
