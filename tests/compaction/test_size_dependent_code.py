@@ -46,7 +46,7 @@ RELIES_ON_SIZE: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "slice": lambda model, x: torch.cat([x[:, 2:], x[:, :2]], dim=1),
     "slice by size": lambda model, x: torch.cat([x[:, x.size(1) // 4 :], x[:, : x.size(1) // 4]], dim=1),
     "narrow": lambda model, x: torch.cat([x.narrow(1, 1, 3), x.narrow(1, 0, 1)], dim=1),
-    "constants beside neurons": lambda model, x: torch.cat([x, torch.zeros(x.shape[0], 1)], dim=1)[:, :4],
+    "constants beside neurons": lambda model, x: torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)[:, :4],
     "unbind": lambda model, x: torch.stack(x.unbind(1)[::-1], dim=1),
     "index": lambda model, x: x[:, model.order],
     "divide by shape": lambda model, x: x / x.shape[1],
