@@ -18,7 +18,7 @@ from lthprune.analysis.functions import handler_of, written_out
 from lthprune.analysis.graph import Graph, Operation
 from lthprune.analysis.operations import rule_of, writes_in_place
 from lthprune.analysis.recorder import NO_COLUMNS, Recorder, names_of
-from lthprune.analysis.recurrent import recurrent
+from lthprune.analysis.recurrent import check_time, recurrent
 from lthprune.analysis.signals import Signal, collapsed, constants_in, signals_in
 from lthprune.errors import PruningError
 
@@ -109,6 +109,8 @@ class NeuronInterpreter(fx.Interpreter):
         elif isinstance(operation, nn.RNNBase):
             result = recurrent(self.recorder, operation, [*args, *kwargs.values()])
         elif other := written_out(operation) or _code_of(operation):
+            if isinstance(operation, nn.Module) and _attends_over_first_axis(operation):
+                check_time(operation, signals[0])
             return self._follow(other, args, kwargs)
         else:
             call = Call(operation, run, args, kwargs)
@@ -181,6 +183,10 @@ def _code_of(operation: Any) -> Callable[..., Any] | None:
         return operation if rule_of(type(operation)) is None else None
     hidden = not isinstance(operation, FunctionType) or operation.__module__.partition(".")[0] == "torch"
     return None if hidden or rule_of(operation) is not None else operation
+
+
+def _attends_over_first_axis(module: nn.Module) -> bool:
+    return any(isinstance(each, nn.MultiheadAttention) and not each.batch_first for each in module.modules())
 
 
 def _refusal(unknown: Mapping[str, list[str]]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lthprune.analysis.recorder import Columns, Recorder
 from lthprune.analysis.signals import Signal
+from lthprune.errors import PruningError
 
 
 def recurrent(recorder: Recorder, module: nn.RNNBase, arguments: Sequence[Any]) -> Any:
@@ -16,8 +17,10 @@ def recurrent(recorder: Recorder, module: nn.RNNBase, arguments: Sequence[Any]) 
     A hidden unit is one neuron at all positions. It reads a feature or a unit if one of its gates does.
     """
     signal, *rest = arguments
-    if any(each is not None for each in rest) or module.proj_size or signal.value.ndim not in (2, 3):
-        return None
+    if any(each is not None for each in rest) or module.proj_size or signal.value.ndim != 3:
+        return None  # of two axes the first is time
+    if not module.batch_first:
+        check_time(module, signal)
     directions = ["", "_reverse"] if module.bidirectional else [""]
     final: list[Tensor] = []
     for layer in range(module.num_layers):
@@ -26,12 +29,21 @@ def recurrent(recorder: Recorder, module: nn.RNNBase, arguments: Sequence[Any]) 
         units = [_units(recorder, module, signal, value, f"l{layer}{way}", way) for way in directions]
         final += units
         signal = recorder.leaf(value, torch.cat(units).expand(value.shape))
-    output, states = module(arguments[0].value)
-    last = torch.stack(final)  # (layers x directions, units)
-    last = last[:, None] if output.ndim == 3 else last
+    _, states = module(arguments[0].value)
+    last = torch.stack(final)[:, None]  # (layers x directions, 1, units)
     several = states if isinstance(states, tuple) else (states,)
     ends = tuple(recorder.leaf(each, last.expand(each.shape)) for each in several)
     return signal, ends if isinstance(states, tuple) else ends[0]
+
+
+def check_time(module: nn.Module, signal: Signal) -> None:
+    """Refuse a module whose first axis is time if it sees one step only: that axis may be cut like a batch."""
+    if len(signal.value) == 1:
+        raise PruningError(
+            f"this {type(module).__name__} has batch_first=False and reads a tensor of shape "
+            f"{tuple(signal.value.shape)}: one step. The analysis reads one sample, the first along the first axis of "
+            "each input, so steps have to be on another axis. Set batch_first=True and pass inputs (batch, steps, ...)."
+        )
 
 
 def _one_layer(module: nn.RNNBase, layer: int) -> nn.RNNBase:

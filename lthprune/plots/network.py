@@ -157,7 +157,7 @@ def _edges(
         if place.sources is None:
             continue
         left = place.mask.reshape(*place.mask.shape[:2], -1)  # all positions of a kernel on one axis
-        kernels = weights[place.name].detach().cpu().float().view_as(left) * left
+        kernels = weights[place.name][place.rows].detach().cpu().float().view_as(left) * left
         joined = left.any(dim=2)
         of, to = (own.expand(joined.shape)[joined] for own in (place.sources, place.neurons))
         pairs.append(torch.stack([of, to], dim=1))

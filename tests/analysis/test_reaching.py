@@ -1,5 +1,7 @@
 """States of networks with products, norms, attention, recurrent layers and tokens hold for what they compute."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -160,22 +162,50 @@ def test_queries_and_keys_of_a_head_without_values_are_unproductive() -> None:
 
 
 def test_a_hidden_unit_matters_through_the_units_that_read_it() -> None:
-    model = nn.Sequential(nn.Flatten(0, 1), nn.RNN(2, 3), Last(), nn.Linear(3, 1))
+    model = nn.Sequential(nn.RNN(2, 3, batch_first=True), Last(), nn.Linear(3, 1))
     masks = {
-        "1.weight_ih_l0": torch.tensor([[1, 1], [0, 0], [0, 0]]),
-        "1.weight_hh_l0": torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]),
-        "3.weight": torch.tensor([[0, 1, 0]]),
+        "0.weight_ih_l0": torch.tensor([[1, 1], [0, 0], [0, 0]]),
+        "0.weight_hh_l0": torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]),
+        "2.weight": torch.tensor([[0, 1, 0]]),
     }
     states = neuron_states(model, torch.zeros(1, 4, 2), masks=masks)
     assert states.layers[1].structural.tolist() == [ALIVE, ALIVE, COMATOSE]
     weights = states.parameters()
-    assert weights["1.weight_ih_l0"][0].tolist() == [ALIVE, ALIVE]
-    assert weights["1.weight_hh_l0"][1].tolist() == [ALIVE, PRUNED, PRUNED]
+    assert weights["0.weight_ih_l0"][0].tolist() == [ALIVE, ALIVE]
+    assert weights["0.weight_hh_l0"][1].tolist() == [ALIVE, PRUNED, PRUNED]
 
 
 class Last(nn.Module):
     def forward(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
-        return outputs[0][-1:]
+        return outputs[0][:, -1]
+
+
+class OverTime(nn.Module):
+    """A module whose first axis is time; the network's inputs are (batch, steps, features) or (steps, ...)."""
+
+    def __init__(self, module: nn.Module, swaps: bool) -> None:
+        super().__init__()
+        self.module, self.swaps = module, swaps
+        self.after, self.last = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1) if self.swaps else x
+        x = self.module(x)[0] if isinstance(self.module, nn.RNNBase) else self.module(x, x, x)[0]
+        x = x.transpose(0, 1) if self.swaps else x
+        return self.last(self.after(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("module", [nn.RNN(4, 4), nn.LSTM(4, 4), nn.MultiheadAttention(4, 2)])
+def test_a_module_whose_first_axis_is_time_is_refused_if_inputs_are_cut_to_one_step(module: nn.Module) -> None:
+    with pytest.raises(PruningError, match="batch_first=False and reads a tensor of shape .*: one step"):
+        neuron_states(OverTime(module, swaps=False), torch.zeros(5, 1, 4))
+    states = neuron_states(OverTime(module, swaps=True), torch.zeros(1, 5, 4))
+    assert all((each == ALIVE).all() for each in states.parameters().values())
+
+
+def test_a_recurrent_layer_without_a_batch_is_refused() -> None:
+    with pytest.raises(PruningError, match=r"effect of RNN 'module' \(at 'module', on shape \(4, 4\)\)"):
+        neuron_states(nn.Sequential(OrderedDict(flat=nn.Flatten(0, 1), module=nn.RNN(4, 4))), torch.zeros(1, 4, 4))
 
 
 def test_an_embeddings_dimension_without_entries_is_unproductive() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from lthprune import compact
+from lthprune import PruningError, compact
 from tests.nets import anatomy
 from tests.reaching import Reaching, reaching
 
@@ -80,3 +80,28 @@ def test_features_that_a_layer_norm_reads_stay() -> None:
     assert compacted.report.whole == ()  # known in advance, not found by trying
     with torch.no_grad():
         torch.testing.assert_close(compacted(x), model(x), rtol=1e-9, atol=1e-9)
+
+
+class Delayed(nn.Module):
+    """Hidden unit 1 is zero at the first step and reads unit 0, a constant, at all others."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.units = nn.RNN(1, 3, batch_first=batch_first)
+        self.after, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
+        for parameter in self.parameters():
+            parameter.data.zero_()
+        self.units.bias_ih_l0.data[0] = self.units.weight_hh_l0.data[1, 0] = self.units.weight_ih_l0.data[2, 0] = 1
+        self.after.weight.data[0, 1] = self.after.weight.data[2, 2] = 1
+        self.last.weight.data[0] = torch.tensor([1e-4, 0, 1e-4])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.after(self.units(x)[0]))  # type: ignore[no-any-return]
+
+
+def test_a_unit_that_is_zero_at_the_first_step_only_is_no_constant() -> None:
+    with pytest.raises(PruningError, match="one step"):
+        compact(Delayed(batch_first=False), torch.zeros(4, 1, 1))
+    model, x = Delayed(batch_first=True).double(), torch.randn(3, 4, 1).double()
+    with torch.no_grad():
+        torch.testing.assert_close(compact(model, x)(x), model(x), rtol=1e-12, atol=1e-16)
