@@ -86,7 +86,7 @@ ROOMS = """
     training.population
     training
     analysis.graph analysis.operations analysis.signals analysis.attention
-    analysis.recorder analysis.following
+    analysis.recorder analysis.following analysis.origins
     analysis.effects analysis.recurrent
     analysis.weighted
     analysis.functions

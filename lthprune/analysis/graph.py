@@ -143,6 +143,7 @@ class Graph:
         constants: (neurons,), the activation of each neuron when the network was traced, a channel's mean over its
             positions. It holds for every input only if no path leads from an input to the neuron.
         fixed: (neurons,), whose number the network's code relies on, because it splits an axis of them into several.
+        computed: the names of parameters that the network's code computes with, in addition to layers that read them.
     """
 
     layers: tuple[Layer, ...]
@@ -151,6 +152,7 @@ class Graph:
     biased: Tensor
     constants: Tensor
     fixed: Tensor
+    computed: frozenset[str]
 
     @property
     def size(self) -> int:

@@ -17,6 +17,7 @@ from lthprune.analysis.following import followed, following
 from lthprune.analysis.functions import handler_of, written_out
 from lthprune.analysis.graph import Graph, Operation
 from lthprune.analysis.operations import rule_of, writes_in_place
+from lthprune.analysis.origins import Origins
 from lthprune.analysis.recorder import NO_COLUMNS, Recorder, names_of
 from lthprune.analysis.recurrent import check_time, recurrent
 from lthprune.analysis.signals import Signal, collapsed, constants_in, signals_in
@@ -34,7 +35,9 @@ class NeuronInterpreter(fx.Interpreter):
     def __init__(self, network: fx.GraphModule, masks: Mapping[str, Tensor]) -> None:
         super().__init__(network)
         self.extra_traceback = False  # it would add the node's source to our messages
-        self.recorder = Recorder(masks, names_of(network.named_parameters(remove_duplicate=False)))
+        names = names_of(network.named_parameters(remove_duplicate=False))
+        self.recorder = Recorder(masks, names)
+        self._origins = Origins(names)
         self._unknown: dict[str, list[str]] = {}  # names of unsupported operations, and where they are called
         self._depth = 0  # of functions that are run on followers
         self._node: fx.Node  # that is run
@@ -101,11 +104,15 @@ class NeuronInterpreter(fx.Interpreter):
         """Run an operation on signals, and record it."""
         signals = signals_in((args, kwargs))
         if not signals or (operation is operator.getitem and not isinstance(args[0], Signal)):
-            return run(*args, **kwargs)  # on no tensor of neurons, or one of several
+            with self._origins:
+                return run(*args, **kwargs)  # on no tensor of neurons, or one of several
         self._refuse_overwriting(operation, name)
         constants: tuple[Any, ...] = ()
+        tensors = [each for each in constants_in(args, kwargs) if isinstance(each, Tensor)]
         if handler := handler_of(operation):
             result = handler(self.recorder, run, *args, **kwargs)
+            tensors = [each for each in tensors if self.recorder.part_of(each) is None]  # others have a place
+            constants = tuple(each for each in tensors if self._origins.of(each))
         elif isinstance(operation, nn.RNNBase):
             result = recurrent(self.recorder, operation, [*args, *kwargs.values()])
         elif other := written_out(operation) or _code_of(operation):
@@ -121,6 +128,7 @@ class NeuronInterpreter(fx.Interpreter):
             shape = f"shape {tuple(signals[0].value.shape)}"
             self._unknown.setdefault(name, []).append(f"at {self._node.name!r}, on {shape}")
             return self._stand_in(run, args, kwargs)
+        self.recorder.computed |= self._origins.of(tensors)
         self._record(operation if isinstance(operation, str) else name, constants, signals_in(result))
         return result
 
@@ -129,7 +137,8 @@ class NeuronInterpreter(fx.Interpreter):
         own, words = following((args, kwargs), self._apply_followed)
         self._depth += 1
         try:
-            return followed(function(*own, **words))
+            with self._origins:
+                return followed(function(*own, **words))
         finally:
             self._depth -= 1
 

@@ -121,11 +121,12 @@ class NetworkStates:
         """Return the state of every parameter: int8 arrays of the parameters' shapes, by plain name.
 
         Parameters have five states only: those of comatose neurons count as unproductive. A parameter that is used in
-        several places has the first of its states there, in the order of ``NeuronState``.
+        several places has the first of its states there, in the order of ``NeuronState``. Parameters that the network's
+        code computes with have none, as an element can then affect more than the neuron that it belongs to.
         """
         neurons = torch.from_numpy(self.functional if functional else self.structural)
         states: dict[str, np.ndarray] = {}
-        for place in self.graph.places:
+        for place in (each for each in self.graph.places if each.name not in self.graph.computed):
             state = neurons[place.neurons]
             if place.sources is not None:
                 state = torch.where(state >= NeuronState.UNPRODUCTIVE, state, neurons[place.sources])

@@ -46,6 +46,7 @@ class Recorder:
         self.operation = ""  # the name of the one that runs
         self.operations: list[Operation] = []
         self.reading: set[str] = set()  # names of operations that are layers
+        self.computed: set[str] = set()  # names of parameters that code computes with
         self._masks = masks
         self._names = names
         self._layers: list[Layer] = []
@@ -58,7 +59,7 @@ class Recorder:
     def graph(self) -> Graph:
         """Return the graph of what was recorded."""
         own = tuple(self._layers), tuple(self._places), tuple(self.operations)
-        return Graph(*own, self._biased, self._constants, self._fixed)
+        return Graph(*own, self._biased, self._constants, self._fixed, frozenset(self.computed))
 
     def part_of(self, tensor: Tensor) -> "Part | None":
         """Return which parameter a tensor is, or which rows of it, perhaps transposed; None of computed tensors."""

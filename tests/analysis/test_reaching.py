@@ -1,12 +1,14 @@
 """States of networks with products, norms, attention, recurrent layers and tokens hold for what they compute."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lthprune import PruningError, neuron_states
 from lthprune.analysis import NetworkStates, NeuronState, trace_graph
@@ -228,6 +230,53 @@ def test_tied_weights_have_the_first_of_their_states_under_one_name() -> None:
     layers = {layer.name: layer.structural.tolist() for layer in states.layers}
     assert layers["embed"] == [COMATOSE] * 4
     assert (states.parameters()["embed.weight"] == UNPRODUCTIVE).all()
+
+
+class Computed(nn.Module):
+    """Reads the encoder's weights directly, and in a second way through some code."""
+
+    def __init__(self, code: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.code = code
+        self.encoder, self.middle = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.middle(self.encoder(x)), self.code(self.encoder.weight))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda weight: 0.5 * weight.t(),
+        lambda weight: weight.detach().t(),
+        lambda weight: weight.data.t() + 1,
+        lambda weight: torch.cat([weight[:, :1], weight[:, 1:]], dim=1).t(),
+    ],
+    ids=["product", "detached", "data", "parts"],
+)
+def test_a_parameter_that_code_computes_with_has_no_state(code: Callable[[Tensor], Tensor]) -> None:
+    model = Computed(code)
+    masks = {"middle.weight": torch.tensor([[0, 1], [0, 1]])}
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    states = neuron_states(model, masks=masks)
+    assert {layer.name: layer.structural.tolist() for layer in states.layers}["encoder"] == [COMATOSE, ALIVE]
+    assert set(states.parameters()) == {"encoder.bias", "middle.weight", "middle.bias"}
+    tied = neuron_states(Computed(lambda weight: weight.t()), masks=masks)
+    assert (tied.parameters()["encoder.weight"] == ALIVE).all()
+
+
+class Gain(nn.Linear):
+    """A dense layer whose scale is a mean of its own weights, computed in the module that calls it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * self.weight.mean()
+
+
+def test_a_parameter_whose_mean_scales_neurons_has_no_state_however_modules_are_run() -> None:
+    model = nn.Sequential(Gain(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    for layers in (None, ("0", "1", "2")):
+        assert set(neuron_states(model, layers=layers).parameters()) == {"0.bias", "2.weight", "2.bias"}
 
 
 class Unknown(nn.Module):

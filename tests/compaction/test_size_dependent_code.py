@@ -86,6 +86,25 @@ def test_a_layer_keeps_all_neurons_if_code_relies_on_their_number_or_positions(c
     assert compacted.report.whole == ("first",)
 
 
+class Summed(nn.Module):
+    """The last layer does not read neuron 2 of the first, whose weights code reads as well; silent for small inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), mask(nn.Linear(4, 1), [[1, 1, 0, 1]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = F.linear(x, self.first.weight.sum(0, keepdim=True)) - 1000
+        output: Tensor = self.last(self.first(x)) + gate.relu()
+        return output
+
+
+def test_a_layer_keeps_all_neurons_if_code_computes_other_weights_from_its_weights() -> None:
+    compacted = check(Summed().double(), torch.zeros(1, 3).double(), scale=1000)
+    assert sizes(compacted)["first"] == 4
+    assert compacted.report.whole == ("first",)
+
+
 @pytest.mark.parametrize("code", FITS_EVERY_SIZE)
 def test_a_layer_loses_neurons_if_code_fits_every_size(code: str) -> None:
     model = Between(FITS_EVERY_SIZE[code]).double()
