@@ -102,7 +102,7 @@ class Place:
             and of the parameters of a batch norm.
         mask: which of its elements are unpruned, of its shape.
         rows: of the parameter that are read in this place; ``neurons``, ``sources`` and ``mask`` are of these.
-        total: the number of rows of the parameter.
+        whole: which elements of the whole parameter are unpruned.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Place:
     sources: Tensor | None
     mask: Tensor
     rows: slice
-    total: int
+    whole: Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,7 +121,8 @@ class NetworkStates:
         """Return the state of every parameter: int8 arrays of the parameters' shapes, by plain name.
 
         Parameters have five states only: those of comatose neurons count as unproductive. A parameter that is used in
-        several places has the first of its states there, in the order of ``NeuronState``. Parameters that the network's
+        several places has the first of its states there, in the order of ``NeuronState``; rows that no layer reads are
+        unproductive. Parameters that the network's
         code computes with have none, as an element can then affect more than the neuron that it belongs to.
         """
         neurons = torch.from_numpy(self.functional if functional else self.structural)
@@ -134,7 +135,8 @@ class NetworkStates:
             state = state.reshape(*state.shape, *[1] * (place.mask.ndim - state.ndim))
             own = torch.where(place.mask, state, state.new_tensor(NeuronState.PRUNED)).numpy()
             if place.name not in states:
-                states[place.name] = np.full((place.total, *own.shape[1:]), NeuronState.PRUNED, dtype=np.int8)
+                unread = np.where(place.whole.numpy(), NeuronState.UNPRODUCTIVE, NeuronState.PRUNED)
+                states[place.name] = unread.astype(np.int8)
             states[place.name][place.rows] = np.minimum(own, states[place.name][place.rows])
         return states
 

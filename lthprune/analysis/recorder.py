@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
     name: str
     rows: slice
-    total: int
+    shape: torch.Size  # of the whole parameter
     transposed: bool
 
 
@@ -71,15 +71,18 @@ class Recorder:
         if view.ndim != whole.ndim or view.shape[1:] != whole.shape[1:] or view.stride() != whole.stride():
             return None
         first = tensor.storage_offset() // max(1, whole.stride(0))
-        return Part(self._names[whole], slice(first, first + len(view)), len(whole), transposed)
+        return Part(self._names[whole], slice(first, first + len(view)), whole.shape, transposed)
 
     def mask_of(self, tensor: Tensor) -> Tensor:
         """Return which elements of a parameter, or of a part of it, are unpruned."""
         part = self.part_of(tensor)
-        found = None if part is None else self._masks.get(part.name)
-        if part is None or found is None:
+        if part is None:
             return torch.ones_like(tensor, dtype=torch.bool)
-        return found[part.rows].t() if part.transposed else found[part.rows]
+        found = self._whole_mask(part)[part.rows]
+        return found.t() if part.transposed else found
+
+    def _whole_mask(self, part: Part) -> Tensor:
+        return self._masks.get(part.name, torch.ones((), dtype=torch.bool).expand(part.shape))
 
     def add_place(self, parameter: Tensor, neurons: Tensor, sources: Tensor | None = None) -> None:
         """Record which neurons a parameter, or a part of it, connects or belongs to; see ``Place``."""
@@ -87,7 +90,7 @@ class Recorder:
         if part is not None:
             if part.transposed:
                 neurons, sources, mask = neurons.t(), None if sources is None else sources.t(), mask.t()
-            self._places.append(Place(part.name, neurons, sources, mask, part.rows, part.total))
+            self._places.append(Place(part.name, neurons, sources, mask, part.rows, self._whole_mask(part)))
 
     def add_biases(self, bias: Tensor, neurons: Tensor) -> None:
         """Record which neurons a bias belongs to, one for each of its elements."""

@@ -18,7 +18,7 @@ def name_of(recorder: Recorder, weight: Tensor) -> str | None:
     part = recorder.part_of(weight)
     if part is None:
         return None
-    rows = "" if part.rows == slice(0, part.total) else f"[{part.rows.start}:{part.rows.stop}]"
+    rows = "" if part.rows == slice(0, part.shape[0]) else f"[{part.rows.start}:{part.rows.stop}]"
     return f"{part.name.removesuffix('.weight')}{rows}"
 
 

@@ -266,6 +266,29 @@ def test_a_parameter_that_code_computes_with_has_no_state(code: Callable[[Tensor
     assert (tied.parameters()["encoder.weight"] == ALIVE).all()
 
 
+class Partly(nn.Module):
+    """Reads only some rows of a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.last = nn.Linear(3, 4, bias=False), nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.linear(x, self.encoder.weight[1:3]))  # type: ignore[no-any-return]
+
+
+def test_rows_that_no_layer_reads_are_unproductive_unless_pruned() -> None:
+    mask = torch.ones(4, 3)
+    mask[0, 1] = mask[1, 1] = 0
+    found = neuron_states(Partly(), torch.zeros(1, 3), masks={"encoder.weight": mask}).parameters()
+    assert found["encoder.weight"].tolist() == [
+        [UNPRODUCTIVE, PRUNED, UNPRODUCTIVE],
+        [ALIVE, PRUNED, ALIVE],
+        [ALIVE] * 3,
+        [UNPRODUCTIVE] * 3,
+    ]
+
+
 class Gain(nn.Linear):
     """A dense layer whose scale is a mean of its own weights, computed in the module that calls it."""
 
