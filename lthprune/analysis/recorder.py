@@ -173,7 +173,8 @@ class Recorder:
     def read_units(self, start: int, value: Tensor) -> Columns:
         """Return the columns of hidden units with these activations (..., units)."""
         numbers = torch.arange(start, start + value.shape[-1])
-        return self.read(Signal(value.detach(), numbers.expand(value.shape)), torch.arange(len(numbers)), len(numbers))
+        found = self.read(Signal(value, numbers.expand(value.shape)), torch.arange(len(numbers)), len(numbers))
+        return found._replace(responsive=torch.ones(len(numbers), dtype=torch.bool))
 
     def read_products(self, start: int, values: Tensor) -> Columns:
         """Return the columns of products whose tensor is never made, and record them as their activations."""

@@ -177,6 +177,21 @@ def test_a_hidden_unit_matters_through_the_units_that_read_it() -> None:
     assert weights["0.weight_hh_l0"][1].tolist() == [ALIVE, PRUNED, PRUNED]
 
 
+def test_a_hidden_unit_that_gets_a_gradient_is_not_frozen() -> None:
+    model = nn.Sequential(nn.RNN(1, 2, batch_first=True), Last(), nn.Linear(2, 1))
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    model.get_parameter("0.bias_ih_l0").data[0] = model.get_parameter("2.weight").data[0, 0] = 1
+    masks = {name: parameter != 0 for name, parameter in model.named_parameters()}
+    units = neuron_states(model, torch.zeros(1, 5, 1), masks=masks).layers[1]
+    assert units.structural.tolist() == [ZOMBIE, COMATOSE]
+    assert units.frozen.tolist() == [False, True]
+    model(torch.zeros(1, 5, 1)).sum().backward()
+    gradient = model.get_parameter("0.bias_ih_l0").grad
+    assert gradient is not None
+    assert (gradient != 0).tolist() == [True, False]
+
+
 class Last(nn.Module):
     def forward(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
         return outputs[0][:, -1]
@@ -218,6 +233,12 @@ def test_an_embeddings_dimension_without_entries_is_unproductive() -> None:
     assert states.layers[1].kind == "embedding"
     assert states.layers[1].structural.tolist() == [ALIVE, UNPRODUCTIVE, ALIVE]
     assert states.layers[0].structural.tolist() == [ALIVE] * 4
+
+
+def test_an_embedding_whose_dimensions_depend_on_each_other_is_refused() -> None:
+    model = nn.Sequential(nn.Embedding(3, 2, max_norm=1.0), nn.Linear(2, 1))
+    with pytest.raises(PruningError, match="does not support an embedding with max_norm"):
+        neuron_states(model, torch.zeros(1, 1, dtype=torch.long))
 
 
 def test_tied_weights_have_the_first_of_their_states_under_one_name() -> None:
