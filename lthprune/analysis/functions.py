@@ -11,6 +11,7 @@ from lthprune.analysis.attention import attend, multi_head
 from lthprune.analysis.effects import lateral
 from lthprune.analysis.recorder import Recorder
 from lthprune.analysis.signals import Signal
+from lthprune.errors import PruningError
 
 Handler = Callable[..., Any]
 
@@ -140,8 +141,22 @@ def _local_response_norm(recorder: Recorder, run: Handler, input: Signal, size: 
     return lateral(recorder, input, size, run(input.value, size, *rest, **words))
 
 
-def _embedding(recorder: Recorder, run: Handler, input: Signal, weight: Tensor, *rest: Any, **words: Any) -> Any:
-    return weighted.embedding(recorder, input, weight, run(input.value, weight, *rest, **words))
+def _embedding(
+    recorder: Recorder,
+    run: Handler,
+    input: Signal,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    *rest: Any,
+    **words: Any,
+) -> Any:
+    if max_norm is not None:
+        raise PruningError(
+            "the analysis of neurons does not support an embedding with max_norm, which scales a token's dimensions by "
+            "the norm of all of them. Set max_norm=None."
+        )
+    return weighted.embedding(recorder, input, weight, run(input.value, weight, padding_idx, None, *rest, **words))
 
 
 _CONV = ("stride", "padding", "dilation", "groups")
