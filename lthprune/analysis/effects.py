@@ -162,13 +162,16 @@ def _pool(recorder: Recorder, call: Call, signal: Signal, value: Tensor) -> Sign
     if pads(call.kind):
         (small,) = collapsed(signal.neurons)
         same = [old == new for old, new in zip(signal.value.shape, value.shape, strict=True)]
-        fits = all(length == 1 or own for length, own in zip(small.shape, same, strict=True))
-        return Signal(value, small.expand(value.shape)) if fits else None
+        if all(length == 1 or own for length, own in zip(small.shape, same, strict=True)):
+            return Signal(value, small.expand(value.shape))
+        if not all(same[:2]):
+            return None
     dimensions = re.search(r"([123])d", getattr(call.kind, "__name__", str(call.kind)))
     if signal.value.ndim < 3 or (dimensions and signal.value.ndim != int(dimensions[1]) + 2):
         return None
     signal = recorder.along(signal, 1)
     (small,) = collapsed(signal.neurons, except_axis=1)
+    value = call.apply(lambda _: signal.value)
     return Signal(value, small.expand(value.shape)) if value.shape[1] == small.shape[1] else None
 
 

@@ -323,6 +323,33 @@ def test_a_parameter_whose_mean_scales_neurons_has_no_state_however_modules_are_
         assert set(neuron_states(model, layers=layers).parameters()) == {"0.bias", "2.weight", "2.bias"}
 
 
+PADDED: dict[str, Callable[[], nn.Module]] = {
+    "circular": lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
+    "reflect": lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"),
+    "replicate": lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="replicate"),
+    "ZeroPad2d": lambda: nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(2, 3, 3)),
+    "ReflectionPad2d": lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(2, 3, 3)),
+    "F.pad": lambda: nn.Sequential(Padding(), nn.Conv2d(2, 3, 3)),
+}
+
+
+class Padding(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (1, 1, 1, 1), value=2.0)
+
+
+@pytest.mark.parametrize("first", PADDED)
+def test_padding_of_the_input_keeps_its_channels_apart(first: str) -> None:
+    model = nn.Sequential(OrderedDict(first=PADDED[first](), relu=nn.ReLU(), last=nn.Conv2d(3, 2, 1)))
+    name = next(name for name, parameter in model.named_parameters() if parameter.ndim == 4)
+    mask = torch.ones(3, 2, 3, 3)
+    mask[:, 1] = mask[2] = 0
+    states = neuron_states(model, torch.zeros(1, 2, 5, 5), masks={name: mask})
+    assert states.layers[0].structural.reshape(2, 25).tolist() == [[ALIVE] * 25, [COMATOSE] * 25]
+    assert states.layers[1].structural.tolist() == [ALIVE, ALIVE, ZOMBIE]
+    assert states.parameters()[name][2].tolist() == [[[PRUNED] * 3] * 3] * 2
+
+
 class Unknown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cumsum(x, 1) + torch.fft.fft(torch.cumsum(x, 1)).real.sort(dim=1).values

@@ -45,6 +45,24 @@ def test_a_neuron_without_readers_is_removed(form: str, reader: str, smaller: di
         torch.testing.assert_close(compacted(own.inputs()), model(own.inputs()), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"),
+        nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(2, 4, 3)),
+        nn.Sequential(nn.ConstantPad2d(1, 2.0), nn.Conv2d(2, 4, 3)),
+    ],
+)
+def test_networks_that_pad_their_inputs_lose_neurons(first: nn.Module) -> None:
+    model = nn.Sequential(first, nn.ReLU(), nn.ConstantPad2d(1, 3.0), nn.Conv2d(4, 2, 3)).double()
+    model.get_parameter("3.weight").data[:, 1] = 0
+    x = torch.randn(3, 2, 5, 5).double()
+    compacted = compact(model, x)
+    assert compacted.model.get_parameter("3.weight").shape == (2, 3, 3, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(compacted(x), model(x), rtol=1e-9, atol=1e-9)
+
+
 class Excited(nn.Module):
     """Squeeze and excitation between two convolutions."""
 
