@@ -135,7 +135,7 @@ def _move(recorder: Recorder, call: Call, value: Any) -> Any:
         return None  # moved to places that depend on values
     moved = paired(value, call.apply(lambda signal: signal.neurons.contiguous()))
     if not joins(call.operation):
-        (signal,) = signals_in(call.arguments)
+        (signal,) = signals_in((call.arguments, call.keywords))
         axes = _varying(signal.neurons)
         if any(_varying(each.neurons) > axes for each in signals_in(moved)):  # as in features.view(heads, -1)
             recorder.mark_fixed(signal.neurons)

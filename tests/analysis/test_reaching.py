@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -348,6 +349,25 @@ def test_padding_of_the_input_keeps_its_channels_apart(first: str) -> None:
     assert states.layers[0].structural.reshape(2, 25).tolist() == [[ALIVE] * 25, [COMATOSE] * 25]
     assert states.layers[1].structural.tolist() == [ALIVE, ALIVE, ZOMBIE]
     assert states.parameters()[name][2].tolist() == [[[PRUNED] * 3] * 3] * 2
+
+
+class Between(nn.Module):
+    """Dense layers before and after some code, and a second one beside the first."""
+
+    def __init__(self, code: Callable[[Any, Tensor], Tensor], features: int = 4) -> None:
+        super().__init__()
+        self.code = code
+        self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(features, 2)
+        self.drop, self.same, self.table = nn.Dropout(), nn.Identity(), nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.code(self, x))  # type: ignore[no-any-return]
+
+
+def test_tensors_that_are_moved_can_be_keywords() -> None:
+    model = Between(lambda own, x: torch.flatten(input=own.first(x), start_dim=1))
+    states = neuron_states(model, masks={"last.weight": torch.tensor([[1, 0, 1, 1]] * 2)})
+    assert states.layers[1].structural.tolist() == [ALIVE, COMATOSE, ALIVE, ALIVE]
 
 
 class Unknown(nn.Module):
