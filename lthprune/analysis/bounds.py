@@ -112,6 +112,7 @@ class _BoundsInterpreter(NeuronInterpreter):
         super().__init__(network, masks)
         self._range = low, high
         self._intervals: dict[fx.Node, Any] = {}
+        self._versions: dict[fx.Node, list[int]] = {}  # of tensors that have bounds
         self._read_neurons: list[Tensor] = []
         self._nonzero_neurons: list[Tensor] = []
 
@@ -125,12 +126,16 @@ class _BoundsInterpreter(NeuronInterpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a node, and compute the bounds of its values."""
+        for node in n.all_input_nodes:
+            if node in self._intervals and self._versions[node] != _versions(self.env[node]):  # code has overwritten it
+                self._intervals[node] = fx.node.map_aggregate(self.env[node], _unbounded)
         result = super().run_node(n)
         if n.name in self.recorder.reading:
             for node in n.all_input_nodes:
                 self._mark(self.env[node], self._intervals.get(node))
         if signals_in(result):
             self._intervals[n] = self._interval(n, result)
+            self._versions[n] = _versions(result)
         return result
 
     def _mark(self, signal: Any, interval: Any) -> None:
@@ -224,6 +229,14 @@ def _sum(first: _Interval, second: _Interval, *, eps: float) -> _Interval:
     return _Interval(
         low - eps * (first.low.abs() + second.low.abs()), high + eps * (first.high.abs() + second.high.abs())
     )
+
+
+def _versions(result: Any) -> list[int]:
+    return [signal.value._version for signal in signals_in(result)]
+
+
+def _unbounded(each: Any) -> Any:
+    return _Interval.unbounded(each.value.shape) if isinstance(each, Signal) else each
 
 
 def _nested(low: Any, high: Any) -> Any:

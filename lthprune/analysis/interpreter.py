@@ -106,7 +106,8 @@ class NeuronInterpreter(fx.Interpreter):
         if not signals or (operation is operator.getitem and not isinstance(args[0], Signal)):
             with self._origins:
                 return run(*args, **kwargs)  # on no tensor of neurons, or one of several
-        self._refuse_overwriting(operation, name)
+        if writes_in_place(operation) and isinstance(args[0], Signal | Tensor):
+            args = (self._overwritten(args[0], name, len(signals)), *args[1:])
         constants: tuple[Any, ...] = ()
         tensors = [each for each in constants_in(args, kwargs) if isinstance(each, Tensor)]
         if handler := handler_of(operation):
@@ -170,17 +171,33 @@ class NeuronInterpreter(fx.Interpreter):
 
         return fx.node.map_aggregate(value, signal)
 
-    def _refuse_overwriting(self, operation: Any, name: str) -> None:
-        """Refuse a sum in place of a tensor that is read again under its old name, or that others are views of."""
-        first = self._node.args[0] if self._node.args else None
-        if not writes_in_place(operation) or not isinstance(first, fx.Node):
-            return
-        operation = type(self.fetch_attr(str(first.target))) if first.op == "call_module" else first.target
-        if self._depth or rule_of(operation) == "move" or len(first.users) > 1:
+    def _overwritten(self, first: Any, name: str, signals: int) -> Any:
+        """Return an operand to overwrite in its place: a copy, or itself if it or a view of its memory is read again.
+
+        Then its neurons have to stay the same; a sum or product of two signals is refused.
+        """
+        if not self._depth and not self._is_read_again(first):
+            return Signal(first.value.clone(), first.neurons) if isinstance(first, Signal) else first.clone()
+        if signals > 1 or not isinstance(first, Signal):
             raise PruningError(
-                f"{name} overwrites a tensor (at {self._node.name!r}) that is read again, or is a view of another. "
-                "Assign the sum to a new name, as in y = y + x."
+                f"{name} overwrites a tensor (at {self._node.name!r}) that is read again, or may be. Assign the sum or "
+                "product to a new name, as in y = y + x."
             )
+        return first
+
+    def _is_read_again(self, first: Any) -> bool:
+        """Return whether a later node reads a tensor with the memory of this one."""
+        last = self.user_to_last_uses.get(self._node, [])
+        later: list[Any] = []
+        for each in (value for node, value in self.env.items() if node.users and node not in last):
+            fx.node.map_aggregate(each, later.append)
+        return _memory(first) in map(_memory, later)
+
+
+def _memory(value: Any) -> int | None:
+    """Return the address of the memory behind a tensor or a signal; None of other values."""
+    tensor = value.value if isinstance(value, Signal) else value
+    return tensor.untyped_storage().data_ptr() if isinstance(tensor, Tensor) else None
 
 
 _OPERATORS = {"__getitem__": operator.getitem, "__rsub__": "sub", "__rdiv__": "div", "__rpow__": "pow"}

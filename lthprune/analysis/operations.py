@@ -23,7 +23,7 @@ _RULES: dict[Rule, tuple[Any, ...]] = {
         *(F.logsigmoid, F.softsign, F.hardtanh, F.hardsigmoid, F.hardswish, F.tanhshrink, F.softshrink, F.hardshrink),
         *(torch.relu, torch.relu_, torch.tanh, torch.sigmoid, torch.clamp, torch.neg, operator.neg, torch.dropout),
         *(torch.pow, torch.sqrt, torch.rsqrt, torch.exp, torch.log, torch.abs, torch.square, torch.erf, torch.where),
-        *(torch.sin, torch.cos, torch.masked_fill, operator.pow, operator.abs),
+        *(torch.sin, torch.cos, torch.masked_fill, operator.pow, operator.ipow, operator.abs),
         *("relu", "relu_", "tanh", "sigmoid", "clamp", "contiguous", "clone", "detach", "float", "double", "to", "neg"),
         *("pow", "sqrt", "rsqrt", "exp", "log", "abs", "square", "erf", "sin", "cos", "masked_fill", "type_as"),
     ),
@@ -62,8 +62,18 @@ _RULES: dict[Rule, tuple[Any, ...]] = {
     ),
 }
 _RULE_OF: dict[Any, Rule] = {operation: rule for rule, operations in _RULES.items() for operation in operations}
-_DIVISIONS = (torch.div, operator.truediv, "div", "div_")
-_IN_PLACE = (operator.iadd, operator.isub, operator.imul, "add_", "sub_", "mul_")
+_DIVISIONS = (torch.div, operator.truediv, operator.itruediv, "div", "div_")
+_IN_PLACE = (
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+    operator.ipow,
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+)
 _JOINING = (torch.cat, torch.concat, torch.stack)
 _PADDING = (F.pad, nn.ZeroPad2d)
 

@@ -1,6 +1,8 @@
 """The graph of a module's neurons, traced by ``torch.fx``."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -107,15 +109,38 @@ def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return live
 
 
+def _overwriting(operation: Callable[[Any, Any], Any]) -> Any:
+    def record(self: fx.Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+    return record
+
+
+class _Proxy(fx.Proxy):
+    """Stands for a tensor while a model is traced; unlike torch's own, it shows that code like ``x += y`` overwrites."""
+
+    __iadd__ = _overwriting(operator.iadd)
+    __isub__ = _overwriting(operator.isub)
+    __imul__ = _overwriting(operator.imul)
+    __itruediv__ = _overwriting(operator.itruediv)
+    __ipow__ = _overwriting(operator.ipow)
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+
 def _symbolic(model: nn.Module) -> fx.GraphModule:
     try:
-        return fx.symbolic_trace(model)
+        graph = _Tracer().trace(model)
     except Exception as error:  # tracing runs the model's code on placeholders, which can fail in any way
         raise PruningError(
             f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). Name the modules to "
             "run one after another, neuron_states(model, layers=('conv1', 'relu', 'flatten', 'dense1')); or move code "
             "that depends on values out of forward()."
         ) from error
+    return fx.GraphModule(model, graph)
 
 
 def _sequence(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:

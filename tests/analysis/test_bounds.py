@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthprune import PruningError, neuron_states
@@ -167,3 +167,25 @@ def test_unsupported_operations_are_refused_as_for_the_states() -> None:
 def test_a_range_that_is_none_is_refused(input_range) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(PruningError, match="give the lowest and the highest value"):
         dead_neurons(nn.Sequential(nn.Linear(2, 3)), input_range=input_range)
+
+
+class Overwritten(nn.Module):
+    """Changes zeros in place, and reads them again under the old name or under that of the result."""
+
+    def __init__(self, name: str, alias: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.name, self.alias = nn.Linear(1, 2), nn.Linear(2, 1), name, alias
+        self.first.weight.data.fill_(-1.0)
+        self.first.bias.data.fill_(-1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardtanh(self.first(x), 0.0, 1.0)
+        y = getattr(x.flatten(1) if self.alias else x, self.name)(1)
+        return self.last(x + y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["add_", "sub_"])
+@pytest.mark.parametrize("alias", [True, False])
+def test_zeros_that_are_changed_in_place_are_not_dead(name: str, alias: bool) -> None:
+    found = dead_neurons(Overwritten(name, alias), torch.zeros(1, 1), input_range=(0.0, 1.0))
+    assert found["first"].tolist() == [False, False]

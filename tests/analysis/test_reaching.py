@@ -1,5 +1,6 @@
 """States of networks with products, norms, attention, recurrent layers and tokens hold for what they compute."""
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -368,6 +369,42 @@ def test_tensors_that_are_moved_can_be_keywords() -> None:
     model = Between(lambda own, x: torch.flatten(input=own.first(x), start_dim=1))
     states = neuron_states(model, masks={"last.weight": torch.tensor([[1, 0, 1, 1]] * 2)})
     assert states.layers[1].structural.tolist() == [ALIVE, COMATOSE, ALIVE, ALIVE]
+
+
+def in_place(name: str, alias: str = "") -> Callable[[Any, Tensor], Tensor]:
+    """Return code that changes the first layer's output in place by the second's, and reads what it changed again."""
+
+    def code(own: Any, x: Tensor) -> Tensor:
+        y = own.first(x)
+        z = getattr(own, alias)(y) if alias in ("drop", "same") else getattr(y, alias)() if alias else y
+        own, change = own.second(x), getattr(operator, name, None)
+        _ = getattr(z, name)(own) if change is None else change(z, own)
+        return y  # type: ignore[no-any-return]
+
+    return code
+
+
+@pytest.mark.parametrize("name", ["add_", "sub_", "mul_", "div_", "iadd", "imul"])
+@pytest.mark.parametrize("alias", ["", "drop", "same", "contiguous", "detach"])
+def test_a_tensor_that_is_overwritten_and_read_again_is_refused_under_any_name(name: str, alias: str) -> None:
+    with pytest.raises(PruningError, match="overwrites a tensor .* that is read again"):
+        neuron_states(Between(in_place(name, alias)), torch.zeros(1, 4))
+
+
+def shrunk(own: Any, x: Tensor) -> Tensor:
+    y = own.first(x).relu()
+    y *= 0.5
+    y = own.same(F.hardtanh(y))
+    y.flatten(1).mul_(2)
+    size = y.size(1)
+    y /= size
+    y += own.second(x)
+    return y.view(-1, size)  # type: ignore[no-any-return]
+
+
+def test_constants_and_sums_that_nothing_else_reads_can_be_applied_in_place() -> None:
+    states = neuron_states(Between(shrunk), masks={"last.weight": torch.tensor([[1, 0, 1, 1]] * 2)})
+    assert [layer.structural.tolist() for layer in states.layers[1:3]] == [[ALIVE, COMATOSE, ALIVE, ALIVE]] * 2
 
 
 class Unknown(nn.Module):
