@@ -87,7 +87,8 @@ ROOMS = """
     training
     analysis.graph analysis.operations analysis.signals analysis.attention
     analysis.recorder analysis.following analysis.origins
-    analysis.effects analysis.recurrent
+    analysis.contraction analysis.recurrent
+    analysis.effects
     analysis.weighted
     analysis.functions
     analysis.interpreter

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lthprune.analysis.contraction import contract, equation_of_matmul
 from lthprune.analysis.graph import LayerKind
 from lthprune.analysis.operations import axes_of, divides, joins, pads, rule_of
-from lthprune.analysis.recorder import NO_COLUMNS, Columns, Recorder, numbers_along
-from lthprune.analysis.signals import Signal, collapsed, constants_in, paired, signals_in
+from lthprune.analysis.recorder import NO_COLUMNS, Recorder, joined, numbers_along
+from lthprune.analysis.signals import Signal, collapsed, combinations, constants_in, paired, signals_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,9 @@ def effect(recorder: Recorder, call: Call, value: Any) -> Any:
         return value
     if rule == "move":
         return _move(recorder, call, value)
-    if rule == "contract" and len(signals) == 2:
-        return _contract(recorder, call, value)
+    if rule == "contract":
+        terms = _factors(call)
+        return None if terms is None else contract(recorder, *terms, value)
     combines = rule in ("sum", "product") or divides(call.operation)
     if combines and len(signals) > 1:
         return combine(recorder, "product" if rule == "product" else "sum", signals, value)
@@ -77,9 +79,9 @@ def effect(recorder: Recorder, call: Call, value: Any) -> Any:
 def combine(recorder: Recorder, kind: LayerKind, signals: Sequence[Signal], value: Tensor) -> Signal:
     """Return an elementwise sum or product: a layer with a neuron for each combination of neurons."""
     wide = [_expanded(each, value.shape) for each in signals]
-    numbers = _combinations(collapsed(*(each.neurons for each in wide)))
+    numbers = combinations(collapsed(*(each.neurons for each in wide)))
     size = int(numbers.max()) + 1
-    return recorder.add_layer(kind, value, numbers, _joined(recorder.read(each, numbers, size) for each in wide))
+    return recorder.add_layer(kind, value, numbers, joined(recorder.read(each, numbers, size) for each in wide))
 
 
 def mix(recorder: Recorder, signal: Signal, axes: Sequence[int], value: Tensor, kind: LayerKind = "mix") -> Signal:
@@ -93,7 +95,7 @@ def mix(recorder: Recorder, signal: Signal, axes: Sequence[int], value: Tensor, 
     size = signal.value.abs().amax(dim=tuple(axes), keepdim=True)
     whole = _expanded(_gather(recorder, signal, small, axes, size), signal.value.shape)
     numbers = torch.arange(small.numel()).view(small.shape)
-    columns = _joined(recorder.read(each, numbers, small.numel()) for each in (signal, whole))
+    columns = joined(recorder.read(each, numbers, small.numel()) for each in (signal, whole))
     return recorder.add_layer(kind, value, numbers, columns)
 
 
@@ -175,68 +177,18 @@ def _pool(recorder: Recorder, call: Call, signal: Signal, value: Tensor) -> Sign
     return Signal(value, small.expand(value.shape)) if value.shape[1] == small.shape[1] else None
 
 
-def _contract(recorder: Recorder, call: Call, value: Tensor) -> Signal | None:
-    """Return sums of products, as in a product of two matrices: a neuron for each pair of neurons, and for each sum."""
+def _factors(call: Call) -> tuple[str, tuple[Signal, Signal]] | None:
+    """Return the equation of a product and its two factors; None if it has others than two signals."""
+    names = {"input", "other", "mat2"}.intersection(call.keywords)
     if call.operation is torch.einsum:
         equation, *operands = call.arguments
-        operands = list(operands[0]) if isinstance(operands[0], list | tuple) else operands
+        operands = list(operands[0]) if operands and isinstance(operands[0], list | tuple) else operands
     else:
-        operands = list(call.arguments)
-        equation = _equation_of_matmul(*(each.value.ndim for each in operands))
-    if "." in equation or "->" not in equation:
+        equation, operands = "", [*call.arguments, *(call.keywords[name] for name in sorted(names))]
+    if len(names) != len(call.keywords) or [isinstance(each, Signal) for each in operands] != [True, True]:
         return None
-    terms, out = equation.replace(" ", "").split("->")
-    letters = [*out, *sorted(set(terms) - {",", *out})]
-    wide = [_by_letters(each, own, letters) for each, own in zip(operands, terms.split(","), strict=True)]
-    small = [collapsed(each.neurons)[0] for each in wide]
-    own = [torch.unique(each, return_inverse=True) for each in small]
-    shape = torch.broadcast_shapes(*(each.shape for each in small))  # type: ignore[no-untyped-call]
-    pairs = _combinations([each.expand(shape) for each in small])
-    size = int(pairs.max()) + 1
-    columns = []
-    for each, (known, index) in zip(wide, own, strict=True):
-        column = torch.zeros(size, dtype=torch.long)
-        column[pairs.flatten()] = index.expand(pairs.shape).flatten()
-        columns.append(recorder.read(each, index, len(known)).select(column))
-    start = recorder.add_neurons("product", size, _joined(columns))
-    first, second = (each.value for each in columns)
-    products = (first * second).masked_fill((first == 0) | (second == 0), 0)
-    summed = pairs.reshape(prod(pairs.shape[: len(out)]), -1)  # (outputs, products)
-    shape = pairs.shape[: len(out)]
-    if bool((summed == summed[:, :1]).all()):
-        return recorder.leaf(value, (start + summed[:, 0].view(shape)).expand(value.shape))
-    read = recorder.read_products(start, products).select(summed.t().flatten())
-    return recorder.add_layer("sum", value, torch.arange(len(summed)).view(shape), read)
-
-
-def _equation_of_matmul(first: int, second: int) -> str:
-    """Return the equation of a product of two tensors with these numbers of axes."""
-    batch = "abcdefgh"[: max(first, second, 2) - 2]
-    left, right = (batch[len(batch) - max(0, ndim - 2) :] for ndim in (first, second))
-    return f"{left}{'ik' if first > 1 else 'k'},{right}{'kj' if second > 1 else 'k'}->" + (
-        f"{batch}{'i' if first > 1 else ''}{'j' if second > 1 else ''}"
-    )
-
-
-def _by_letters(signal: Signal, own: str, letters: Sequence[str]) -> Signal:
-    """Return an operand with an axis for each letter, of length 1 if it has none of that letter."""
-    present = [letter for letter in letters if letter in own]
-    order = [own.index(letter) for letter in present]
-    shape = [signal.value.shape[own.index(letter)] if letter in own else 1 for letter in letters]
-    return Signal(*(each.permute(order).reshape(shape) for each in (signal.value, signal.neurons)))
-
-
-def _combinations(neurons: Sequence[Tensor]) -> Tensor:
-    """Return the number of each element's combination of neurons, in the order of the neurons."""
-    _, numbers = torch.unique(neurons[0], return_inverse=True)
-    for each in neurons[1:]:
-        _, numbers = torch.unique(numbers * (int(each.max()) + 1) + each, return_inverse=True)
-    found: Tensor = numbers
-    return found
-
-
-def _joined(columns: Any) -> Columns:
-    return Columns(*map(torch.cat, zip(*columns, strict=True)))
+    first, second = operands
+    return equation or equation_of_matmul(first.value.ndim, second.value.ndim), (first, second)
 
 
 def _trainable(constant: Any) -> bool:

@@ -94,7 +94,7 @@ def divides(operation: Any) -> bool:
 
 
 def writes_in_place(operation: Any) -> bool:
-    """Return whether a sum or a product overwrites its first term."""
+    """Return whether a sum or a product overwrites its first operand."""
     return operation in _IN_PLACE
 
 

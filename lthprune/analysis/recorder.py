@@ -214,6 +214,11 @@ class Recorder:
         return self.add_layer("sum", signal.value, numbers, columns, name=f"{what} of {self.operation}")
 
 
+def joined(columns: Iterable[Columns]) -> Columns:
+    """Return several columns as one."""
+    return Columns(*map(torch.cat, zip(*columns, strict=True)))
+
+
 def moved_shape(tensor: Tensor, axis: int) -> list[int]:
     """Return the shape of a tensor whose axis is moved to the end."""
     shape = list(tensor.shape)

@@ -54,6 +54,15 @@ def collapsed(*neurons: Tensor, except_axis: int | None = None) -> list[Tensor]:
     return found
 
 
+def combinations(neurons: Sequence[Tensor]) -> Tensor:
+    """Return the number of each element's combination of neurons, in the order of the neurons."""
+    _, numbers = torch.unique(neurons[0], return_inverse=True)
+    for each in neurons[1:]:
+        _, numbers = torch.unique(numbers * (int(each.max()) + 1) + each, return_inverse=True)
+    found: Tensor = numbers
+    return found
+
+
 def uniform(values: Tensor, groups: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """Return the value (size,) that all elements of each group have, up to rounding; NaN if they have several.
 

@@ -117,7 +117,7 @@ def _overwriting(operation: Callable[[Any, Any], Any]) -> Any:
 
 
 class _Proxy(fx.Proxy):
-    """Stands for a tensor while a model is traced; unlike torch's own, it shows that code like ``x += y`` overwrites."""
+    """Stands for a tensor while a model is traced; unlike torch's own, it shows that ``x += y`` overwrites x."""
 
     __iadd__ = _overwriting(operator.iadd)
     __isub__ = _overwriting(operator.isub)

@@ -216,7 +216,7 @@ class OverTime(nn.Module):
 
 @pytest.mark.parametrize("module", [nn.RNN(4, 4), nn.LSTM(4, 4), nn.MultiheadAttention(4, 2)])
 def test_a_module_whose_first_axis_is_time_is_refused_if_inputs_are_cut_to_one_step(module: nn.Module) -> None:
-    with pytest.raises(PruningError, match="batch_first=False and reads a tensor of shape .*: one step"):
+    with pytest.raises(PruningError, match=r"batch_first=False and reads a tensor of shape .*: one step"):
         neuron_states(OverTime(module, swaps=False), torch.zeros(5, 1, 4))
     states = neuron_states(OverTime(module, swaps=True), torch.zeros(1, 5, 4))
     assert all((each == ALIVE).all() for each in states.parameters().values())
@@ -387,7 +387,7 @@ def in_place(name: str, alias: str = "") -> Callable[[Any, Tensor], Tensor]:
 @pytest.mark.parametrize("name", ["add_", "sub_", "mul_", "div_", "iadd", "imul"])
 @pytest.mark.parametrize("alias", ["", "drop", "same", "contiguous", "detach"])
 def test_a_tensor_that_is_overwritten_and_read_again_is_refused_under_any_name(name: str, alias: str) -> None:
-    with pytest.raises(PruningError, match="overwrites a tensor .* that is read again"):
+    with pytest.raises(PruningError, match=r"overwrites a tensor .* that is read again"):
         neuron_states(Between(in_place(name, alias)), torch.zeros(1, 4))
 
 
@@ -405,6 +405,36 @@ def shrunk(own: Any, x: Tensor) -> Tensor:
 def test_constants_and_sums_that_nothing_else_reads_can_be_applied_in_place() -> None:
     states = neuron_states(Between(shrunk), masks={"last.weight": torch.tensor([[1, 0, 1, 1]] * 2)})
     assert [layer.structural.tolist() for layer in states.layers[1:3]] == [[ALIVE, COMATOSE, ALIVE, ALIVE]] * 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda own, x: torch.matmul(own.first(x)[:, :, None], other=own.second(x)[:, None])[:, 0],
+        lambda own, x: torch.matmul(other=own.second(x)[:, None], input=own.first(x)[:, :, None])[:, 0],
+        lambda own, x: torch.bmm(own.first(x)[:, :, None], mat2=own.second(x)[:, None])[:, 0],
+        lambda own, x: torch.einsum("bi,bj->bij", [own.first(x), own.second(x)])[:, 0],
+    ],
+)
+def test_factors_can_be_keywords(code: Callable[[Any, Tensor], Tensor]) -> None:
+    states = neuron_states(Between(code), torch.zeros(1, 4), masks={"last.weight": torch.tensor([[1, 0, 1, 1]] * 2)})
+    layers = {layer.name: layer.structural.tolist() for layer in states.layers}
+    assert layers["first"] == [ALIVE, COMATOSE, COMATOSE, COMATOSE]
+    assert layers["second"] == [ALIVE, COMATOSE, ALIVE, ALIVE]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda own, x: torch.einsum("bi,bi,ij->bj", own.first(x), own.second(x), own.last.weight.t()),
+        lambda own, x: torch.einsum("bi,bi,bi->bi", own.first(x), own.second(x), own.second(x)),
+        lambda own, x: torch.einsum(own.first(x), [0, 1], own.second(x), [0, 1], [0, 1]),
+        lambda own, x: torch.matmul(own.table.t(), own.first(x)[:, :, None])[..., 0],
+    ],
+)
+def test_products_of_other_than_two_tensors_of_neurons_are_refused(code: Callable[[Any, Tensor], Tensor]) -> None:
+    with pytest.raises(PruningError, match=r"effect of (einsum|matmul) \(at"):
+        neuron_states(Between(code), torch.zeros(1, 4))
 
 
 class Unknown(nn.Module):
