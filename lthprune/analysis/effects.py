@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lthprune.analysis.contraction import contract, equation_of_matmul
 from lthprune.analysis.graph import LayerKind
-from lthprune.analysis.operations import axes_of, divides, joins, pads, rule_of
+from lthprune.analysis.operations import SHAPED_LIKE, axes_of, divides, joins, pads, rule_of
 from lthprune.analysis.recorder import NO_COLUMNS, Recorder, joined, numbers_along
 from lthprune.analysis.signals import Signal, collapsed, combinations, constants_in, paired, signals_in
 
@@ -133,6 +133,12 @@ def _move(recorder: Recorder, call: Call, value: Any) -> Any:
         parts = [each if isinstance(each, Signal) else constant(recorder, each) for each in parts]
         words = {name: each for name, each in call.keywords.items() if name != "tensors"}
         call = Call(call.operation, call.run, (parts, *call.arguments[1:]), words)
+    elif call.operation in SHAPED_LIKE:
+        tensor, like = (*call.arguments, *call.keywords.values())
+        if not isinstance(tensor, Signal):
+            return value
+        like = like.value if isinstance(like, Signal) else like
+        call = Call(call.operation, call.run, (tensor, like), {})
     elif len(signals_in((call.arguments, call.keywords))) > 1:
         return None  # moved to places that depend on values
     moved = paired(value, call.apply(lambda signal: signal.neurons.contiguous()))

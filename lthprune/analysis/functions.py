@@ -1,8 +1,10 @@
 """The functions of layers with weights, with the arguments that torch gives them."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,12 +19,12 @@ Handler = Callable[..., Any]
 
 
 def handler_of(function: Any) -> Handler | None:
-    """Return what records a call of a function on a signal; None if the function has no weights.
+    """Return what records a call of a function or method on a signal; None if it has no weights.
 
-    The handler takes the recorder, the function, and the function's arguments with a signal in the first place. It
-    returns None if the call is not supported.
+    The handler takes the recorder, the function, and the function's arguments with a signal in the first place, and
+    none in others. It returns None if the call is not supported.
     """
-    return _HANDLERS.get(function) if callable(function) else None
+    return _HANDLERS.get(function)
 
 
 def written_out(function: Any) -> Callable[..., Any] | None:
@@ -32,6 +34,10 @@ def written_out(function: Any) -> Callable[..., Any] | None:
 
 def _linear(recorder: Recorder, run: Handler, input: Signal, weight: Any, bias: Tensor | None = None) -> Any:
     return weighted.dense(recorder, input, weight, bias) if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def _product(recorder: Recorder, run: Handler, input: Signal, other: Any) -> Any:
+    return weighted.dense(recorder, input, other.t(), None) if isinstance(other, Tensor) and other.ndim == 2 else None
 
 
 def _convolution(*names: str, transposed: bool) -> Handler:
@@ -163,6 +169,7 @@ _CONV = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
 _HANDLERS: dict[Any, Handler] = {
     F.linear: _linear,
+    **dict.fromkeys((torch.matmul, operator.matmul, "matmul"), _product),
     **{each: _convolution(*_CONV, transposed=False) for each in (F.conv1d, F.conv2d, F.conv3d)},
     **{
         each: _convolution(*_TRANSPOSED, transposed=True)

@@ -110,12 +110,15 @@ class NeuronInterpreter(fx.Interpreter):
             args = (self._overwritten(args[0], name, len(signals)), *args[1:])
         constants: tuple[Any, ...] = ()
         tensors = [each for each in constants_in(args, kwargs) if isinstance(each, Tensor)]
-        if handler := handler_of(operation):
+        handler, first = handler_of(operation), args[0] if args else kwargs.get("input")
+        if handler and len(signals) == 1 and isinstance(first, Signal):
             result = handler(self.recorder, run, *args, **kwargs)
             tensors = [each for each in tensors if self.recorder.part_of(each) is None]  # others have a place
             constants = tuple(each for each in tensors if self._origins.of(each))
         elif isinstance(operation, nn.RNNBase):
             result = recurrent(self.recorder, operation, [*args, *kwargs.values()])
+        elif handler and rule_of(operation) is None:
+            result = None  # with weights that come from neurons
         elif other := written_out(operation) or _code_of(operation):
             if isinstance(operation, nn.Module) and _attends_over_first_axis(operation):
                 check_time(operation, signals[0])

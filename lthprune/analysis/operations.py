@@ -75,6 +75,7 @@ _IN_PLACE = (
     "div_",
 )
 _JOINING = (torch.cat, torch.concat, torch.stack)
+SHAPED_LIKE = ("expand_as", "view_as", "reshape_as")  # give a tensor the shape of another
 _PADDING = (F.pad, nn.ZeroPad2d)
 
 

@@ -14,10 +14,10 @@ from lthprune.analysis.signals import Signal
 
 
 def name_of(recorder: Recorder, weight: Tensor) -> str | None:
-    """Return the name of a layer with these weights: that of its module, or else of the weights; None if computed."""
+    """Return the name of a layer with these weights: that of their module, or their own if some or transposed."""
     part = recorder.part_of(weight)
-    if part is None:
-        return None
+    if part is None or part.transposed:
+        return None if part is None else part.name
     rows = "" if part.rows == slice(0, part.shape[0]) else f"[{part.rows.start}:{part.rows.stop}]"
     return f"{part.name.removesuffix('.weight')}{rows}"
 

@@ -10,7 +10,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
 
-_CUT = (nn.Linear, _ConvNd, nn.Embedding)  # modules that can lose neurons
+# Modules that can lose neurons.
+_CUT: dict[str, type[nn.Module]] = {"dense": nn.Linear, "conv": _ConvNd, "embedding": nn.Embedding}
 
 
 def surviving_neurons(
@@ -35,7 +36,7 @@ def surviving_neurons(
     kept = functional == NeuronState.ALIVE
     for layer in graph.layers:
         rigid = layer.kind in ("output", "mix", "recurrent") or (
-            layer.kind in WEIGHTED and not isinstance(module_of(layer, model), _CUT)
+            layer.kind in WEIGHTED and module_of(layer, model) is None
         )
         if rigid or layer.kind == "embedding":
             kept[layer.sources] = True
@@ -60,7 +61,8 @@ def module_of(layer: Layer, model: nn.Module) -> nn.Module | None:
 
     The name of a layer that is called again ends with its operation in parentheses.
     """
-    return dict(model.named_modules()).get(layer.name.partition(" (")[0])
+    module = dict(model.named_modules()).get(layer.name.partition(" (")[0])
+    return module if isinstance(module, _CUT.get(layer.kind, ())) else None
 
 
 def foldable(layer: Layer, module: nn.Module | None) -> Tensor:
@@ -95,7 +97,7 @@ def _of_other_modules(graph: Graph, model: nn.Module) -> list[Tensor]:
     return [
         place.neurons
         for place in graph.places
-        if not isinstance(modules.get(place.name.rpartition(".")[0]), (*_CUT, _BatchNorm))
+        if not isinstance(modules.get(place.name.rpartition(".")[0]), (*_CUT.values(), _BatchNorm))
     ]
 
 

@@ -437,6 +437,40 @@ def test_products_of_other_than_two_tensors_of_neurons_are_refused(code: Callabl
         neuron_states(Between(code), torch.zeros(1, 4))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda own, x: own.first(x) * own.first(x).mean(1, keepdim=True).expand_as(own.second(x)),
+        lambda own, x: own.first(x).unflatten(1, (2, 2)).view_as(own.second(x)),
+        lambda own, x: own.first(x).unflatten(1, (2, 2)).reshape_as(other=own.second(x)),
+        lambda own, x: own.first(x) + own.first.bias.expand_as(own.second(x)),
+    ],
+)
+def test_the_tensor_whose_shape_another_takes_does_not_matter(code: Callable[[Any, Tensor], Tensor]) -> None:
+    states = neuron_states(Between(code), torch.zeros(1, 4))
+    layers = {layer.name: layer.structural.tolist() for layer in states.layers}
+    assert layers["first"] == [ALIVE] * 4
+    assert layers["second"] == [COMATOSE] * 4
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda own, x: own.first(x) @ own.table,
+        lambda own, x: torch.matmul(own.first(x), other=own.table),
+        lambda own, x: own.first(x).matmul(own.table),
+    ],
+)
+def test_a_product_with_a_parameter_is_a_dense_layer(code: Callable[[Any, Tensor], Tensor]) -> None:
+    mask = torch.ones(4, 3)
+    mask[1] = mask[0, 0] = 0
+    states = neuron_states(Between(code, features=3), torch.zeros(1, 4), masks={"table": mask})
+    assert states.layers[1].structural.tolist() == [ALIVE, COMATOSE, ALIVE, ALIVE]
+    assert states.layers[2].kind == "dense"
+    table = [[PRUNED, ALIVE, ALIVE], [PRUNED] * 3, [ALIVE] * 3, [ALIVE] * 3]
+    assert states.parameters()["table"].tolist() == table
+
+
 class Unknown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cumsum(x, 1) + torch.fft.fft(torch.cumsum(x, 1)).real.sort(dim=1).values

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lthprune import PruningError, compact
 from tests.nets import anatomy
@@ -59,6 +60,33 @@ def test_networks_that_pad_their_inputs_lose_neurons(first: nn.Module) -> None:
     x = torch.randn(3, 2, 5, 5).double()
     compacted = compact(model, x)
     assert compacted.model.get_parameter("3.weight").shape == (2, 3, 3, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(compacted(x), model(x), rtol=1e-9, atol=1e-9)
+
+
+class Decoding(nn.Module):
+    """Reads weights of modules in another way than these do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner, self.outer, self.last = (nn.Linear(*each) for each in ((3, 5), (5, 4), (5, 4), (5, 2)))
+        self.table = nn.Embedding(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(self.first(x).relu()).relu() @ self.outer.weight
+        return self.last(F.linear(x, self.table.weight).relu())  # type: ignore[no-any-return]
+
+
+def test_weights_of_modules_that_are_not_called_keep_their_size() -> None:
+    model, x = Decoding().double(), torch.randn(4, 3).double()
+    for name, column in (("inner", 0), ("last", 1)):
+        model.get_parameter(f"{name}.weight").data[:, column] = 0
+    model.outer.weight.data[1] = model.outer.weight.data[:, 3] = model.table.weight.data[2] = 0
+    compacted = compact(model, x)
+    shapes = {name: tuple(each.shape) for name, each in compacted.model.named_parameters() if each.ndim == 2}
+    assert shapes["first.weight"] == (4, 3)
+    assert shapes["outer.weight"] == (4, 5)
+    assert shapes["table.weight"] == (5, 5)
     with torch.no_grad():
         torch.testing.assert_close(compacted(x), model(x), rtol=1e-9, atol=1e-9)
 
