@@ -139,7 +139,7 @@ def _move(recorder: Recorder, call: Call, value: Any) -> Any:
             return value
         like = like.value if isinstance(like, Signal) else like
         call = Call(call.operation, call.run, (tensor, like), {})
-    elif len(signals_in((call.arguments, call.keywords))) > 1:
+    elif len(signals_in((call.arguments, call.keywords))) > 1 or signals_in(call.arguments[1:]):
         return None  # moved to places that depend on values
     moved = paired(value, call.apply(lambda signal: signal.neurons.contiguous()))
     if not joins(call.operation):

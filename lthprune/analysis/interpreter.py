@@ -103,7 +103,7 @@ class NeuronInterpreter(fx.Interpreter):
     def _apply(self, operation: Any, name: str, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run an operation on signals, and record it."""
         signals = signals_in((args, kwargs))
-        if not signals or (operation is operator.getitem and not isinstance(args[0], Signal)):
+        if not signals or (operation is operator.getitem and isinstance(args[0], tuple | list | dict)):
             with self._origins:
                 return run(*args, **kwargs)  # on no tensor of neurons, or one of several
         if writes_in_place(operation) and isinstance(args[0], Signal | Tensor):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
 
 # Modules that can lose neurons.
-_CUT: dict[str, type[nn.Module]] = {"dense": nn.Linear, "conv": _ConvNd, "embedding": nn.Embedding}
+_CUT: dict[str, type[Any]] = {"dense": nn.Linear, "conv": _ConvNd, "embedding": nn.Embedding}
 
 
 def surviving_neurons(
@@ -62,7 +63,8 @@ def module_of(layer: Layer, model: nn.Module) -> nn.Module | None:
     The name of a layer that is called again ends with its operation in parentheses.
     """
     module = dict(model.named_modules()).get(layer.name.partition(" (")[0])
-    return module if isinstance(module, _CUT.get(layer.kind, ())) else None
+    kind = _CUT.get(layer.kind)
+    return module if kind is not None and isinstance(module, kind) else None
 
 
 def foldable(layer: Layer, module: nn.Module | None) -> Tensor:

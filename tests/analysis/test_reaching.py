@@ -471,6 +471,23 @@ def test_a_product_with_a_parameter_is_a_dense_layer(code: Callable[[Any, Tensor
     assert states.parameters()["table"].tolist() == table
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (lambda own, x: own.table[x.to(torch.long)].sum(2), "getitem"),
+        (lambda own, x: own.first(x)[:, x[0].to(torch.long)], "getitem"),
+        (lambda own, x: F.layer_norm(own.first(x), (4,), weight=own.second(x)[0]), "layer_norm"),
+        (lambda own, x: F.layer_norm(own.first(x), (4,), own.second(x)[0], own.first.bias), "layer_norm"),
+        (lambda own, x: F.linear(x, own.first.weight, own.first(x)[0]), "linear"),
+        (lambda own, x: F.linear(input=own.first.weight, weight=own.second(x)), "linear"),
+    ],
+    ids=["table", "index", "scale", "scale by position", "bias", "weight"],
+)
+def test_neurons_in_place_of_weights_or_indices_are_refused(code: Callable[[Any, Tensor], Tensor], name: str) -> None:
+    with pytest.raises(PruningError, match=rf"of {name} \(at"):
+        neuron_states(Between(code), torch.zeros(1, 4))
+
+
 class Unknown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cumsum(x, 1) + torch.fft.fft(torch.cumsum(x, 1)).real.sort(dim=1).values
