@@ -1,6 +1,7 @@
 """The layers, parameters and operations of a network, recorded while it runs once."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain, count
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ class Recorder:
         self._masks = masks
         self._names = names
         self._layers: list[Layer] = []
+        self._taken: set[str] = set()  # the layers' names
         self._places: list[Place] = []
         self._leaves: list[Signal] = []  # the outputs of layers before their activations
         self._biased = torch.zeros(0, dtype=torch.bool)
@@ -133,10 +135,10 @@ class Recorder:
     ) -> int:
         """Record a layer and return the number of its first neuron."""
         start = self._layers[-1].neurons.stop if self._layers else 0
-        taken = {layer.name for layer in self._layers}
         name = name or self.operation
-        candidates = (name, f"{name} ({self.operation})", *(f"{name} ({place})" for place in range(2, len(taken) + 3)))
-        name = next(each for each in candidates if each not in taken)  # of a module that is called again, say
+        candidates = chain((name, f"{name} ({self.operation})"), (f"{name} ({place})" for place in count(2)))
+        name = next(each for each in candidates if each not in self._taken)  # of a module that is called again, say
+        self._taken.add(name)
         self._layers.append(Layer(name, kind, range(start, start + size), *columns, edges))
         self._biased, self._fixed = (torch.cat([each, each.new_zeros(size)]) for each in (self._biased, self._fixed))
         self._constants = torch.cat([self._constants, torch.full((size,), torch.nan)])

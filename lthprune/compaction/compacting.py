@@ -124,6 +124,11 @@ def compact(
             fewer = tuple(each for each in whole if each != name)
             whole = fewer if original.attempt(drop_inputs, fewer).same else whole
         attempt = original.attempt(drop_inputs, whole)
+    if not attempt.same:
+        raise PruningError(
+            f"compaction finds no smaller {type(model).__name__} that computes the same, even if every layer keeps its "
+            "size. Does the code of forward() draw random numbers or change the model?"
+        )
     selected = _select(examples, attempt.kept_inputs)
     before, after = sizes_of(dense, examples), sizes_of(attempt.model, selected)
     report = CompactionReport(
@@ -171,8 +176,8 @@ class _Original:
         if not same_operations(graph, self.states.graph, kept):
             return _Attempt(model, kept, kept_inputs, False, torch.nan)
         inputs = random_inputs(self.model, self.examples)
-        difference, bound = output_difference(self.model, model, inputs, _select(inputs, kept_inputs))
-        return _Attempt(model, kept, kept_inputs, difference <= bound, difference)
+        difference, close = output_difference(self.model, model, inputs, _select(inputs, kept_inputs))
+        return _Attempt(model, kept, kept_inputs, close, difference)
 
     def shrinking(self, kept: Tensor) -> tuple[str, ...]:
         """Return the layers of which some neurons are not kept."""

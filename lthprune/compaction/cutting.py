@@ -16,13 +16,14 @@ def cut(model: nn.Module, states: NetworkStates, kept: Tensor) -> None:
 
     Constants of removed neurons are added to the biases of their readers; a layer without biases gets them if needed.
     """
+    modules = dict(model.named_modules())
     comatose = torch.from_numpy(states.functional) >= NeuronState.COMATOSE
     for layer in states.graph.layers:
         if layer.kind in WEIGHTED:
             rows, columns = kept[layer.span], kept[layer.sources]
             if rows.all() and columns.all():
                 continue
-            module = module_of(layer, model)
+            module = module_of(layer, modules)
             if isinstance(module, nn.Embedding):
                 _cut_embedding(module, rows.nonzero()[:, 0])
                 continue

@@ -69,15 +69,21 @@ def _same_constant(now: Any, was: Any, neurons: tuple[Tensor, Tensor] | None, ke
 
 def output_difference(
     original: nn.Module, smaller: nn.Module, inputs: Sequence[Tensor], smaller_inputs: Sequence[Tensor]
-) -> tuple[float, float]:
-    """Return the largest difference between the outputs of two networks, and how large rounding may make it."""
+) -> tuple[float, bool]:
+    """Return the largest difference between the outputs of two networks, and whether rounding explains it.
+
+    Rounding may change an output tensor by its largest finite magnitude times the root of the precision of its type.
+    """
     with torch.no_grad():
-        pairs = zip(_tensors(original(*inputs)), _tensors(smaller(*smaller_inputs)), strict=True)
-        compared = [(was.double(), now.double()) for was, now in pairs]
-    difference = max(float((was - now).abs().max()) for was, now in compared)
-    scale = max(float(was.abs().max()) for was, _ in compared)
-    dtype = next(original.parameters()).dtype
-    return difference, max(scale, 1.0) * torch.finfo(dtype).eps ** 0.5
+        pairs = list(zip(_tensors(original(*inputs)), _tensors(smaller(*smaller_inputs)), strict=True))
+    dtype = torch.finfo(next(original.parameters()).dtype)
+    differences, close = [0.0], True
+    for was, now in ((was.double(), now.double()) for was, now in pairs if was.numel()):
+        same = (was == now) | (was.isnan() & now.isnan())
+        differences.append(float((was - now).abs().masked_fill(same, 0).max()))
+        scale = float(was.abs().masked_fill(~was.isfinite(), 0).max())
+        close &= differences[-1] <= max(dtype.eps**0.5 * scale, dtype.tiny)
+    return max(differences), close
 
 
 def random_inputs(model: nn.Module, examples: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
 """Which neurons a smaller network needs to compute the same."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lthprune.analysis import WEIGHTED, Graph, Layer, NetworkStates, NeuronState
+
+Modules = Mapping[str, nn.Module]
 
 # Modules that can lose neurons.
 _CUT: dict[str, type[Any]] = {"dense": nn.Linear, "conv": _ConvNd, "embedding": nn.Embedding}
@@ -32,18 +34,18 @@ def surviving_neurons(
         whole: names of layers that keep all their neurons.
         fixed: whether to keep the neurons whose axis the network's code splits, as ``Graph.fixed`` has them.
     """
-    graph = states.graph
+    graph, modules = states.graph, dict(model.named_modules())
     functional = torch.from_numpy(states.functional)
     kept = functional == NeuronState.ALIVE
     for layer in graph.layers:
         rigid = layer.kind in ("output", "mix", "recurrent") or (
-            layer.kind in WEIGHTED and module_of(layer, model) is None
+            layer.kind in WEIGHTED and module_of(layer, modules) is None
         )
         if rigid or layer.kind == "embedding":
             kept[layer.sources] = True
         if rigid or layer.kind == "constant" or layer.name in whole or (inputs and layer.kind == "input"):
             kept[layer.span] = True
-    for neurons in _sharing_parameters(graph) + _of_other_modules(graph, model):
+    for neurons in _sharing_parameters(graph) + _of_other_modules(graph, modules):
         kept[neurons] = True
     if fixed:
         kept |= graph.fixed
@@ -51,18 +53,18 @@ def surviving_neurons(
     while True:
         before = int(kept.sum())
         for layer in reversed(graph.layers):
-            _keep_together(kept, layer, model)
-            _keep_unfoldable(kept, layer, model, reaches_output)
+            _keep_together(kept, layer, modules)
+            _keep_unfoldable(kept, layer, modules, reaches_output)
         if int(kept.sum()) == before and not _keep_one(kept, graph):
             return kept
 
 
-def module_of(layer: Layer, model: nn.Module) -> nn.Module | None:
-    """Return the module of a layer, if it has one of its own.
+def module_of(layer: Layer, modules: Modules) -> nn.Module | None:
+    """Return the module of a layer among those of the model by name, if the layer has one of its own.
 
     The name of a layer that is called again ends with its operation in parentheses.
     """
-    module = dict(model.named_modules()).get(layer.name.partition(" (")[0])
+    module = modules.get(layer.name.partition(" (")[0])
     kind = _CUT.get(layer.kind)
     return module if kind is not None and isinstance(module, kind) else None
 
@@ -93,9 +95,8 @@ def _sharing_parameters(graph: Graph) -> list[Tensor]:
     return [place.neurons for place in shared] + [place.sources for place in shared if place.sources is not None]
 
 
-def _of_other_modules(graph: Graph, model: nn.Module) -> list[Tensor]:
+def _of_other_modules(graph: Graph, modules: Modules) -> list[Tensor]:
     """Return the neurons of parameters that are not cut, as those of an instance norm."""
-    modules = dict(model.named_modules())
     return [
         place.neurons
         for place in graph.places
@@ -103,23 +104,23 @@ def _of_other_modules(graph: Graph, model: nn.Module) -> list[Tensor]:
     ]
 
 
-def _keep_together(kept: Tensor, layer: Layer, model: nn.Module) -> None:
+def _keep_together(kept: Tensor, layer: Layer, modules: Modules) -> None:
     """Keep the neurons that must be kept together with a kept one."""
     own = torch.arange(layer.neurons.start, layer.neurons.stop)
     if layer.kind in ("sum", "product"):
         together = torch.cat([layer.sources.view(-1, len(own)), own[None]]).t()
-    elif layer.kind == "conv" and isinstance(module := module_of(layer, model), _ConvNd) and module.groups > 1:
+    elif layer.kind == "conv" and isinstance(module := module_of(layer, modules), _ConvNd) and module.groups > 1:
         together = torch.cat([layer.sources.view(module.groups, -1), own.view(module.groups, -1)], dim=1)
     else:
         return
     kept[together[kept[together].any(dim=1)]] = True
 
 
-def _keep_unfoldable(kept: Tensor, layer: Layer, model: nn.Module, reaches_output: Tensor) -> None:
+def _keep_unfoldable(kept: Tensor, layer: Layer, modules: Modules, reaches_output: Tensor) -> None:
     """Keep the constants that a layer's kept neurons read, unless its bias can absorb them."""
     if layer.edges is not None and layer.kind in WEIGHTED:
         read = layer.edges[(kept & reaches_output)[layer.span]].any(dim=0)
-        kept[layer.sources[read & ~foldable(layer, module_of(layer, model))]] = True
+        kept[layer.sources[read & ~foldable(layer, module_of(layer, modules))]] = True
 
 
 def _keep_one(kept: Tensor, graph: Graph) -> bool:

@@ -1,5 +1,7 @@
 """Compaction of networks with products, norms, attention, recurrent layers and tokens changes no output."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthprune import PruningError, compact
+from lthprune.compaction.equivalence import output_difference
 from tests.nets import anatomy
 from tests.reaching import Reaching, reaching
 
@@ -151,3 +154,33 @@ def test_a_unit_that_is_zero_at_the_first_step_only_is_no_constant() -> None:
     model, x = Delayed(batch_first=True).double(), torch.randn(3, 4, 1).double()
     with torch.no_grad():
         torch.testing.assert_close(compact(model, x)(x), model(x), rtol=1e-12, atol=1e-16)
+
+
+class Drawing(nn.Module):
+    """Adds random numbers to its outputs, in evaluation mode as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.last.weight.data[:, 1] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x)) + torch.randn(2)  # type: ignore[no-any-return]
+
+
+def test_a_network_that_does_not_compute_the_same_twice_is_refused() -> None:
+    with pytest.raises(PruningError, match="finds no smaller Drawing that computes the same"):
+        compact(Drawing(), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-6, 1e6])
+def test_differences_count_relative_to_outputs_of_any_size(factor: float) -> None:
+    model = nn.Linear(3, 2)
+    model.weight.data *= factor
+    model.bias.data.zero_()
+    other, x = copy.deepcopy(model), torch.randn(9, 3)
+    assert output_difference(model, other, (x,), (x,)) == (0.0, True)
+    other.weight.data *= 1.01
+    assert not output_difference(model, other, (x,), (x,))[1]
+    x[0, 0] = torch.nan
+    assert output_difference(model, copy.deepcopy(model), (x,), (x,)) == (0.0, True)
