@@ -153,9 +153,10 @@ class _BoundsInterpreter(NeuronInterpreter):
         operation = node.target if module is None else type(module)
         terms = [self._intervals[each] for each in node.all_input_nodes if each in self._intervals]
         found: Any = None
-        if isinstance(module, nn.Linear | _ConvNd):
+        plain = type(module).__module__.startswith("torch.nn.")  # a derived class can compute anything
+        if isinstance(module, nn.Linear | _ConvNd) and plain:
             found = _affine(module, terms[0])
-        elif isinstance(module, _BatchNorm):
+        elif isinstance(module, _BatchNorm) and plain:
             found = _batch_norm(module, terms[0])
         elif rule_of(operation) == "move" or operation in _MONOTONE:
             found = _nested(self._ends(node, "low"), self._ends(node, "high"))

@@ -74,8 +74,10 @@ def output_difference(
 
     Rounding may change an output tensor by its largest finite magnitude times the root of the precision of its type.
     """
+    # Code may overwrite its inputs.
+    own, others = ([each.clone() for each in several] for several in (inputs, smaller_inputs))
     with torch.no_grad():
-        pairs = list(zip(_tensors(original(*inputs)), _tensors(smaller(*smaller_inputs)), strict=True))
+        pairs = list(zip(_tensors(original(*own)), _tensors(smaller(*others)), strict=True))
     dtype = torch.finfo(next(original.parameters()).dtype)
     differences, close = [0.0], True
     for was, now in ((was.double(), now.double()) for was, now in pairs if was.numel()):

@@ -189,3 +189,16 @@ class Overwritten(nn.Module):
 def test_zeros_that_are_changed_in_place_are_not_dead(name: str, alias: bool) -> None:
     found = dead_neurons(Overwritten(name, alias), torch.zeros(1, 1), input_range=(0.0, 1.0))
     assert found["first"].tolist() == [False, False]
+
+
+class Squared(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input * input, self.weight, self.bias)
+
+
+def test_layers_of_classes_of_ones_own_have_no_bounds() -> None:
+    model = nn.Sequential(Squared(1, 2), nn.ReLU(), nn.Linear(2, 1))
+    model[0].weight.data.fill_(-1.0)
+    model[0].bias.data.fill_(0.5)
+    found = dead_neurons(model, torch.zeros(1, 1), layers=("0", "1", "2"), input_range=(-1.0, 1.0))
+    assert found["0"].tolist() == [False, False]

@@ -184,3 +184,20 @@ def test_differences_count_relative_to_outputs_of_any_size(factor: float) -> Non
     assert not output_difference(model, other, (x,), (x,))[1]
     x[0, 0] = torch.nan
     assert output_difference(model, copy.deepcopy(model), (x,), (x,)) == (0.0, True)
+
+
+class Doubling(nn.Module):
+    """Doubles its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x *= 2
+        return x
+
+
+def test_networks_that_overwrite_their_inputs_are_compared_on_the_same_inputs() -> None:
+    model, x = nn.Sequential(Doubling(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(4, 3)
+    model.get_parameter("3.weight").data[:, 1] = 0
+    compacted = compact(model, x)
+    assert len(compacted.model.get_parameter("1.weight")) == 3
+    with torch.no_grad():
+        torch.testing.assert_close(compacted(x.clone()), model(x.clone()))
