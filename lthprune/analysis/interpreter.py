@@ -120,7 +120,7 @@ class NeuronInterpreter(fx.Interpreter):
         elif handler and rule_of(operation) is None:
             result = None  # with weights that come from neurons
         elif other := written_out(operation) or _code_of(operation):
-            if isinstance(operation, nn.Module) and _attends_over_first_axis(operation):
+            if isinstance(operation, nn.Module) and _attends_over_first_axis(operation, signals[0]):
                 check_time(operation, signals[0])
             return self._follow(other, args, kwargs)
         else:
@@ -214,8 +214,9 @@ def _code_of(operation: Any) -> Callable[..., Any] | None:
     return None if hidden or rule_of(operation) is not None else operation
 
 
-def _attends_over_first_axis(module: nn.Module) -> bool:
-    return any(isinstance(each, nn.MultiheadAttention) and not each.batch_first for each in module.modules())
+def _attends_over_first_axis(module: nn.Module, signal: Signal) -> bool:
+    attentions = [each for each in module.modules() if isinstance(each, nn.MultiheadAttention)]
+    return any(not each.batch_first or signal.value.ndim == 2 for each in attentions)
 
 
 def _refusal(unknown: Mapping[str, list[str]]) -> str:

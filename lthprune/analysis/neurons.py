@@ -122,8 +122,8 @@ class NetworkStates:
 
         Parameters have five states only: those of comatose neurons count as unproductive. A parameter that is used in
         several places has the first of its states there, in the order of ``NeuronState``; rows that no layer reads are
-        unproductive. Parameters that the network's
-        code computes with have none, as an element can then affect more than the neuron that it belongs to.
+        unproductive. Parameters that the network's code computes with have no state, as an element can then affect more
+        than the neuron that it belongs to.
         """
         neurons = torch.from_numpy(self.functional if functional else self.structural)
         states: dict[str, np.ndarray] = {}

@@ -40,9 +40,9 @@ def check_time(module: nn.Module, signal: Signal) -> None:
     """Refuse a module whose first axis is time if it sees one step only: that axis may be cut like a batch."""
     if len(signal.value) == 1:
         raise PruningError(
-            f"this {type(module).__name__} has batch_first=False and reads a tensor of shape "
-            f"{tuple(signal.value.shape)}: one step. The analysis reads one sample, the first along the first axis of "
-            "each input, so steps have to be on another axis. Set batch_first=True and pass inputs (batch, steps, ...)."
+            f"this {type(module).__name__} has its steps on the first axis of a tensor of shape "
+            f"{tuple(signal.value.shape)}, and sees only one: the analysis reads one sample, the first along the first "
+            "axis of each input. Set batch_first=True and pass inputs (batch, steps, ...)."
         )
 
 

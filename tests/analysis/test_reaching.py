@@ -216,10 +216,16 @@ class OverTime(nn.Module):
 
 @pytest.mark.parametrize("module", [nn.RNN(4, 4), nn.LSTM(4, 4), nn.MultiheadAttention(4, 2)])
 def test_a_module_whose_first_axis_is_time_is_refused_if_inputs_are_cut_to_one_step(module: nn.Module) -> None:
-    with pytest.raises(PruningError, match=r"batch_first=False and reads a tensor of shape .*: one step"):
+    with pytest.raises(PruningError, match=r"has its steps on the first axis of a tensor of shape .* sees only one"):
         neuron_states(OverTime(module, swaps=False), torch.zeros(5, 1, 4))
     states = neuron_states(OverTime(module, swaps=True), torch.zeros(1, 5, 4))
     assert all((each == ALIVE).all() for each in states.parameters().values())
+
+
+def test_attention_without_a_batch_is_refused() -> None:
+    model = OverTime(nn.MultiheadAttention(4, 2, batch_first=True), swaps=False)
+    with pytest.raises(PruningError, match=r"MultiheadAttention has its steps on the first axis .* shape \(1, 4\)"):
+        neuron_states(model, torch.zeros(5, 4))
 
 
 def test_a_recurrent_layer_without_a_batch_is_refused() -> None:

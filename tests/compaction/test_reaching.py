@@ -149,7 +149,7 @@ class Delayed(nn.Module):
 
 
 def test_a_unit_that_is_zero_at_the_first_step_only_is_no_constant() -> None:
-    with pytest.raises(PruningError, match="one step"):
+    with pytest.raises(PruningError, match="sees only one"):
         compact(Delayed(batch_first=False), torch.zeros(4, 1, 1))
     model, x = Delayed(batch_first=True).double(), torch.randn(3, 4, 1).double()
     with torch.no_grad():
