@@ -133,14 +133,13 @@ class _Tracer(fx.Tracer):
 
 def _symbolic(model: nn.Module) -> fx.GraphModule:
     try:
-        graph = _Tracer().trace(model)
+        return fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # tracing runs the model's code on placeholders, which can fail in any way
         raise PruningError(
             f"torch.fx cannot trace this {type(model).__name__} ({' '.join(str(error).split())}). Name the modules to "
             "run one after another, neuron_states(model, layers=('conv1', 'relu', 'flatten', 'dense1')); or move code "
             "that depends on values out of forward()."
         ) from error
-    return fx.GraphModule(model, graph)
 
 
 def _sequence(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:

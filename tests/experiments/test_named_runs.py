@@ -18,7 +18,7 @@ from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
 from lthprune.models.build import build_model
 from lthprune.models.spec import ModelSpec
-from tests.named import DROPPING, QUIET, UNTRACEABLE, colours, recipe
+from tests.named import DROPPING, QUIET, UNFOLLOWED, colours, recipe
 from tests.nets import all_bits
 from tests.tiny import contents, copied_before_writes, environment, noise, write_npz
 from tests.twins import check_unhooked
@@ -123,10 +123,10 @@ def test_a_finished_run_has_a_summary_states_figures_and_nothing_to_resume(quiet
 def test_states_of_a_network_that_cannot_be_followed_are_refused_and_other_figures_drawn(
     images: Path, tmp_path: Path
 ) -> None:
-    unknown = run_recipe(recipe(images, UNTRACEABLE, prune={"levels": 1}), "unknown", out=tmp_path)
-    with pytest.raises(PruningError, match="mul"):
+    unknown = run_recipe(recipe(images, kind=UNFOLLOWED, prune={"levels": 1}), "unknown", out=tmp_path)
+    with pytest.raises(PruningError, match="cumsum"):
         unknown.structure()
-    with pytest.warns(UserWarning, match="no figures of states, lifetimes, biases, inputs, network: .*mul"):
+    with pytest.warns(UserWarning, match="no figures of states, lifetimes, biases, inputs, network: .*cumsum"):
         paths = unknown.save_figures()
     curves = {"accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed"}
     assert {path.stem for path in paths} == curves | {"pruned-by-layer", "weights", "weight-histograms"}
