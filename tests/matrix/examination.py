@@ -232,7 +232,7 @@ def _positional(specimen: Specimen) -> tuple[Tensor, ...]:
     args, kwargs = specimen.inputs(0)
     if kwargs or not all(isinstance(each, Tensor) for each in args):
         raise lthprune.PruningError("inputs that are not tensors, given by position")
-    return args
+    return tuple(each.bfloat16() for each in args) if specimen.large else args
 
 
 def _states(specimen: Specimen, model: nn.Module, masks: dict[str, Tensor]) -> None:
