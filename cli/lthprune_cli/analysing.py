@@ -50,6 +50,7 @@ def analyze(
     from lthprune.analysis import to_graphml
     from lthprune.errors import LthpruneError
     from lthprune.experiments import Run, count_by_layer
+    from lthprune.files import write_atomically
 
     if by_layer and (level is not None or trial):
         raise LthpruneError("--by-layer shows all levels of all trials. Leave out --level and --trial, or --by-layer.")
@@ -58,6 +59,8 @@ def analyze(
         raise LthpruneError(f"{option} writes one run, and {len(runs)} are named. Analyze them one after the other.")
     if graphml is not None and level is None:
         raise LthpruneError("--graphml writes the network of one level. Name it: --level N")
+    written = [path for path in (json_file and Path(json_file), graphml) if path and str(path) != "-"]
+    _check_new(written)
     for folder in runs:
         if by_layer:
             by_layers = count_by_layer(Run(folder, trust_code=trust_code), functional=functional)
@@ -69,17 +72,17 @@ def analyze(
             at_level = Run(folder, trust_code=trust_code).structure_at(level, trial, functional=functional)
             described, shown = at_level.describe(), _at_level(at_level)
             if graphml is not None:
-                _write(graphml, to_graphml(at_level.network, at_level.structure.trained))
+                write_atomically(graphml, to_graphml(at_level.network, at_level.structure.trained))
         if json_file == "-":
             typer.echo(json.dumps(described, indent=1))
             return
         if json_file is not None:
-            _write(Path(json_file), json.dumps(described, indent=1).encode())
+            write_atomically(Path(json_file), json.dumps(described, indent=1).encode())
         console = Console()
         for part in shown:
             console.print(part, highlight=False)
-        for written in (each for each in (json_file, graphml) if each is not None):
-            console.print(f"Written to {written}", highlight=False, soft_wrap=True)
+        for path in written:
+            console.print(f"Written to {path}", highlight=False, soft_wrap=True)
 
 
 def _over_levels(structure: "Structure") -> Iterator[Table | str]:
@@ -244,12 +247,14 @@ def _percent(fraction: float) -> str:
     return "None" if isnan(fraction) else f"{fraction:.0%}"
 
 
-def _write(path: Path, content: bytes) -> None:
+def _check_new(paths: Sequence[Path]) -> None:
+    """Raise a StorageError, before anything is analyzed, for a file that is there already or named twice."""
     from lthprune.errors import StorageError
-    from lthprune.files import write_atomically
 
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder. Name a file in it, as in {path / 'structure.json'}")
-    if path.exists():
-        raise StorageError(f"{path} already exists. Remove it, or choose another file.")
-    write_atomically(path, content)
+    for path in paths:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder. Name a file in it, as in {path / 'structure.json'}")
+        if path.exists():
+            raise StorageError(f"{path} already exists. Remove it, or choose another file.")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise StorageError(f"--json and --graphml both name {paths[0]}. Choose another file for one of them.")

@@ -34,13 +34,16 @@ def plot(
         int | None,
         typer.Option(min=0, metavar="N", help="The level of figures of one level. Without it the last finished one."),
     ] = None,
-    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial of figures of one trial.")] = 0,
+    trial: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The trial of figures of one trial. Without it trial 0.")
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Draw the figures of runs as PNG, SVG and PDF: accuracies of all trials, structure and weights of one of them.
 
     Of a sweep, draw the accuracies of its cells, and for data of several tasks how many networks separate.
     """
+    from lthprune.errors import LthpruneError
     from lthprune.experiments import Run, Sweep, save_sweep_figures
 
     found = [
@@ -50,8 +53,13 @@ def plot(
     for each in found:
         if isinstance(each, Run):
             each.recipe()  # so that nothing is drawn if one of them is no run
+        elif level is not None or trial is not None:
+            raise LthpruneError(
+                f"{each.folder} is a sweep, and its figures show all trials and levels of its cells. Leave out --level "
+                "and --trial, or name the run of a cell: a folder in it."
+            )
     for each in found:
-        paths = each.save_figures(trial=trial, level=level) if isinstance(each, Run) else save_sweep_figures(each)
+        paths = each.save_figures(trial=trial or 0, level=level) if isinstance(each, Run) else save_sweep_figures(each)
         for path in paths:
             Console().print(str(path), highlight=False, soft_wrap=True)
 

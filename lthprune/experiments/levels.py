@@ -22,7 +22,8 @@ def with_levels_of(recipe: Recipe, pruning: Pruning, model: nn.Module) -> Recipe
         if sizes is None:
             raise RecipeError(
                 f"prune.extends = {prune.extends}: the network must be a perceptron, and all of its weights must "
-                "compete: set model.hidden, and prune.scope to 'global'."
+                "compete with one another. Set model.hidden, prune.scope to 'global' and prune.bias to false or "
+                "'together', and exclude no layer."
             )
         assert isinstance(prune.rate, float)  # of which a recipe with ``extends`` is sure, and of a target
         assert isinstance(prune.target, int)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lthprune.analysis import Outcome, Status, outcome
 from lthprune.plots.style import FULL_WIDTH, MARKERS, Look, shades, styled
@@ -22,6 +22,7 @@ _OUTCOMES: dict[Outcome, Look] = {  # in the order of the stack: those that sepa
 }
 _MOST_COUNTS, _MOST_CHARACTERS = 16, 100  # labels on an axis
 _STATUSES: tuple[Status, ...] = ("separated", "interconnected", "degraded")
+_BESIDE = 1.02  # the distance of points beside each other, as a factor
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
@@ -85,7 +86,7 @@ def plot_active_weights(cells: Sequence[CellNetworks], axis: str = "", title: st
     """Plot the active over the remaining weights of every network at the first level at which it is separated.
 
     Active weights are on a path from an input to an output. On the diagonal all remaining weights are active. Points
-    of one level are drawn beside each other.
+    of several cells at one number of remaining weights are drawn beside each other.
 
     Args:
         cells: the networks of the cells.
@@ -95,19 +96,20 @@ def plot_active_weights(cells: Sequence[CellNetworks], axis: str = "", title: st
     figure, axes = _canvas(title, 3.2)
     axes.grid()
     shown = [cell for cell in cells if cell.separated]
+    counts = sorted({at.left for cell in shown for at in cell.separated})
+    present = {left: [cell for cell in shown if any(at.left == left for at in cell.separated)] for left in counts}
     handles = []
     for place, (cell, colour) in enumerate(zip(shown, shades(len(shown)), strict=True)):
-        aside = 1.015 ** (place - (len(shown) - 1) / 2)
         look: Look = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "linestyle": ""}
-        axes.plot([aside * at.left for at in cell.separated], [at.active for at in cell.separated], alpha=0.8, **look)
+        beside = [at.left * _BESIDE ** _from_middle(present[at.left], cell) for at in cell.separated]
+        axes.plot(beside, [at.active for at in cell.separated], alpha=0.8, **look)
         handles.append(Line2D([], [], label=cell.label, **look))
-    counts = sorted({at.left for cell in shown for at in cell.separated})
     if counts:
         axes.plot(counts, counts, color="black", lw=0.8, linestyle="--", zorder=1)
         handles.append(Line2D([], [], color="black", lw=0.8, linestyle="--", label="all weights"))
         _label_counts(axes, counts)
         axes.set_yscale("log")
-        axes.set_yticks(axes.get_xticks())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_THOUSANDS)
     else:
@@ -123,7 +125,7 @@ def plot_statuses(cells: Sequence[CellNetworks], axis: str = "", title: str = ""
     """Plot the shares of interconnected, separated and degraded networks, a row for each cell, over the weights.
 
     Each bar is a level of a cell, at its number of remaining weights; its parts are shares of the cell's networks. A
-    row ends where the run of its cell does.
+    row ends where the run of its cell does. Levels without weights have no place on the logarithmic axis.
 
     Args:
         cells: the networks of the cells.
@@ -157,6 +159,8 @@ def plot_statuses(cells: Sequence[CellNetworks], axis: str = "", title: str = ""
 def plot_accuracy_of_cells(cells: Mapping[str, Sequence[tuple[int, float]]], axis: str = "", title: str = "") -> Figure:
     """Plot the mean test accuracy at early stopping over the remaining weights, with a line for each cell of a sweep.
 
+    Levels without weights have no place on the logarithmic axis.
+
     Args:
         cells: for each cell, by its label, the remaining weights and the mean accuracy, in [0, 1], of every level.
         axis: what differs between the cells.
@@ -164,10 +168,11 @@ def plot_accuracy_of_cells(cells: Mapping[str, Sequence[tuple[int, float]]], axi
     """
     figure, axes = _canvas(title, 3.2)
     axes.grid()
-    for place, ((label, levels), colour) in enumerate(zip(cells.items(), shades(len(cells)), strict=True)):
+    shown = {label: [level for level in levels if level[0]] for label, levels in cells.items()}
+    for place, ((label, levels), colour) in enumerate(zip(shown.items(), shades(len(shown)), strict=True)):
         look: Look = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "label": label}
         axes.plot([left for left, _ in levels], [100 * mean for _, mean in levels], **look)
-    counts = sorted({level[0] for levels in cells.values() for level in levels})
+    counts = sorted({left for levels in shown.values() for left, _ in levels})
     _label_counts(axes, counts)
     axes.set_xlim(counts[-1] * 1.3, counts[0] / 1.2)
     axes.set_xlabel("remaining weights")
@@ -177,12 +182,18 @@ def plot_accuracy_of_cells(cells: Mapping[str, Sequence[tuple[int, float]]], axi
 
 
 def _by_count(cell: CellNetworks) -> Mapping[int, list[Status]]:
-    """Return the statuses of a cell's networks by the number of remaining weights."""
+    """Return the statuses of a cell's networks by the number of remaining weights, if there are any."""
     found: dict[int, list[Status]] = {}
     for network in cell.networks:
         for level in network:
-            found.setdefault(level.left, []).append(level.status)
+            if level.left:
+                found.setdefault(level.left, []).append(level.status)
     return found
+
+
+def _from_middle(cells: Sequence[CellNetworks], cell: CellNetworks) -> float:
+    """Return the place of a cell among others, counted from their middle."""
+    return cells.index(cell) - (len(cells) - 1) / 2
 
 
 def _look(end: Outcome) -> Look:

@@ -124,6 +124,16 @@ def test_what_analyze_cannot_show_or_write_is_said_in_one_paragraph(
     assert fix in " ".join(result.err.split())
 
 
+@pytest.mark.parametrize(
+    ("json_file", "fix"), [("there.json", "there.json already exists"), ("own.graphml", "both name own.graphml")]
+)
+def test_analyze_writes_no_graph_if_it_cannot_write_the_json(json_file: str, fix: str, sparse: Run, cli: Cli) -> None:
+    Path("there.json").touch()
+    result = cli("analyze", sparse.folder, "--level", 1, "--graphml", "own.graphml", "--json", json_file)
+    assert (result.code, result.out, fix in " ".join(result.err.split())) == (2, "", True)
+    assert not Path("own.graphml").exists()
+
+
 def test_analyze_writes_one_run_as_json_and_no_more(finished: Run, cli: Cli) -> None:
     result = cli("analyze", finished.folder, finished.folder, "--json", "-")
     assert (result.code, result.out) == (2, "")

@@ -160,3 +160,11 @@ def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> 
     assert {Path(line).stem for line in drawn.out.splitlines()} == set(SWEEP_FIGURES)
     assert all(Path(line).is_file() for line in drawn.out.splitlines())
     assert "separated before they degraded" in " ".join(table.split())
+
+
+@pytest.mark.parametrize("option", ["--level", "--trial"])
+def test_plot_refuses_a_level_or_a_trial_of_a_sweep(option: str, cli: Cli, finished: Sweep, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished.folder, tmp_path / "copy")
+    result = cli("plot", copy, option, 0)
+    assert (result.code, result.out, "Leave out --level and --trial" in " ".join(result.err.split())) == (2, "", True)
+    assert not (copy / "figures").exists()

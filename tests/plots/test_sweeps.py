@@ -51,11 +51,20 @@ def test_active_weights_are_those_of_the_first_separated_level_and_cells_without
     (axes,) = figure.axes
     *points, diagonal = axes.lines
     assert [sorted(line.get_ydata()) for line in points] == [[90, 90, 120], [90]]
-    for line, cell in zip(points, (CELLS[0], CELLS[2]), strict=True):
-        assert list(line.get_xdata()) == pytest.approx([at.left for at in cell.separated], rel=0.02)
+    assert [list(line.get_xdata()) for line in points] == [
+        pytest.approx([112 / 1.02**0.5, 112 / 1.02**0.5, 160]),  # beside the other cell at 112 weights, alone at 160
+        pytest.approx([112 * 1.02**0.5]),
+    ]
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [112, 160]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["10", "16", "all weights"]
     assert len({line.get_marker() for line in points}) == 2
+
+
+def test_active_weights_can_be_read_if_all_networks_separate_at_one_number_of_weights() -> None:
+    networks = [[LevelStatus(112, active, "separated")] for active in (61, 80)]
+    (axes,) = plot_active_weights([CellNetworks("10", networks)]).axes
+    low, high = axes.get_ylim()
+    assert len([tick for tick in axes.get_yticks() if low <= tick <= high]) >= 2
 
 
 def test_active_weights_of_networks_that_never_separate_say_so() -> None:
@@ -83,6 +92,16 @@ def test_every_cell_has_a_line_of_accuracies_over_its_weights() -> None:
     (axes,) = plot_accuracy_of_cells({"10": [(160, 0.99), (112, 0.9)], "13": [(247, 1.0)]}, "model.hidden").axes
     drawn = {line.get_label(): [tuple(each) for each in line.get_xydata()] for line in axes.lines}
     assert drawn == {"10": [(160, 99), (112, 90)], "13": [(247, 100)]}
+
+
+def test_levels_without_weights_are_left_out_of_logarithmic_axes() -> None:
+    (axes,) = plot_accuracy_of_cells({"10": [(160, 0.99), (0, 0.5)]}).axes
+    assert axes.lines[0].get_xydata().tolist() == [[160, 99]]
+    network = [LevelStatus(160, 160, "interconnected"), LevelStatus(0, 0, "degraded")]
+    (axes,) = plot_statuses([CellNetworks("10", [network])]).axes
+    assert {round(bar.get_x() + bar.get_width() / 2) for bar in axes.patches} == {
+        round(axes.patches[0].get_x() + axes.patches[0].get_width() / 2)
+    }
 
 
 def test_labels_of_weights_keep_their_distance() -> None:
