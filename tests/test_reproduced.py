@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import lthprune
-from lthprune.experiments import run_control, run_stability, untrained_accuracies
+from lthprune.experiments import (
+    begin_sweep,
+    run_control,
+    run_stability,
+    run_sweep,
+    summarise_sweep,
+    untrained_accuracies,
+)
 from results import page, record
 from results.claims import CLAIMS, Claim
 from results.measures import (
@@ -28,6 +35,7 @@ from results.measures import (
     times_earlier,
     untrained_accuracy,
 )
+from results.separation import more_active, more_at_low_rates, more_with_uniform_biases, share_separated
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +134,7 @@ def test_a_range_shows_its_worst_level_and_needs_levels_down_to_its_end() -> Non
     made = result(level(0.5, [0.98, 0.982, 0.981], [1] * 3), level(0.4, [0.975, 0.977, 0.976], [1] * 3))
     worst = throughout(0.6, 0.39, more_accurate)(made)
     assert worst is not None
-    assert worst.density == 0.4
+    assert worst.at == "40.00 %"
     assert round(worst.over_trials.mean, 6) == 0.005
     assert throughout(0.6, 0.1, more_accurate)(made) is None
 
@@ -147,12 +155,12 @@ def test_the_lead_at_several_densities_is_the_smallest_and_needs_all_of_them() -
     snip, random = ([DENSE, level(0.2, [one] * 3, [1] * 3), level(0.1, [two] * 3, [1] * 3)] for one, two in GAPS)
     made = result(*run, snip=[snip], random=[random])
     for measure, expected in (
-        (least_ahead((0.2, 0.1), "snip"), (0.005, 0.1)),
-        (least_ahead((0.2, 0.1), "random", "snip"), (0.01, 0.2)),
+        (least_ahead((0.2, 0.1), "snip"), (0.005, "10.00 %")),
+        (least_ahead((0.2, 0.1), "random", "snip"), (0.01, "20.00 %")),
     ):
         figure = measure(made)
         assert figure is not None
-        assert (round(figure.over_trials.mean, 6), figure.density) == expected
+        assert (round(figure.over_trials.mean, 6), figure.at) == expected
     assert least_ahead((0.2, 0.05), "snip")(made) is None
     assert least_ahead((0.2, 0.1), "grasp")(made) is None
     assert least_ahead((0.2, 0.1), "snip")(result(*run, snip=[snip[:2]])) is None
@@ -180,7 +188,7 @@ def test_the_best_density_of_untrained_networks_counts() -> None:
     ]
     figure = measure(Result({"trials": 3, "steps": 9, "levels": levels, "controls": {}}))
     assert figure is not None
-    assert (round(figure.over_trials.mean, 6), figure.density) == (0.7, 0.5)
+    assert (round(figure.over_trials.mean, 6), figure.at) == (0.7, "50.00 %")
 
 
 def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls(tmp_path: Path) -> None:
@@ -211,6 +219,59 @@ def test_a_recorded_run_of_several_tasks_holds_the_state_of_their_splitting(tmp_
     first, last = record.levels(run)
     assert first["split"] == ["interconnected"] * 2
     assert len(last["split"]) == 2
+
+
+def cell(separated_at: list[int | None], **settings: object) -> dict[str, Any]:
+    """A cell of two seeds; half of the remaining weights are active."""
+    words = {f"model.{key}" if key != "levels" else "prune.levels": value for key, value in settings.items()}
+    active = [at and at // 2 for at in separated_at]
+    return {"settings": {"model.bias_init": "zeros"} | words, "separated_at": separated_at, "active": active}
+
+
+def test_shares_of_separated_networks_are_those_of_each_seed_by_112_weights() -> None:
+    cells = [
+        cell([None, 76], hidden=31),
+        cell([112, 112], hidden=38),
+        cell([160, None], hidden=47),
+        cell([112, 112], hidden=31, bias_init="uniform"),
+        cell([160, 52], hidden=47, bias_init="uniform"),
+    ]
+    sweeps = Result({"cells": cells})
+    for measure, expected, where in (
+        (share_separated(range(38)), [0, 0], "112 weights"),
+        (share_separated(range(38, 48)), [1, 0.5], "112 weights"),
+        (more_with_uniform_biases, [1 - 0.5, 0.5 - 0], "112 weights"),  # at 31 and 47 hidden units
+        (more_active(38), [np.nan, 56 - 38], "separation"),  # no small network of the first seed separates
+    ):
+        figure = measure(sweeps)
+        known = [each for each in expected if not np.isnan(each)]
+        assert (figure.over_trials.mean, figure.at) == (pytest.approx(np.mean(known)), where)
+    few, many = cell([None, 112], levels=4, hidden=48), cell([112, 112], levels=5, hidden=48)
+    figure = more_at_low_rates(5)(Result({"cells": [few, many, cell([None, None], levels=9, bias_init="uniform")]}))
+    assert figure.over_trials.mean == 0.5
+
+
+def test_recorded_sweeps_hold_what_became_of_the_networks_of_each_cell(tmp_path: Path) -> None:
+    settings = ("train.steps=4", "data.validation=200", "prune.levels=6", "prune.target=8", "prune.min_survivors=1")
+    axes = {"model.hidden": [4, 6], "run.seed": [0, 1]}
+    sweeps = [
+        run_sweep(begin_sweep("moons-circles", axes, [*settings, f"model.bias_init={bias}"], out=tmp_path))
+        for bias in ("zeros", "uniform")
+    ]
+    stored = record.record_sweeps(sweeps, name="two", commit="abc", commands=["lthprune sweep moons-circles"])
+    assert json.loads(json.dumps(stored)) == stored
+    assert (stored["trials"], stored["steps"]) == (2, 4)
+    found = [(each["settings"]["model.hidden"], each["settings"]["model.bias_init"]) for each in stored["cells"]]
+    assert found == [(4, "zeros"), (6, "zeros"), (4, "uniform"), (6, "uniform")]
+    for each, row in zip(stored["cells"], [row for sweep in sweeps for row in summarise_sweep(sweep)], strict=True):
+        assert [at for at in each["separated_at"] if at] == [level.left for level in row.separated]
+        assert [at for at in each["active"] if at] == [level.active for level in row.separated]
+        assert {end: each["outcome"].count(end) for end in row.outcomes} == row.outcomes
+        assert each["weights"] == row.levels[0].left
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "two.json").write_text(json.dumps(stored))
+    (row,) = page.results(tmp_path / "pages")
+    assert row[0] == "[two](results/two.json), cells: 4"
 
 
 @pytest.mark.heavy

@@ -21,6 +21,7 @@ from results.measures import (
     times_earlier,
     untrained_accuracy,
 )
+from results.separation import more_active, more_at_low_rates, more_with_uniform_biases, share_separated
 
 FRANKLE = "Frankle & Carbin 2019"
 LMC = "Frankle et al. 2020"
@@ -52,7 +53,7 @@ class Claim:
     bound: float = 0.0
     measure: Measure | None = None
     sense: Literal["least", "equal", "all"] = "least"
-    unit: Literal["points", "%", "times"] = "points"
+    unit: Literal["points", "%", "times", "weights"] = "points"
 
 
 _LENET = "`lthprune run lenet-mnist`: 77 min for 20,000 steps, on two busy cores"  # the run's seconds per level
@@ -66,6 +67,8 @@ _CRITERIA = (
     "--set 'prune.rate={dense=0.536,output=0.3}' --trials 3` and its controls: a minute of a core each"
 )
 _EARLY = (0.2, 0.1, 0.05)  # densities
+_SIZES = "the sweeps of the page on separation: 31 and 19 minutes of a busy core"
+_RATES = "the sweep of the page on separation: 13 minutes of a busy core"
 
 CLAIMS = (
     Claim(
@@ -246,6 +249,38 @@ CLAIMS = (
         "Two moons beside two circles: pruning separates the network into one for each task, share of the networks",
         "seed 001; the recipe", "4 of 4", "moons-circles", "`lthprune run moons-circles`: four minutes on a core",
         1.0, separated, sense="all", unit="%",
+    ),
+    Claim(
+        "Moons beside circles, zero biases, fewer than 38 hidden units: no network separates, share of those that do",
+        "seed 001", "separate from about 38 on", "moons-circles-sizes", _SIZES,
+        0.0, share_separated(range(38)), sense="equal", unit="%",
+    ),
+    Claim(
+        "The same, 38 hidden units or more: at least half of the networks separate",
+        "seed 001", "separate from about 38 on", "moons-circles-sizes", _SIZES,
+        0.5, share_separated(range(38, 128)), unit="%",
+    ),
+    Claim(
+        "The same, 47 hidden units or more: at least half of the networks separate",
+        "seed 001", "separate from about 38 on", "moons-circles-sizes", _SIZES,
+        0.5, share_separated(range(47, 128)), unit="%",
+    ),
+    Claim(
+        "Moons beside circles: more networks separate with uniform biases than with zero biases",
+        "seed 001", "more", "moons-circles-sizes", _SIZES,
+        0.0, more_with_uniform_biases,
+    ),
+    Claim(
+        "Moons beside circles, zero biases, 48 hidden units: more networks separate at 18 to 47 % a level than "
+        "at 54 to 96 %",
+        "seed 001", "a question", "moons-circles-rates", _RATES,
+        0.0, more_at_low_rates(5),
+    ),
+    Claim(
+        "Moons beside circles, zero biases: as many weights are active at separation with 38 hidden units or more as "
+        "with fewer",
+        "seed 001", "a question", "moons-circles-sizes", _SIZES,
+        0.0, more_active(38), sense="equal", unit="weights",
     ),
 )  # fmt: skip
 """All claims."""

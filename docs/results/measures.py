@@ -17,10 +17,10 @@ Level = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of ours: its interval over the trials, and the density of the level that it was read at."""
+    """A figure of ours: its interval over the trials, and what it was read at, such as the density of a level."""
 
     over_trials: Difference
-    density: float
+    at: str
 
 
 Measure = Callable[["Result"], Figure | None]
@@ -196,4 +196,4 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _figure(over_trials: Sequence[float] | np.ndarray, level: Level) -> Figure:
-    return Figure(paired_difference(over_trials), level["density"])
+    return Figure(paired_difference(over_trials), f"{100 * level['density']:.2f} %")

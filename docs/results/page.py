@@ -41,15 +41,16 @@ def verdict(claim: Claim, figure: Figure) -> str:
 
 
 def ours(claim: Claim, figure: Figure) -> str:
-    """Return our figure with its interval, and the density that it was read at."""
+    """Return our figure with its interval, and what it was read at."""
     mean, low, high, _ = figure.over_trials
     scale, form, unit = {
         "points": (100, "+.2f", "points"),
         "%": (100, ".2f", "%"),
         "times": (1, ".2f", "times"),
+        "weights": (1, "+.1f", "weights"),
     }[claim.unit]
     interval = "" if np.isnan(low) else f" ({scale * low:{form}} to {scale * high:{form}})"
-    return f"{scale * mean:{form}}{interval} {unit}, at {100 * figure.density:.2f} %"
+    return f"{scale * mean:{form}}{interval} {unit}, at {figure.at}"
 
 
 def results(folder: Path = FOLDER) -> Iterator[tuple[str, ...]]:
@@ -63,7 +64,8 @@ def results(folder: Path = FOLDER) -> Iterator[tuple[str, ...]]:
         ]
         versions = stored["versions"]
         yield (
-            f"[{stored['name']}](results/{path.name}), levels: {len(stored['levels'])}"
+            f"[{stored['name']}](results/{path.name}), "
+            + (f"cells: {len(stored['cells'])}" if "cells" in stored else f"levels: {len(stored['levels'])}")
             + (f"; of its controls: {', '.join(controls)}" if controls else ""),
             "; ".join(f"`{command}`" for command in stored["commands"]),
             stored["date"],

@@ -2,7 +2,8 @@
 
 python docs/results/record.py RUN NAME --commit COMMIT --command 'lthprune run ...'
 
-A run directory names neither the commit of lthprune nor the command, so both are given. Use it on the run's machine.
+In place of a run, sweeps of several tasks can be recorded together: their folders, joined by commas. A run directory
+names neither the commit of lthprune nor the command, so both are given. Use it on the run's machine.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lthprune import Run
-from lthprune.experiments import untrained_accuracies
+from lthprune.analysis import outcome
+from lthprune.experiments import Sweep, summarise_sweep, untrained_accuracies
 from lthprune.files import write_atomically
 
 
@@ -25,7 +27,6 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
     With ``untrained``, levels also hold the test accuracies of their masked networks before training. Levels whose
     stability was measured hold each trial's mean error barrier on test data, by step.
     """
-    environment, settings = run.environment(), run.settings
     controls: dict[str, list[list[dict[str, Any]]]] = {}
     for (kind, _), control in sorted(run.controls().items()):
         if control.tickets.finished:
@@ -45,6 +46,35 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
             ]
             for step, pairs in zip(measured.steps, measured.pairs, strict=True)
         }
+    return origin(run, name, commit, commands) | {"levels": own_levels, "controls": controls}
+
+
+def record_sweeps(sweeps: list[Sweep], *, name: str, commit: str, commands: list[str]) -> dict[str, Any]:
+    """Return what the page needs to know of sweeps of several tasks: what became of the networks of each cell.
+
+    A cell names its settings, and holds for each trial the outcome and, of the first separated level, the remaining
+    weights, the active ones, and the lowest test accuracy of a task; None where the network did not separate.
+    """
+    cells, seconds = [], 0.0
+    for sweep in sweeps:
+        settings = dict(setting.split("=", 1) for setting in sweep.declaration()["settings"])
+        for row in summarise_sweep(sweep):
+            first = [next((at for at in trial if at.splitting.status == "separated"), None) for trial in row.splittings]
+            lowest = [at and round(min(at.test_acc.values()), 6) for at in first]
+            cells.append(
+                {"settings": settings | row.cell.values, "weights": row.levels[0].left}
+                | {"outcome": [outcome([at.splitting.status for at in trial]) for trial in row.splittings]}
+                | {"separated_at": [at and at.left for at in first], "active": [at and at.active for at in first]}
+                | {"lowest_test_acc": lowest}
+            )
+            seconds += row.seconds or 0
+    first_run = sweeps[0].cells()[0].run
+    return origin(first_run, name, commit, commands) | {"seconds": round(seconds), "cells": cells, "controls": {}}
+
+
+def origin(run: Run, name: str, commit: str, commands: list[str]) -> dict[str, Any]:
+    """Return where the figures of a run come from."""
+    environment, settings = run.environment(), run.settings
     return {
         "name": name,
         "recipe": run.recipe_name,
@@ -59,8 +89,6 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
         "settings": settings,
         "trials": settings["run"]["trials"],
         "steps": settings["train"]["steps"],
-        "levels": own_levels,
-        "controls": controls,
     }
 
 
@@ -91,13 +119,17 @@ def processor() -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", help="the run directory")
+    parser.add_argument("run", help="the run directory, or the folders of sweeps, joined by commas")
     parser.add_argument("name", help="of the result")
     parser.add_argument("--commit", required=True, help="of lthprune, with which the run was made")
     parser.add_argument("--command", action="append", required=True, help="that made the run or its controls")
     parser.add_argument("--untrained", action="store_true", help="test the masked networks before training, too")
     given = parser.parse_args()
     words: dict[str, Any] = {"name": given.name, "commit": given.commit, "commands": given.command}
-    result = record(Run(given.run), **words, untrained=given.untrained)
+    sweeps = [Sweep(folder) for folder in given.run.split(",")]
+    if sweeps[0].exists:
+        result = record_sweeps(sweeps, **words)
+    else:
+        result = record(Run(given.run), **words, untrained=given.untrained)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), json.dumps(result, indent=1))
     write_atomically(Path(__file__).with_name(f"{given.name}.json"), f"{text}\n".encode())
