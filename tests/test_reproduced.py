@@ -12,14 +12,7 @@ import numpy as np
 import pytest
 
 import lthprune
-from lthprune.experiments import (
-    begin_sweep,
-    run_control,
-    run_stability,
-    run_sweep,
-    summarise_sweep,
-    untrained_accuracies,
-)
+from lthprune.experiments import run_control, run_stability, summarise_sweep, untrained_accuracies
 from results import page, record
 from results.claims import CLAIMS, Claim
 from results.measures import (
@@ -36,6 +29,7 @@ from results.measures import (
     untrained_accuracy,
 )
 from results.separation import more_active, more_at_low_rates, more_with_uniform_biases, share_separated
+from tests.own_parts import separated_sweep
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -252,26 +246,26 @@ def test_shares_of_separated_networks_are_those_of_each_seed_by_112_weights() ->
 
 
 def test_recorded_sweeps_hold_what_became_of_the_networks_of_each_cell(tmp_path: Path) -> None:
-    settings = ("train.steps=4", "data.validation=200", "prune.levels=6", "prune.target=8", "prune.min_survivors=1")
-    axes = {"model.hidden": [4, 6], "run.seed": [0, 1]}
-    sweeps = [
-        run_sweep(begin_sweep("moons-circles", axes, [*settings, f"model.bias_init={bias}"], out=tmp_path))
-        for bias in ("zeros", "uniform")
-    ]
-    stored = record.record_sweeps(sweeps, name="two", commit="abc", commands=["lthprune sweep moons-circles"])
+    sweep = separated_sweep(tmp_path)
+    stored = record.record_sweeps([sweep, sweep], name="two", commit="abc", commands=["lthprune sweep moons-circles"])
     assert json.loads(json.dumps(stored)) == stored
-    assert (stored["trials"], stored["steps"]) == (2, 4)
-    found = [(each["settings"]["model.hidden"], each["settings"]["model.bias_init"]) for each in stored["cells"]]
-    assert found == [(4, "zeros"), (6, "zeros"), (4, "uniform"), (6, "uniform")]
-    for each, row in zip(stored["cells"], [row for sweep in sweeps for row in summarise_sweep(sweep)], strict=True):
-        assert [at for at in each["separated_at"] if at] == [level.left for level in row.separated]
-        assert [at for at in each["active"] if at] == [level.active for level in row.separated]
-        assert {end: each["outcome"].count(end) for end in row.outcomes} == row.outcomes
-        assert each["weights"] == row.levels[0].left
-    (tmp_path / "pages").mkdir()
-    (tmp_path / "pages" / "two.json").write_text(json.dumps(stored))
-    (row,) = page.results(tmp_path / "pages")
-    assert row[0] == "[two](results/two.json), cells: 4"
+    assert (stored["trials"], stored["steps"], stored["cells"][:3]) == (2, 4, stored["cells"][3:])
+    whole, apart, lost = stored["cells"][:3]
+    assert (apart["settings"]["model.hidden"], apart["settings"]["prune.densities"]) == ("4", [30, 19])
+    assert (whole["outcome"], whole["separated_at"], whole["active"]) == (
+        ["interconnected"] * 2,
+        [None] * 2,
+        [None] * 2,
+    )
+    assert whole["lowest_test_acc"] == [None] * 2
+    assert apart["outcome"] == ["separated"] * 2
+    assert lost["outcome"] == ["separated then degraded"] * 2
+    for each, row in zip((apart, lost), summarise_sweep(sweep)[1:], strict=True):
+        assert (each["weights"], each["separated_at"], each["active"]) == (40, [19, 19], [17, 17])
+        assert each["lowest_test_acc"] == [round(min(at.test_acc.values()), 6) for at in row.separated]
+    (tmp_path / "two.json").write_text(json.dumps(stored))
+    (shown,) = page.results(tmp_path)
+    assert shown[0] == "[two](results/two.json), cells: 6"
 
 
 @pytest.mark.heavy

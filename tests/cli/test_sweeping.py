@@ -8,6 +8,7 @@ from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
 from lthprune.experiments.sweep_figures import SWEEP_FIGURES
 from lthprune.experiments.sweep_summary import summarise_sweep
 from tests.cli.conftest import Cli
+from tests.own_parts import separated_sweep
 from tests.tiny import SETTINGS, contents
 
 SHORT = [setting for setting in SETTINGS if "trials" not in setting]
@@ -141,21 +142,22 @@ def test_a_damaged_sweep_ends_with_one_paragraph(cli: Cli, finished: Sweep, tmp_
     assert "1-hidden-8" in "".join(result.err.split())
 
 
-def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli) -> None:
-    short = ("train.steps=4", "data.validation=200", "prune.levels=6", "prune.target=8", "prune.min_survivors=1")
-    settings = [word for setting in short for word in ("--set", setting)]
-    result = cli("sweep", "moons-circles", "--over", "model.hidden=[4, 6]", "--over", "run.seed=0..2", *settings)
+def test_a_sweep_of_several_tasks_says_what_became_of_the_networks(cli: Cli, tmp_path: Path) -> None:
+    sweep = separated_sweep(tmp_path)
+    result = cli("summary", sweep.folder)
     assert (result.code, result.err, result.narrow) == (0, "", True)
-    (folder,) = Path("sweeps").iterdir()
     table = result.out.partition("Networks by outcome")[2]
-    rows = [line.split() for line in table.splitlines() if line.split()[:1] in (["4"], ["6"])]
-    for row, cell in zip(rows, summarise_sweep(Sweep(folder)), strict=True):
-        assert row[1:5] == [str(number) for number in cell.outcomes.values()]
-        if cell.separated:
-            for place, name in ((5, "left"), (6, "active")):
-                numbers = [getattr(level, name) for level in cell.separated]
-                assert row[place] == f"{min(numbers)}-{max(numbers)}"
-    drawn = cli("plot", folder)
+    rows = [line.split()[2:] for line in table.splitlines() if line.split()[:1] in (["[30,"], ["[19,"])]
+    lowest = [
+        f"{100 * min(each):.2f}-{100 * max(each):.2f}"
+        for each in ([min(at.test_acc.values()) for at in row.separated] for row in summarise_sweep(sweep)[1:])
+    ]
+    assert rows == [
+        ["2", "0", "0", "0"],
+        ["0", "2", "0", "0", "19-19", "17-17", lowest[0]],
+        ["0", "0", "2", "0", "19-19", "17-17", lowest[1]],
+    ]
+    drawn = cli("plot", sweep.folder)
     assert (drawn.code, drawn.err) == (0, "")
     assert {Path(line).stem for line in drawn.out.splitlines()} == set(SWEEP_FIGURES)
     assert all(Path(line).is_file() for line in drawn.out.splitlines())

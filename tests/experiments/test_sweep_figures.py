@@ -6,6 +6,7 @@ from lthprune.errors import PruningError
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
 from lthprune.experiments.sweep_figures import SWEEP_FIGURES, plot_sweep, save_sweep_figures
 from lthprune.experiments.sweep_summary import summarise_sweep
+from tests.own_parts import separated_sweep
 from tests.tiny import SETTINGS
 
 SHORT = [setting for setting in SETTINGS if "trials" not in setting]
@@ -14,9 +15,8 @@ TOYS = ("train.steps=4", "data.validation=200", "prune.levels=6", "prune.target=
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A finished sweep over two sizes on moons and circles; not to be changed."""
-    axes = {"model.hidden": [4, 6], "run.seed": [0, 1]}
-    return run_sweep(begin_sweep("moons-circles", axes, TOYS, out=tmp_path_factory.mktemp("sweeps")))
+    """A finished sweep whose networks separate; not to be changed."""
+    return separated_sweep(tmp_path_factory.mktemp("toys"))
 
 
 def test_all_figures_of_a_sweep_are_saved_in_its_folder_or_another(toys: Sweep, tmp_path: Path) -> None:
@@ -32,8 +32,15 @@ def test_the_figures_show_what_the_summary_counts(toys: Sweep) -> None:
     (axes,) = plot_sweep(toys, "outcomes").axes
     drawn = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
     assert drawn == {end: [row.outcomes[end] for row in rows] for end in drawn}  # type: ignore[index]
+    assert {end: counts for end, counts in drawn.items() if any(counts)} == {
+        "separated": [0, 2, 0],
+        "separated then degraded": [0, 0, 2],
+        "interconnected": [2, 0, 0],
+    }
     assert axes.get_title() == toys.name
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "6"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["[30, 25]", "[30, 19]", "[19, 18]"]
+    (axes,) = plot_sweep(toys, "active-weights").axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[17, 17], [17, 17], [19]]  # type: ignore[union-attr]
     (axes,) = plot_sweep(toys, "accuracy-of-cells").axes
     for line, row in zip(axes.lines, rows, strict=True):
         assert list(line.get_xdata()) == [level.left for level in row.levels]
