@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from lthprune.experiments.axes import Axes
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
 
 PARTS = """
@@ -41,24 +42,21 @@ BLOCKS = """
 """
 
 
-def separated_sweep(folder: Path) -> Sweep:
-    """Return a finished sweep over moons and circles with four hidden units and two seeds, alike on every machine.
+DENSITIES: Axes = {"prune.densities": [[30, 25], [30, 19], [19, 18]], "run.seed": [0, 1]}
 
-    At 19 of 40 weights networks are separated, and 17 are active: the last unit of the second layer reads two, and
-    nothing reads it. Cells stay interconnected, separate, and separate before they degrade.
+
+def separated_sweep(folder: Path, over: Axes = DENSITIES, setting: str = "model.hidden=4") -> Sweep:
+    """Return a finished sweep over moons and circles, alike on every machine.
+
+    With four hidden units and 19 of 40 weights networks are separated, and 17 are active: the last unit of the second
+    layer reads two, and nothing reads it. So of the usual cells the first stays interconnected, the second separates,
+    and the third separates before it degrades.
     """
     write_module(folder, "separating", BLOCKS)
-    words = [
-        "model.hidden=4",
-        "train.steps=4",
-        "data.validation=200",
-        "prune.levels=2",
-        "prune.score=separating:blocks",
-    ]
-    axes = {"prune.densities": [[30, 25], [30, 19], [19, 18]], "run.seed": [0, 1]}
+    words = ["train.steps=4", "data.validation=200", "prune.levels=2", "prune.score=separating:blocks", setting]
     with imports_restored("separating"):
         sys.path.insert(0, str(folder))
-        return run_sweep(begin_sweep("moons-circles", axes, words, out=folder / "sweeps"))
+        return run_sweep(begin_sweep("moons-circles", over, words, out=folder / "sweeps"))
 
 
 def write_module(folder: Path, name: str, text: str = PARTS) -> Path:

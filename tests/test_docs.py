@@ -18,7 +18,7 @@ from lthprune.experiments.figures import FIGURES
 from lthprune.experiments.recipe import bundled, parse_recipe
 from lthprune.experiments.sweep_figures import SWEEP_FIGURES
 from lthprune_cli.main import app, main
-from tests.own_parts import imports_restored
+from tests.own_parts import imports_restored, separated_sweep
 from tests.tiny import environment, tiny
 
 ROOT = Path(__file__).parents[1]
@@ -186,6 +186,21 @@ def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
     assert [level is not None for level in names["second"].levels] == [True] * 3
     assert all(own.mean > own.chance for own in names["between_runs"][1:])
     assert [own.parameters for own in names["costs"]] == [50_610, 40_670, 32_708]
+
+
+def test_the_example_of_the_page_on_separation_counts_networks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks(PAGES["docs/concepts/separation.md"], "python")
+    sweep = separated_sweep(tmp_path, {"model.hidden": [4, 6], "run.seed": [0, 1]}, "prune.densities=[0.75, 0.48]")
+    sweep.folder.rename(Path(re.findall(r'Sweep\("(.*)"\)', program)[0]))
+    exec(program, {})
+    *counted, correlation = capsys.readouterr().out.splitlines()
+    shown = [line.split(maxsplit=3) for line in counted]
+    assert [(cell, number, active) for cell, number, _, active in shown] == [
+        ("model.hidden=4", "2", "[17, 17]"),
+        ("model.hidden=6", "2", "[32, 32]"),
+    ]
+    assert float(correlation) == pytest.approx(1)
 
 
 def test_the_examples_of_the_page_on_stability_run_one_after_the_other(tmp_path, monkeypatch):

@@ -256,12 +256,12 @@ CLAIMS = (
         0.0, share_separated(range(38)), sense="equal", unit="%",
     ),
     Claim(
-        "The same, 38 hidden units or more: at least half of the networks separate",
+        "Moons beside circles, zero biases, 38 hidden units or more: at least half of the networks separate",
         "seed 001", "separate from about 38 on", "moons-circles-sizes", _SIZES,
         0.5, share_separated(range(38, 128)), unit="%",
     ),
     Claim(
-        "The same, 47 hidden units or more: at least half of the networks separate",
+        "Moons beside circles, zero biases, 47 hidden units or more: at least half of the networks separate",
         "seed 001", "separate from about 38 on", "moons-circles-sizes", _SIZES,
         0.5, share_separated(range(47, 128)), unit="%",
     ),

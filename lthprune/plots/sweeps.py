@@ -93,9 +93,9 @@ def plot_active_weights(cells: Sequence[CellNetworks], axis: str = "", title: st
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure, axes = _canvas(title, 3.2)
-    axes.grid()
     shown = [cell for cell in cells if cell.separated]
+    figure, axes = _canvas(title, _beside_legend(len(shown)))
+    axes.grid()
     counts = sorted({at.left for cell in shown for at in cell.separated})
     present = {left: [cell for cell in shown if any(at.left == left for at in cell.separated)] for left in counts}
     handles = []
@@ -105,10 +105,13 @@ def plot_active_weights(cells: Sequence[CellNetworks], axis: str = "", title: st
         axes.plot(beside, [at.active for at in cell.separated], alpha=0.8, **look)
         handles.append(Line2D([], [], label=cell.label, **look))
     if counts:
-        axes.plot(counts, counts, color="black", lw=0.8, linestyle="--", zorder=1)
+        ends = [counts[0] / 1.3, counts[-1] * 1.3]
+        axes.plot(ends, ends, color="black", lw=0.8, linestyle="--", zorder=1)
         handles.append(Line2D([], [], color="black", lw=0.8, linestyle="--", label="all weights"))
         _label_counts(axes, counts)
+        axes.set_xlim(*ends)
         axes.set_yscale("log")
+        axes.set_ylim(min(at.active for cell in shown for at in cell.separated) / 1.3, ends[1])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_THOUSANDS)
@@ -135,17 +138,18 @@ def plot_statuses(cells: Sequence[CellNetworks], axis: str = "", title: str = ""
     figure, axes = _canvas(title, 1.3 + 0.24 * len(cells))
     rows = [_by_count(cell) for cell in cells]
     counts = sorted({left for row in rows for left in row})
-    gaps = np.diff(np.log(counts)) if len(counts) > 1 else np.array([0.5])
-    half = np.exp(max(0.4 * float(np.median(gaps)), 0.02))  # half the width of a bar, as a factor
+    gap = float(np.median(np.diff(np.log(counts)))) if len(counts) > 1 else 0.5
     for place, row in enumerate(rows):
         for left, statuses in row.items():
+            nearest = min([abs(np.log(left / other)) for other in row if other != left], default=gap)
+            half = np.exp(0.4 * min(gap, nearest))  # half the width of a bar, as a factor
             bottom = place - 0.42
             for status in _STATUSES:
                 height = 0.84 * statuses.count(status) / len(statuses)
                 axes.bar(left / half, height, (half - 1 / half) * left, bottom, align="edge", **_look(status))
                 bottom += height
     _label_counts(axes, counts)
-    axes.set_xlim(counts[-1] * half**1.4, counts[0] / half**1.4)
+    axes.set_xlim(counts[-1] * np.exp(0.6 * gap), counts[0] / np.exp(0.6 * gap))
     axes.set_xlabel("remaining weights")
     axes.set_yticks(range(len(cells)), [cell.label for cell in cells])
     axes.set_ylim(-0.6, len(cells) - 0.4)
@@ -166,7 +170,7 @@ def plot_accuracy_of_cells(cells: Mapping[str, Sequence[tuple[int, float]]], axi
         axis: what differs between the cells.
         title: of the figure.
     """
-    figure, axes = _canvas(title, 3.2)
+    figure, axes = _canvas(title, _beside_legend(len(cells)))
     axes.grid()
     shown = {label: [level for level in levels if level[0]] for label, levels in cells.items()}
     for place, ((label, levels), colour) in enumerate(zip(shown.items(), shades(len(shown)), strict=True)):
@@ -198,6 +202,11 @@ def _from_middle(cells: Sequence[CellNetworks], cell: CellNetworks) -> float:
 
 def _look(end: Outcome) -> Look:
     return {"edgecolor": "#333333", "lw": 0.2, **_OUTCOMES[end]}
+
+
+def _beside_legend(entries: int) -> float:
+    """Return the height in inches of a figure that has a legend with so many entries beside it."""
+    return max(3.2, 0.8 + 0.145 * entries)
 
 
 def _canvas(title: str, height: float) -> tuple[Figure, Axes]:

@@ -1,5 +1,7 @@
 """Figures of sweeps: bars and points are the networks that were counted."""
 
+from itertools import pairwise
+
 import pytest
 from matplotlib.axes import Axes
 
@@ -55,16 +57,38 @@ def test_active_weights_are_those_of_the_first_separated_level_and_cells_without
         pytest.approx([112 / 1.02**0.5, 112 / 1.02**0.5, 160]),  # beside the other cell at 112 weights, alone at 160
         pytest.approx([112 * 1.02**0.5]),
     ]
-    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [112, 160]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == pytest.approx([112 / 1.3, 160 * 1.3])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["10", "16", "all weights"]
     assert len({line.get_marker() for line in points}) == 2
 
 
 def test_active_weights_can_be_read_if_all_networks_separate_at_one_number_of_weights() -> None:
-    networks = [[LevelStatus(112, active, "separated")] for active in (61, 80)]
-    (axes,) = plot_active_weights([CellNetworks("10", networks)]).axes
-    low, high = axes.get_ylim()
-    assert len([tick for tick in axes.get_yticks() if low <= tick <= high]) >= 2
+    cells = [CellNetworks(str(place), [[LevelStatus(19, 17, "separated")]]) for place in range(2)]
+    (axes,) = plot_active_weights(cells).axes
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    shown = [label for label, tick in zip(labels(axes, "y"), axes.get_yticks(), strict=True) if low <= tick <= high]
+    assert len(shown) == len(set(shown)) >= 2
+    assert (low < 17 < 19 < high, left < 19 / 1.2, right > 19 * 1.2) == (True, True, True)
+
+
+def test_a_legend_of_many_cells_fits_into_its_figure() -> None:
+    cells = [CellNetworks(str(place), [[LevelStatus(19, 17, "separated")]]) for place in range(60)]
+    for figure in (
+        plot_active_weights(cells, "model.hidden"),
+        plot_accuracy_of_cells({cell.label: [(19, 0.9)] for cell in cells}, "model.hidden"),
+    ):
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+        assert (box.y0 >= 0, box.y1 <= figure.bbox.height) == (True, True)
+
+
+def test_bars_of_levels_close_to_each_other_do_not_overlap() -> None:
+    counts = (40, 30, 19, 18)
+    network = [LevelStatus(left, left, "separated") for left in counts]
+    (axes,) = plot_statuses([CellNetworks("10", [network])]).axes
+    bars = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches if bar.get_height())
+    assert len(bars) == len(counts)
+    assert all(before[1] < after[0] for before, after in pairwise(bars))
 
 
 def test_active_weights_of_networks_that_never_separate_say_so() -> None:
@@ -99,9 +123,7 @@ def test_levels_without_weights_are_left_out_of_logarithmic_axes() -> None:
     assert axes.lines[0].get_xydata().tolist() == [[160, 99]]
     network = [LevelStatus(160, 160, "interconnected"), LevelStatus(0, 0, "degraded")]
     (axes,) = plot_statuses([CellNetworks("10", [network])]).axes
-    assert {round(bar.get_x() + bar.get_width() / 2) for bar in axes.patches} == {
-        round(axes.patches[0].get_x() + axes.patches[0].get_width() / 2)
-    }
+    assert {bar.get_x() < 160 < bar.get_x() + bar.get_width() for bar in axes.patches} == {True}
 
 
 def test_labels_of_weights_keep_their_distance() -> None:
