@@ -251,7 +251,7 @@ def test_recorded_sweeps_hold_what_became_of_the_networks_of_each_cell(tmp_path:
     assert json.loads(json.dumps(stored)) == stored
     assert (stored["trials"], stored["steps"], stored["cells"][:3]) == (2, 4, stored["cells"][3:])
     whole, apart, lost = stored["cells"][:3]
-    assert (apart["settings"]["model.hidden"], apart["settings"]["prune.densities"]) == ("4", [30, 19])
+    assert (apart["settings"]["model.hidden"], apart["settings"]["prune.densities"]) == ("4", [19, 18])
     assert (whole["outcome"], whole["separated_at"], whole["active"]) == (
         ["interconnected"] * 2,
         [None] * 2,

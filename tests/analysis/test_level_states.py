@@ -126,3 +126,13 @@ def test_the_horizon_is_unknown_without_the_ticket_that_was_pruned() -> None:
     first, second, *_ = ticket_states(model, tickets[2:], INPUTS)
     assert (first.horizon, np.isnan(first.smallest_kept)) == ({}, True)
     assert second.horizon == pruning_horizon(tickets[2], tickets[3])
+
+
+def test_weights_from_zombies_and_their_audience_are_not_active() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    read_by_one = torch.tensor([[1, 1], [0, 0]])  # the second unit has a bias alone, and a reader of its own
+    masks = {"0.weight": read_by_one, "2.weight": torch.eye(2), "4.weight": torch.ones(1, 2)}
+    ticket = Ticket(0, {name: mask.bool() for name, mask in masks.items()}, model.state_dict(), model.state_dict())
+    (level,) = ticket_states(model, [ticket])
+    assert level.neurons["2"].tolist() == [NeuronState.ALIVE, NeuronState.AUDIENCE]
+    assert (level.left, level.active) == (6, 4)

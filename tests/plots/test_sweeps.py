@@ -18,7 +18,7 @@ WHOLE, SPLIT, LOST = (
     [LevelStatus(left, active, status) for left, active, status in levels]
     for levels in (
         [(160, 160, "interconnected"), (112, 110, "interconnected")],
-        [(160, 160, "interconnected"), (112, 90, "separated")],
+        [(160, 160, "interconnected"), (112, 90, "separated"), (76, 60, "separated")],
         [(160, 120, "separated"), (112, 90, "degraded")],
     )
 )
@@ -101,15 +101,15 @@ def test_a_row_of_statuses_has_a_bar_for_every_level_at_its_weights_with_shares_
     shares: dict[tuple[int, int], list[float]] = {}
     for bar in axes.patches:
         row = round(bar.get_y() + bar.get_height() / 2)
-        left = next(left for left in (112, 160) if bar.get_x() < left < bar.get_x() + bar.get_width())
+        left = next(left for left in (76, 112, 160) if bar.get_x() < left < bar.get_x() + bar.get_width())
         if bar.get_height():
             shares.setdefault((row, left), []).append(round(bar.get_height() / 0.84, 3))
     assert shares[0, 160] == [0.25, 0.75]  # separated, interconnected
     assert shares[0, 112] == [0.5, 0.25, 0.25]  # separated, interconnected, degraded
-    assert shares[1, 160] == shares[1, 112] == [1.0]
+    assert shares[0, 76] == shares[1, 160] == shares[1, 112] == [1.0]
     assert labels(axes, "y") == ["10", "13", "16"]
     left, right = axes.get_xlim()
-    assert left > 160 > 112 > right  # weights fall from left to right, as levels do
+    assert left > 160 > 76 > right  # weights fall from left to right, as levels do
 
 
 def test_every_cell_has_a_line_of_accuracies_over_its_weights() -> None:
