@@ -40,8 +40,11 @@ def perceptron_sizes(model: nn.Module, pools: Sequence[Pool]) -> tuple[int, ...]
     """Return the sizes of the inputs, the hidden layers and the outputs of a perceptron that is pruned as a whole.
 
     Returns:
-        None for other networks, and for pruning in which not all weights compete.
+        None for other networks, and for pruning in which not all weights compete. Modules that are no flat
+        ``nn.Sequential`` may connect their layers in other ways, as residual networks do, and count as other networks.
     """
+    if not isinstance(model, nn.Sequential) or any(list(layer.children()) for layer in model):
+        return None
     layers = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
     dense = [layer for layer in layers if isinstance(layer, nn.Linear)]
     if len(dense) != len(layers) or len(dense) < 2 or len(pools) != 1:

@@ -5,14 +5,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from lthprune.data.loading import shape_of_data
 from lthprune.errors import LthpruneError, RecipeError
 from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.levels import perceptron_sizes
 from lthprune.experiments.preview import Extension, preview_recipe
 from lthprune.experiments.recipe import bundled, load_recipe
 from lthprune.models.build import build_model
 from lthprune.pruning.prunable import select
+from lthprune.pruning.pruner import Pruning
 from lthprune.pruning.trajectories import Trajectory
 from tests.tiny import tiny, write_npz
 
@@ -229,3 +232,26 @@ def test_extending_needs_one_rate_and_a_target_in_weights(wrong: str) -> None:
 def test_a_perceptron_of_several_tasks_has_bounds_of_its_separation(settings: list[str], most: int | None) -> None:
     bounds = preview_recipe(load_recipe("moons-circles", ["model.hidden=8", "prune.target=5", *settings])).bounds
     assert (bounds and bounds.most) == most
+
+
+class Residual(nn.Module):
+    """Has the layers of a perceptron, and connects them in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(inputs).relu()
+        return self.third(hidden + self.second(hidden).relu())
+
+
+def test_only_a_chain_of_dense_layers_that_all_compete_is_a_perceptron() -> None:
+    chain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    for model, scope, sizes in (
+        (chain, "global", (4, 8, 8, 2)),
+        (chain, "layerwise", None),
+        (Residual(), "global", None),
+        (nn.Sequential(Residual()), "global", None),
+    ):
+        assert perceptron_sizes(model, Pruning(scope=scope).pools(model)) == sizes
