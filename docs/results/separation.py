@@ -18,13 +18,13 @@ FAMILY = range(8, 128)  # sizes of the hidden layers
 def share_separated(hidden: Container[int]) -> Measure:
     """Return the share of networks of these sizes that are separated at 112 weights or before, with zero biases."""
 
-    def measure(result: Result) -> Figure | None:
+    def measure(result: Result) -> Figure:
         return _figure(_separated(_cells(result, "zeros", hidden)))
 
     return measure
 
 
-def more_with_uniform_biases(result: Result) -> Figure | None:
+def more_with_uniform_biases(result: Result) -> Figure:
     """Return the share that separates with uniform biases less the share with zero biases, over the same sizes."""
     uniform = _cells(result, "uniform", FAMILY)
     zeros = _cells(result, "zeros", [cell["settings"]["model.hidden"] for cell in uniform])
@@ -34,7 +34,7 @@ def more_with_uniform_biases(result: Result) -> Figure | None:
 def more_at_low_rates(levels: int) -> Measure:
     """Return the share that separates in so many levels or more, less the share in fewer levels, with zero biases."""
 
-    def measure(result: Result) -> Figure | None:
+    def measure(result: Result) -> Figure:
         cells = [cell for cell in result.stored["cells"] if cell["settings"]["model.bias_init"] == "zeros"]
         many, few = (
             [cell for cell in cells if (cell["settings"]["prune.levels"] >= levels) == side] for side in (True, False)
@@ -50,8 +50,8 @@ def more_active(hidden: int) -> Measure:
     Networks have zero biases, and separate at any number of weights; seeds without such networks are left out.
     """
 
-    def measure(result: Result) -> Figure | None:
-        sides = [_cells(result, "zeros", sizes) for sizes in (range(hidden, 128), range(hidden))]
+    def measure(result: Result) -> Figure:
+        sides = [_cells(result, "zeros", sizes) for sizes in (range(hidden, FAMILY.stop), range(hidden))]
         larger, smaller = (
             np.ma.masked_invalid(np.array([cell["active"] for cell in side], dtype=float)).mean(axis=0)
             for side in sides
