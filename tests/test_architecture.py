@@ -77,7 +77,7 @@ ROOMS = """
     kernels
     training.learning_rate
     training.plan training.precision training.stopping training.losses training.noise training.sparse_product
-    training.augmenting
+    training.augmenting training.penalty
     training.record training.batches training.engine training.optimizer training.cuda_graph training.sparse_linear
     training.histories training.loop training.lowering
     training.stacked_layer training.layout training.formed

@@ -47,12 +47,16 @@ class Network(NamedTuple):
 
 
 class State(NamedTuple):
-    """What training changes: vectors of all values; ``mask`` is empty if nothing is masked but by absence."""
+    """What training changes: vectors of all values.
+
+    ``mask`` is empty if nothing is masked but by absence, ``l1`` if nothing is under an L1 penalty.
+    """
 
     values: np.ndarray
     gradients: np.ndarray
     more_gradients: np.ndarray  # of one panel, where a batch has several
     mask: np.ndarray
+    l1: np.ndarray  # the factor of the penalty: 0 for biases
     first: np.ndarray
     second: np.ndarray
 
@@ -133,6 +137,9 @@ def train(
                 for place in range(begin, end):
                     state.gradients[place] += gradients[place]
                 meet(team)
+        if len(state.l1):
+            for place in range(begin, end):
+                state.gradients[place] += state.l1[place] * np.sign(state.values[place])
         if len(state.mask):
             for place in range(begin, end):
                 state.gradients[place] *= state.mask[place]

@@ -61,7 +61,7 @@ class Compiled:
         self._rule = kernels.Rule(rule, plan.momentum, plan.weight_decay, plan.label_smoothing)
         several = plan.batch_size > LANES
         self._trials = [
-            _Trial(model, place, lowered, self._data.train.inputs, several=several)
+            _Trial(model, place, lowered, self._data.train.inputs, plan.l1, several=several)
             for place, model in enumerate(models)
         ]
         self._rooms: deque[kernels.Panels] = deque()  # not in use
@@ -178,19 +178,28 @@ class _Trial:
     """A model, its layers in the forms that suit their densities, and its values while it trains."""
 
     def __init__(
-        self, model: nn.Module, place: int, lowered: Sequence[Lowered], inputs: kernels.Inputs, *, several: bool
+        self,
+        model: nn.Module,
+        place: int,
+        lowered: Sequence[Lowered],
+        inputs: kernels.Inputs,
+        l1: float,
+        *,
+        several: bool,
     ) -> None:
         self._model = model
         self._layers = [FormedLayer.of(each, place, wide=inputs.sparse and each is lowered[0]) for each in lowered]
         self.network = build_network(self._layers, inputs.dense.shape[1])
         values = np.concatenate([part for layer in self._layers for part in (layer.weight, layer.bias)])
         masks = np.concatenate([part for layer in self._layers for part in (layer.weight_mask, layer.bias_mask)])
+        weights = np.concatenate([np.repeat([1, 0], [len(each.weight), len(each.bias)]) for each in self._layers])
         none = np.empty(0, values.dtype)
         self.state = kernels.State(
             values=values,
             gradients=np.zeros_like(values),
             more_gradients=np.zeros_like(values) if several else none,
             mask=none if masks.all() else masks.astype(values.dtype),
+            l1=(weights * l1).astype(values.dtype) if l1 else none,
             first=np.zeros_like(values),
             second=np.zeros_like(values),
         )

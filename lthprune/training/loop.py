@@ -14,6 +14,7 @@ from lthprune.pruning import State, snapshot
 from lthprune.training.augmenting import Views, augment, check_augmentation
 from lthprune.training.batches import Batches
 from lthprune.training.losses import LossAndAccuracy, count_right, cross_entropy
+from lthprune.training.penalty import add_penalty, penalised_weights
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.precision import check_precision
 from lthprune.training.record import Evaluation, Record, Training
@@ -73,7 +74,7 @@ def train(
     check_augmentation(plan, data.input_shape)
     record, evaluations = Record(plan, len(data.tasks)), set(plan.evaluation_steps)
     kept: State | None = None
-    optimizer = plan.make_optimizer(model.parameters())
+    optimizer, weights = plan.make_optimizer(model.parameters()), penalised_weights(model)
     batches = Batches(len(data.x_train), plan.batch_size, [order], device)
     views = Views(plan.batch_size, [augmenter], device) if plan.augment else None
     for _ in range(start):
@@ -92,7 +93,7 @@ def train(
         with plan.autocast(device):
             loss = cross_entropy(model(x), data.y_train[batch], data.tasks, smoothing=plan.label_smoothing)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        add_penalty(loss, weights, plan.l1).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         train_loss += loss.detach()
         since += 1

@@ -26,6 +26,9 @@ class TrainingPlan(Section):
     """whether this momentum is Nesterov's, as in ``torch.optim.SGD``"""
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
+    l1: float = Field(default=0.0, ge=0)
+    """L1 regularisation: the factor of the sum of the absolute values of the remaining weights, which is added to the
+    loss that is minimised; see [L1 regularisation](#l1-regularisation)"""
     batch_size: int = Field(ge=1)
     """training samples per step; every epoch is shuffled, and an incomplete last batch is dropped"""
     augment: tuple[Literal["crop", "flip"], ...] = ()

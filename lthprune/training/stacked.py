@@ -57,6 +57,7 @@ class Stacked:
         self._test = self._chunks(data.x_test, data.y_test)
         packed = [layer.pack(each.weight, each.bias) for layer, each in zip(self._layers, lowered, strict=True)]
         self._bind(torch.cat(packed))
+        self._l1 = plan.l1
         self._optimizer = RowOptimizer(plan, self._values, self._gradients, captured=captured)
         # (trials, tasks, batch): the loss of every sample, summed over steps
         self._losses = self._values.new_zeros(len(models), len(data.tasks), plan.batch_size)
@@ -101,6 +102,8 @@ class Stacked:
                 gradient = layer.layer.activation.backward(gradient, sums[place], inputs[place + 1])
             below = layer.backward(inputs[place], gradient, to_inputs=place > 0)
             gradient = gradient if below is None else below
+            if self._l1:
+                layer.penalise(self._l1)
         for gradients, mask in self._masked:
             gradients *= mask
         self._optimizer.step()

@@ -54,6 +54,10 @@ class StackedLayer:
             torch.sum(gradient, dim=2, keepdim=True, out=self._bias_gradient)
         return torch.bmm(self._weight.transpose(1, 2), gradient).view(trials * features, -1) if to_inputs else None
 
+    def penalise(self, l1: float) -> None:
+        """Add the gradient of the L1 penalty to the gradients of the weights."""
+        self._weight_gradient.add_(self._weight.sign(), alpha=l1)
+
     def lifted(self, trial: int) -> State:
         """Return a trial's weights and biases by plain name."""
         lifted = {f"{self.layer.name}.weight": self._weight[trial]}

@@ -23,6 +23,7 @@ from lthprune.training.loop import evaluate
 from lthprune.training.losses import cross_entropy
 from lthprune.training.lowering import lift
 from lthprune.training.noise import draws_at_random
+from lthprune.training.penalty import add_penalty, penalised_weights
 from lthprune.training.plan import TrainingPlan
 
 
@@ -94,6 +95,7 @@ class _Trial:
         layout = torch.contiguous_format if draws else torch.channels_last
         self._twin = without_pruning(model).to(memory_format=layout).train()
         parameters = dict(self._twin.named_parameters())
+        self._weights = penalised_weights(self._twin)
         self._masked = [
             (
                 parameters[name],
@@ -134,7 +136,7 @@ class _Trial:
             outputs = self._twin(x)
             loss = cross_entropy(outputs, y, self._data.tasks, smoothing=self._plan.label_smoothing)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        add_penalty(loss, self._weights, self._plan.l1).backward()  # type: ignore[no-untyped-call]
         for parameter, mask in self._masked:
             assert parameter.grad is not None
             parameter.grad *= mask

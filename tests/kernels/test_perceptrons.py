@@ -46,7 +46,7 @@ def pruned(density: float, hidden: int = 70, bias: bool = True) -> nn.Sequential
 class Compiled:
     """A perceptron as the kernels read it."""
 
-    def __init__(self, model: nn.Module, form: int, inputs: Inputs) -> None:
+    def __init__(self, model: nn.Module, form: int, inputs: Inputs, l1: float = 0.0) -> None:
         lowered = lower([model])
         self.layers = [FormedLayer.of(each, 0, wide=inputs.sparse and not place) for place, each in enumerate(lowered)]
         assert self.layers[0].form == form
@@ -55,7 +55,8 @@ class Compiled:
         masks = [(layer.weight_mask, layer.bias_mask) for layer in self.layers]
         values, mask = (np.concatenate(list(chain(*pairs))).astype(np.float32) for pairs in (parts, masks))
         zeros = [np.zeros_like(values) for _ in range(4)]
-        self.state = kernels.State(values, *zeros[:2], mask, *zeros[2:])
+        penalty = np.full_like(values, l1) if l1 else np.empty(0, np.float32)
+        self.state = kernels.State(values, *zeros[:2], mask, penalty, *zeros[2:])
         units, widest = sum(len(layer.mask) for layer in self.layers), max(layer.mask.shape[1] for layer in self.layers)
         used = (
             np.full(size, np.nan, np.float32) for size in (*[(units, LANES)] * 3, LANES * widest)
@@ -135,6 +136,20 @@ def test_loss_and_gradient_of_a_step_equal_those_by_autograd(
 
 
 @FIRST
+def test_an_l1_penalty_adds_the_signs_of_remaining_values_to_their_gradients(
+    form: int, sparse: bool, density: float
+) -> None:
+    inputs, labels = data(sparse)
+    gradients = []
+    for l1 in (0.0, 0.25):
+        compiled = Compiled(pruned(density), form, inputs, l1)
+        compiled.train(labels, orders(1, 70), np.zeros(1), STILL)
+        gradients.append(compiled.state.gradients)
+    expected = 0.25 * np.sign(compiled.state.values) * compiled.state.mask
+    np.testing.assert_allclose(gradients[1] - gradients[0], expected, rtol=0, atol=1e-5)
+
+
+@FIRST
 def test_steps_in_two_calls_equal_torchs_adam(form: int, sparse: bool, density: float) -> None:
     model, (inputs, labels) = pruned(density), data(sparse)
     compiled, batches, rates = Compiled(model, form, inputs), orders(5, 70), np.linspace(0.05, 0.01, 5)
@@ -167,7 +182,7 @@ def test_bits_do_not_depend_on_the_number_of_members(
     inputs, labels = data(sparse)
     rule, results = kernels.Rule(kernels.ADAM, 0.0, 0.0), []
     for size in (1, members):
-        compiled = Compiled(pruned(density), form, inputs)
+        compiled = Compiled(pruned(density), form, inputs, l1=0.01)
         made = compiled.train(labels, orders(6, batch), np.full(6, 0.01), rule, members=size)
         results.append((made.tolist(), compiled.state.values.tolist()))
     assert results[0] == results[1]

@@ -73,6 +73,31 @@ def test_training_is_what_a_plain_loop_with_torchs_optimiser_does(words: dict[st
     np.testing.assert_allclose(measured_last, [measured.loss, measured.acc], rtol=1e-4)
 
 
+@pytest.mark.parametrize("form", ["dense", "plain", "torch"])
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=str)
+def test_l1_is_what_adding_the_penalty_to_the_loss_by_hand_does(words: dict[str, object], form: str) -> None:
+    trained, twin = net(), net()
+    if form != "dense":
+        lthprune.prune(trained, 0.6, form=form)  # type: ignore[arg-type]
+    lthprune.prune(twin, 0.0 if form == "dense" else 0.6, form="torch")
+    done = train(trained, DATA, plan(l1=0.02, **words), order())
+    optimizer, losses = plan(**words).make_optimizer(twin.parameters()), []
+    batches = Batches(40, 8, [order()])
+    for _ in range(12):
+        (batch,) = next(batches)
+        loss = F.cross_entropy(twin(DATA.x_train[batch]), DATA.y_train[batch])
+        layers = [layer for layer in twin if isinstance(layer, nn.Linear)]
+        penalty = sum((layer.weight_orig * layer.weight_mask).abs().sum() for layer in layers)  # type: ignore[operator]
+        optimizer.zero_grad()
+        (loss + 0.02 * penalty).backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    for name, tensor in snapshot(twin).items():
+        torch.testing.assert_close(snapshot(trained)[name], tensor, rtol=1e-4, atol=1e-5)
+    means = [np.mean(losses[:5]), np.mean(losses[5:10]), np.mean(losses[10:])]
+    np.testing.assert_allclose(done.history["train_loss"], means, rtol=1e-4)  # without the penalty
+
+
 def test_label_smoothing_changes_the_training_and_no_evaluation() -> None:
     smoothed, twin = net(), net()
     done = train(smoothed, DATA, plan(lr=1e-9, label_smoothing=0.4, steps=5), order())

@@ -36,10 +36,18 @@ ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.LeakyReLU)
 OPTIMIZERS: tuple[dict[str, object], ...] = (
     {"optimizer": "sgd", "lr": 0.1},
     {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
-    {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "label_smoothing": 0.1},
+    {
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.1,
+        "nesterov": True,
+        "label_smoothing": 0.1,
+        "l1": 0.01,
+    },
     {"optimizer": "adam", "lr": 0.02},
     {"optimizer": "adam", "lr": 0.02, "weight_decay": 0.1},
-    {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1},
+    {"optimizer": "adamw", "lr": 0.02, "weight_decay": 0.1, "l1": 0.01},
 )
 PERCEPTRON_ENGINES = ("stacked", "compiled", "auto")
 
