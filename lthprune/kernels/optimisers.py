@@ -11,6 +11,13 @@ _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 
 @compiled
+def penalise(values: Any, gradients: Any, l1: Any) -> None:
+    """Add the gradient of an L1 penalty, the signs of the values times its factors, to the gradients, all vectors."""
+    for place in range(len(values)):
+        gradients[place] += l1[place] * np.sign(values[place])
+
+
+@compiled
 def optimise(
     rule: int,
     values: Any,

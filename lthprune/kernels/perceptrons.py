@@ -9,7 +9,7 @@ from lthprune.kernels.compiling import compiled
 from lthprune.kernels.inputs import Inputs, by_column, clear_panel, read_panel, read_rows
 from lthprune.kernels.lanes import LANES, add_rows
 from lthprune.kernels.losses import cross_entropy
-from lthprune.kernels.optimisers import optimise
+from lthprune.kernels.optimisers import optimise, penalise
 from lthprune.kernels.products import (
     dense_backward,
     dense_forward,
@@ -138,8 +138,7 @@ def train(
                     state.gradients[place] += gradients[place]
                 meet(team)
         if len(state.l1):
-            for place in range(begin, end):
-                state.gradients[place] += state.l1[place] * np.sign(state.values[place])
+            penalise(state.values[begin:end], state.gradients[begin:end], state.l1[begin:end])
         if len(state.mask):
             for place in range(begin, end):
                 state.gradients[place] *= state.mask[place]
