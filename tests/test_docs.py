@@ -190,7 +190,7 @@ def test_the_example_of_the_page_on_comparing_runs_runs(tmp_path, monkeypatch):
 
 def test_the_example_of_the_page_on_separation_counts_networks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (program,) = blocks(PAGES["docs/concepts/separation.md"], "python")
+    program, *_ = blocks(PAGES["docs/concepts/separation.md"], "python")
     sweep = separated_sweep(tmp_path, {"model.hidden": [4, 6], "run.seed": [0, 1]}, "prune.densities=[0.75, 0.48]")
     sweep.folder.rename(Path(re.findall(r'Sweep\("(.*)"\)', program)[0]))
     exec(program, {})
@@ -201,6 +201,18 @@ def test_the_example_of_the_page_on_separation_counts_networks(tmp_path, monkeyp
         ("model.hidden=6", "2", "[32, 32]"),
     ]
     assert float(correlation) == pytest.approx(1)
+
+
+def test_the_examples_of_the_page_on_separation_find_the_random_inputs_that_a_ticket_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, drawing, reading = blocks(PAGES["docs/concepts/separation.md"], "python")
+    exec(drawing, {})
+    settings = ["data.name=./moons-and-noise.npz", "model.hidden=8", "train.steps=30", "run.trials=1", "train.l1=1e-3"]
+    recipe = lthprune.load_recipe("moons-circles", [*settings, "prune.levels=8", "prune.target=40"])
+    names: dict[str, object] = {"folder": lthprune.run_recipe(recipe, "short", out=tmp_path).folder}
+    exec(reading, names)
+    assert names["read"].shape == (10,)
+    assert names["read"].any()
 
 
 def test_the_examples_of_the_page_on_stability_run_one_after_the_other(tmp_path, monkeypatch):
