@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import warnings
@@ -90,12 +91,23 @@ def peak_memory_mb(device: torch.device) -> int | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return the commit and cleanness of the git repository of the working directory, None outside of one."""
+    """Return the commit and cleanness of the git repository of the working directory, None outside of one.
+
+    The repository may be a stranger's, and its settings can name commands that ``git status`` runs. Monitors, hooks and
+    fetching are switched off; ``clean`` is None where the repository has filters of its own.
+    """
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
-        )
+        commit = _git("rev-parse", "HEAD").strip()
+        settings = _git("config", "--list", "--show-scope", "--name-only").splitlines()
+        if any(re.match(r"(local|worktree)\tfilter\.", each) for each in settings):
+            return {"commit": commit, "clean": None}
+        return {"commit": commit, "clean": not _git("status", "--porcelain", "--ignore-submodules=dirty")}
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
+
+
+def _git(*words: str) -> str:
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", *words]
+    no_fetching = os.environ | {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=no_fetching)
+    return done.stdout

@@ -11,7 +11,6 @@ import torch
 
 from lthprune import imp
 from lthprune.errors import LthpruneError, RecipeError, StorageError
-from lthprune.experiments.environment import describe_environment
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.folders import create_run, find_runs, new_folder
 from lthprune.experiments.run import Run
@@ -170,16 +169,6 @@ def test_the_environment_says_with_what_and_where_a_run_was_made(original: Run) 
     assert all(seconds > 0 for seconds in environment["seconds_per_level"].values())
     assert environment["peak_memory_mb"] is None or 50 < environment["peak_memory_mb"] < 5_000
     assert {"started", "python", "platform", "cores", "git"} <= set(environment)
-
-
-def test_the_environment_knows_the_callers_commit_and_does_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert describe_environment(torch.device("cpu"), None)["git"] is None
-    monkeypatch.setenv("PATH", "")
-    assert describe_environment(torch.device("cpu"), None)["git"] is None
 
 
 def test_the_seed_is_among_what_a_run_keeps(original: Run) -> None:
