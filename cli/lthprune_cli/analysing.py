@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def analyze(
             write_atomically(Path(json_file), json.dumps(described, indent=1).encode())
         console = Console()
         for part in shown:
-            console.print(part, highlight=False)
+            console.print(part)
         for path in written:
-            console.print(f"Written to {path}", highlight=False, soft_wrap=True)
+            console.print(f"Written to {path}", soft_wrap=True)
 
 
 def _over_levels(structure: "Structure") -> Iterator[Table | str]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from lthprune_cli.consoles import Console
 
 if TYPE_CHECKING:
     from lthprune.experiments import Comparison, Difference, LevelSummary, Run
@@ -33,18 +34,16 @@ def print_winners(run: "Run", levels: "Sequence[LevelSummary]") -> None:
                 f"{mark} {words}: level {ticket.level}, {ticket.density:.2%} of the weights; validation accuracy "
                 f"{100 * accuracy.mean:+.2f} points{_interval(100 * accuracy.low, 100 * accuracy.high, 2)}, "
                 f"early-stopping step {step.mean:+,.0f}{_interval(step.low, step.high, 0)} against the dense network.",
-                highlight=False,
             )
     if winner is None:
         console.print("No pruned level is both as accurate as the dense network and no later at early stopping.")
     if run.settings["run"]["trials"] > 1:
-        console.print("In brackets: 95 % bootstrap intervals over the trials.", highlight=False)
+        console.print("In brackets: 95 % bootstrap intervals over the trials.")
     cut_off = [level.level for level in levels if level.cut_off]
     if cut_off:
         console.print(
             f"At {level_ranges(cut_off)} the validation loss of some trials is lowest at the last step, so early "
             "stopping is cut off there: raise train.steps before comparing steps.",
-            highlight=False,
         )
 
 
@@ -65,10 +64,9 @@ def print_comparisons(comparisons: "Sequence[Comparison]") -> None:
     console.print(
         "In brackets: 95 % bootstrap intervals over the trials. *: the interval excludes zero, and so does a paired "
         "t-test at 5 %. Each level is tested on its own.",
-        highlight=False,
     )
     for each in comparisons:
-        console.print(each.sentence(), highlight=False)
+        console.print(each.sentence())
 
 
 def _title(comparison: "Comparison") -> str:

@@ -1,10 +1,11 @@
 """The verb ``control``: controls of a run, trained and compared with it."""
 
+from shlex import quote
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
 
 _KINDS = "reinitialised, signs-kept, constant, shuffled, shuffled-globally, random-uniform, random-erk, snip, "
@@ -37,7 +38,7 @@ def control(
     whole = Run(run, trust_code=trust_code)
     console = Console()
     for each, repeat in plan_controls(whole, kind, repeats):
-        console.print(f"{each} ({CONTROLS[each]})" + (f", repetition {repeat}" if repeat else ""), highlight=False)
+        console.print(f"{each} ({CONTROLS[each]})" + (f", repetition {repeat}" if repeat else ""))
         progress = RunProgress(whole.recipe(), 0)
         try:
             with progress:
@@ -48,6 +49,6 @@ def control(
             again = " ".join(f"--kind {each}" for each in kind) + (f" --repeats {repeats}" if repeats > 1 else "")
             errors = Console(stderr=True)
             errors.print("Stopped. Finished levels are saved; resume with:")
-            errors.print(f"  lthprune control {run} {again}", highlight=False, soft_wrap=True)
+            errors.print(f"  lthprune control {quote(str(run))} {again}", soft_wrap=True)
             raise typer.Exit(130) from None
     print_comparisons(whole.comparisons())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import RunArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def export(
         _print_latency(done, done.compacted, console)
     for file in done.files:
         path = done.folder / file
-        console.print(f"{path} ({path.stat().st_size:,} bytes)", highlight=False, soft_wrap=True)
+        console.print(f"{path} ({path.stat().st_size:,} bytes)", soft_wrap=True)
 
 
 def _table(title: str, report: "CompactionReport") -> Table:
@@ -90,14 +90,13 @@ def _print_facts(report: "CompactionReport", console: Console) -> None:
     console.print(
         f"Of the stored weights, {report.after.left:,} are not zero. FLOPs are two per weight and position, for one "
         "sample.",
-        highlight=False,
     )
     before, after = report.inputs
     if after < before:
-        console.print(f"Inputs: {after:,} of {before:,} are read; architecture.json lists them.", highlight=False)
+        console.print(f"Inputs: {after:,} of {before:,} are read; architecture.json lists them.")
     if report.whole:
         console.print(f"Not changed, because the code of the model relies on their size: {', '.join(report.whole)}.")
-    console.print(f"Largest difference between the outputs on random inputs: {report.difference:.1e}.", highlight=False)
+    console.print(f"Largest difference between the outputs on random inputs: {report.difference:.1e}.")
 
 
 def _print_latency(export: "Export", compacted: "Compacted", console: Console) -> None:
@@ -106,6 +105,4 @@ def _print_latency(export: "Export", compacted: "Compacted", console: Console) -
 
     ratios = [compacted.speedup(export.dense, torch.randn(batch, *export.input_shape)) for batch in _BATCHES]
     shown = ", ".join(f"{ratio:.2f} at batch {batch:,}" for batch, ratio in zip(_BATCHES, ratios, strict=True))
-    console.print(
-        f"Latency before / after, without masks, threads {torch.get_num_threads()}: {shown}.", highlight=False
-    )
+    console.print(f"Latency before / after, without masks, threads {torch.get_num_threads()}: {shown}.")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, Threads, TrustCode
 
 if TYPE_CHECKING:
@@ -90,16 +90,15 @@ def information(
             )
     except KeyboardInterrupt:
         errors = Console(stderr=True)
-        errors.print("Stopped. Finished levels are saved; the same command continues.", highlight=False)
+        errors.print("Stopped. Finished levels are saved; the same command continues.")
         raise typer.Exit(130) from None
     console.print(
         "In nats. MINE: a lower bound, on samples that its networks were not trained on;\nin brackets on those they "
         "were trained on. Neighbours: Kraskov et al., with\nlabels Ross; both estimates are too low for strong "
         "dependence.",
-        highlight=False,
     )
     for path in save_information(whole, found, trial):
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(str(path), soft_wrap=True)
 
 
 def _table(own: "LevelInformation") -> Table:

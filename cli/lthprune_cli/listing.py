@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import RUNS, SWEEPS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def runs(
     sweeps = find_sweeps(sweep_folder) if sweep_folder not in (RUNS, SWEEPS) or sweep_folder.exists() else []
     console = Console()
     if not found:
-        console.print(f"There are no runs in {run_folder}.", highlight=False, soft_wrap=True)
+        console.print(f"There are no runs in {run_folder}.", soft_wrap=True)
     else:
         rows = [_row_of(run) for run in found]
         console.print(_runs_table(f"Runs in {run_folder}", rows))
@@ -93,16 +93,15 @@ def _explain_states(rows: Sequence[_Row], console: Console) -> None:
     console.print(
         "Search: the method and the number of trials. Levels include the dense one. Accuracies are means over the "
         "trials; the ticket is the smallest winning one, chosen on validation accuracy.",
-        highlight=False,
     )
     if any(row.state == "store" for row in rows):
-        console.print("A store holds the tickets of imp() or osp(), not of a recipe.", highlight=False)
+        console.print("A store holds the tickets of imp() or osp(), not of a recipe.")
     _print_faults({row.run.name: row.fault for row in rows if row.fault}, console)
 
 
 def _print_faults(faults: Mapping[str, str], console: Console) -> None:
     for name, fault in faults.items():
-        console.print(f"{name} is damaged: {fault}", highlight=False)
+        console.print(f"{name} is damaged: {fault}")
 
 
 def _print_sweeps(folder: Path, sweeps: "Sequence[Sweep]", console: Console) -> None:

@@ -3,13 +3,13 @@
 Nothing here imports torch, so that ``lthprune --help`` answers at once; verbs import what they use.
 """
 
+import io
 import logging
 import sys
 import warnings
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from lthprune_cli import (
@@ -26,6 +26,7 @@ from lthprune_cli import (
     stability,
     sweeping,
 )
+from lthprune_cli.consoles import Console
 
 app = typer.Typer(
     name="lthprune",
@@ -74,6 +75,9 @@ def main() -> None:
     """Run the command line; bad input ends it with exit code 2 and one paragraph, with no traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; their bytes are printed as they are
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
+            stream.reconfigure(errors="surrogateescape")
     errors = Console(stderr=True)
     warnings.showwarning = lambda message, *rest: errors.print(Text.assemble(("Warning:", "yellow"), f" {message}"))
     library = logging.getLogger("lthprune")
@@ -95,7 +99,7 @@ class _Printer(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(record.getMessage(), highlight=False)
+        self._console.print(record.getMessage())
 
 
 def _explain(error: Exception, errors: Console) -> int:
@@ -105,5 +109,5 @@ def _explain(error: Exception, errors: Console) -> int:
         errors.print(Text.assemble(("Error:", "bold red"), f" {error}"))
         return 2
     errors.print(Text.assemble(("lthprune failed:", "bold red"), f" {type(error).__name__}: {error}"))
-    errors.print("This is a bug in lthprune. --debug shows where it happened; please report it.", highlight=False)
+    errors.print("This is a bug in lthprune. --debug shows where it happened; please report it.")
     return 1

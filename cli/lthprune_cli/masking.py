@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ def untrained(
     found = untrained_accuracies(whole, data_dir=data_dir, device=device, threads=threads)
     _print(whole.name, found)
     for path in save_untrained(whole, found):
-        Console().print(str(path), highlight=False, soft_wrap=True)
+        Console().print(str(path), soft_wrap=True)
 
 
 def _print(name: str, found: "Untrained") -> None:
     from lthprune.experiments import UNTRAINED_MASKS, UNTRAINED_WEIGHTS
 
     console = Console()
-    console.print(name, highlight=False, soft_wrap=True)
-    console.print("Test accuracy before training in %, mean over the trials.", highlight=False)
+    console.print(name, soft_wrap=True)
+    console.print("Test accuracy before training in %, mean over the trials.")
     for weights, what in UNTRAINED_WEIGHTS.items():
         table = Table(title=f"Weights: {what}", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
         for column in ("level", "density", *(mask.replace("_", "\n", 1).replace("_", " ") for mask in UNTRAINED_MASKS)):
@@ -44,4 +44,4 @@ def _print(name: str, found: "Untrained") -> None:
             table.add_row(str(level), f"{density:.2%}", *(f"{mean:.2f}" for mean in means))
         console.print(table)
     for mask, what in UNTRAINED_MASKS.items():
-        console.print(f"{mask}: {what}.", highlight=False)
+        console.print(f"{mask}: {what}.")

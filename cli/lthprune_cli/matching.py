@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lthprune_cli.comparing import in_points
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ def compare(
     if overlap:
         _print_overlaps(matched, within, between)
     for path in save_runs(found, out):
-        Console().print(str(path), highlight=False, soft_wrap=True)
+        Console().print(str(path), soft_wrap=True)
 
 
 def _print_runs(matched: "Sequence[MatchedRun]") -> None:
     console = Console()
     for number, each in enumerate(matched, 1):
-        console.print(f"{number}: {each.run.folder}", highlight=False, soft_wrap=True)
+        console.print(f"{number}: {each.run.folder}", soft_wrap=True)
         text = f"   {each.run.recipe_name}, {each.trials} trial{'' if each.trials == 1 else 's'}"
         if number > 1 and each.unlike:
             text += f"; differs from run 1 in {each.unlike}: unpaired"
         elif number > 1:
             text += "; paired with run 1 by trial"
-        console.print(text, highlight=False)
+        console.print(text)
 
 
 def _print_accuracies(matched: "Sequence[MatchedRun]") -> None:
@@ -76,7 +76,7 @@ def _print_accuracies(matched: "Sequence[MatchedRun]") -> None:
     parts = ["±: half the 95 % interval of the mean over the trials (Student's t)."]
     parts += [paired] if any(each.unlike is None for each in matched[1:]) else []
     parts += [unpaired] if any(each.unlike for each in matched[1:]) else []
-    console.print(" ".join([*parts, "Each level is tested on its own."]), highlight=False)
+    console.print(" ".join([*parts, "Each level is tested on its own."]))
 
 
 def _print_costs(matched: "Sequence[MatchedRun]", costs: "Sequence[Sequence[Sequence[Cost]]]") -> None:
@@ -93,7 +93,6 @@ def _print_costs(matched: "Sequence[MatchedRun]", costs: "Sequence[Sequence[Sequ
     console.print(
         "Means over the trials. Multiply-adds: for one sample, of the remaining weights of dense layers and "
         "convolutions at all positions.",
-        highlight=False,
     )
 
 
@@ -114,7 +113,6 @@ def _print_overlaps(
     console.print(
         "Mean (minimum-maximum) over pairs of trials; with run 1, of the same trials if seeds and data agree. Chance: "
         "expected of random masks with the same number of weights in each layer.",
-        highlight=False,
     )
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from lthprune.experiments import Recipe, Run, Watcher
 from lthprune.search import Ticket
 from lthprune.training import Evaluation
+from lthprune_cli.consoles import Console
 
 
 class _Amount(ProgressColumn):
@@ -71,7 +71,7 @@ class RunProgress:
 
     def _begin(self, run: Run) -> None:
         self.run = run
-        self._console.print(f"Run directory: {run.folder}", highlight=False, soft_wrap=True)
+        self._console.print(f"Run directory: {run.folder}", soft_wrap=True)
 
     def _enter_level(self, level: int) -> None:
         self._level, self._last = level, [None] * len(self._last)
@@ -103,5 +103,4 @@ class RunProgress:
             f"level {tickets[0].level:2d}  density {tickets[0].density:7.2%}  "
             f"val acc {sum(val_acc) / len(val_acc):.2%}  test acc {sum(test_acc) / len(test_acc):.2%}  "
             f"{tickets[0].metrics['engine']}",
-            highlight=False,
         )

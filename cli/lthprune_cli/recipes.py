@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import (
     DataDir,
     Device,
@@ -73,7 +73,7 @@ def show(
     trajectory = preview.trajectory
     if loaded.prune.scope == "global":
         rate = f" Every level prunes {100 * trajectory.rate:.3g}% of those that remain." if trajectory else ""
-        console.print(f"The scope is global: all prunable weights compete.{rate}\n", highlight=False)
+        console.print(f"The scope is global: all prunable weights compete.{rate}\n")
     if trajectory:
         console.print(_trajectory_table(trajectory))
         if preview.extensions:
@@ -109,14 +109,13 @@ def _print_estimate(estimate: "TimeEstimate") -> None:
         f"{_number_of(estimate.levels, 'level')} of {_number_of(estimate.steps, 'step')} and "
         f"{_number_of(estimate.evaluations, 'evaluation')}, {_number_of(estimate.trials, 'trial')}"
     )
-    console.print(f"A run takes about {duration(estimate.seconds)}: {work}.", style="bold", highlight=False)
+    console.print(f"A run takes about {duration(estimate.seconds)}: {work}.", style="bold")
     scaled = "One trial and a part of the samples were timed and scaled up. " if estimate.scaled else ""
     others = "Other levels are interpolated." if len(estimate.timed) > 1 else "Pruned levels are taken to be as slow."
     console.print(
         f"Basis: the times of all trials in the table, measured just now with {_number_of(estimate.threads, 'thread')}"
         f". {scaled}{others} Early stopping shortens a run; other programs on this machine lengthen it. Pruning and "
         "saving are not included.",
-        highlight=False,
     )
 
 
@@ -206,7 +205,6 @@ def _print_bounds(bounds: "SeparationBounds") -> None:
         f"{bounds.weights - bounds.most:,} of {bounds.weights:,} weights or more must be pruned or inactive before the "
         "network can be separated into its tasks. It never has to be: an interconnected network needs only "
         f"{bounds.fewest_interconnected:,} weights.",
-        highlight=False,
     )
 
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lthprune_cli.comparing import print_comparisons, print_winners
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import RunsOrSweepsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plot(
     for each in found:
         paths = each.save_figures(trial=trial or 0, level=level) if isinstance(each, Run) else save_sweep_figures(each)
         for path in paths:
-            Console().print(str(path), highlight=False, soft_wrap=True)
+            Console().print(str(path), soft_wrap=True)
 
 
 def print_summary(run: "Run") -> None:
@@ -70,7 +70,7 @@ def print_summary(run: "Run") -> None:
 
     settings, levels, console = run.settings, run.summary(), Console()
     if not levels:
-        console.print(f"No level of {run.folder} is finished yet.", highlight=False, soft_wrap=True)
+        console.print(f"No level of {run.folder} is finished yet.", soft_wrap=True)
         _print_state(run, 0, settings["prune"]["levels"] + 1)
         return
     winners = (smallest_winning(levels, "accuracy"), "+"), (smallest_winning(levels), "*")
@@ -106,17 +106,14 @@ def _print_state(run: "Run", finished: int, levels: int) -> None:
     """Print how many levels are finished, and how to resume an unfinished run."""
     console = Console()
     if finished == levels:
-        console.print(f"All {levels} levels are finished, the dense one included.", highlight=False)
+        console.print(f"All {levels} levels are finished, the dense one included.")
     elif run.complete:
         console.print(
             f"The run ended after {finished} of {levels} levels, the dense one included: {run.tickets.ended}.",
-            highlight=False,
         )
     else:
-        console.print(
-            f"{finished} of {levels} levels are finished, the dense one included; resume with:", highlight=False
-        )
-        console.print(f"  {run.resume_command}", highlight=False, soft_wrap=True)
+        console.print(f"{finished} of {levels} levels are finished, the dense one included; resume with:")
+        console.print(f"  {run.resume_command}", soft_wrap=True)
 
 
 def _accuracy(spread: "Spread", with_range: bool) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import (
     RUNS,
     DataDir,
@@ -53,7 +53,7 @@ def run(
     if preview.recipe.pretrain is not None:
         before = preview.recipe.pretrain
         length = f"{before.steps:,} steps" if isinstance(before.steps, int) else before.steps
-        Console().print(f"Pretraining on {before.data.name} ({length}) comes first.", highlight=False)
+        Console().print(f"Pretraining on {before.data.name} ({length}) comes first.")
     _watched(
         preview.recipe,
         0,
@@ -148,9 +148,9 @@ def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") ->
             console.print("Stopped before anything was written.")
         else:
             console.print("Stopped. Finished levels are saved; resume with:")
-            console.print(f"  {progress.run.resume_command}", highlight=False, soft_wrap=True)
+            console.print(f"  {progress.run.resume_command}", soft_wrap=True)
         raise typer.Exit(130) from None
     print_summary(done)
     console = Console()
-    console.print(f"Run directory: {done.folder}", highlight=False, soft_wrap=True)
-    console.print(f"Its plots:     lthprune plot {done.folder}", highlight=False, soft_wrap=True)
+    console.print(f"Run directory: {done.folder}", soft_wrap=True)
+    console.print(f"Its plots:     lthprune plot {done.folder}", soft_wrap=True)

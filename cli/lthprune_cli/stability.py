@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def stability(
         raise typer.Exit(130) from None
     _print_table(measured)
     for each in measured:
-        console.print(_sentence(each), highlight=False)
+        console.print(_sentence(each))
     for path in save_stability(whole):
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(str(path), soft_wrap=True)
 
 
 def _print_measured(level: int, step: int, pairs: "Sequence[Pair]") -> None:
@@ -83,7 +83,6 @@ def _print_measured(level: int, step: int, pairs: "Sequence[Pair]") -> None:
     test, train = (f"{mean:.2f}" for mean in means)
     Console().print(
         f"step {step:6,}  level {level:2d}  trial {pairs[0].trial}  barrier {test} points, {train} on training data",
-        highlight=False,
     )
 
 
@@ -111,7 +110,6 @@ def _print_table(measured: "Sequence[Stability]") -> None:
     console.print(
         f"{what}Barrier: highest error on the line between two copies minus the mean error at its ends; stable below 2 "
         "points. Distance: L2, over all parameters. Angle: between the ways of the copies from step k, in degrees.",
-        highlight=False,
     )
 
 

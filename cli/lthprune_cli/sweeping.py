@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lthprune_cli.consoles import Console
 from lthprune_cli.options import SWEEPS, DataDir, Device, RecipeArgument, Settings, Threads, make_importable
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def run_watched(
     from lthprune_cli.progress import RunProgress
 
     console = Console()
-    console.print(f"Sweep: {sweep.folder}", highlight=False, soft_wrap=True)
+    console.print(f"Sweep: {sweep.folder}", soft_wrap=True)
     numbers = {cell.run.folder: number for number, cell in enumerate(sweep.cells(), start=1)}
 
     @contextmanager
     def watch(cell: "Cell") -> "Iterator[Watcher]":
-        console.print(f"\nCell {numbers[cell.run.folder]} of {len(numbers)}: {cell}", highlight=False)
+        console.print(f"\nCell {numbers[cell.run.folder]} of {len(numbers)}: {cell}")
         with RunProgress(cell.recipe, cell.run.tickets.finished) as progress:
             yield progress.watcher()
 
@@ -70,7 +70,7 @@ def run_watched(
     except KeyboardInterrupt:
         errors = Console(stderr=True)
         errors.print("Stopped. Finished levels are saved; resume with:")
-        errors.print(f"  {sweep.resume_command}", highlight=False, soft_wrap=True)
+        errors.print(f"  {sweep.resume_command}", soft_wrap=True)
         raise typer.Exit(130) from None
     print_sweep(sweep)
 
@@ -91,7 +91,7 @@ def print_sweep(sweep: "Sweep") -> None:
     console.print(table)
     if not axes:
         for at, row in enumerate(rows):
-            console.print(f"Cell {at + 1}: {row.cell}", highlight=False)
+            console.print(f"Cell {at + 1}: {row.cell}")
     console.print(
         "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
         "chosen on validation accuracy. A cell without one shows its last level."
@@ -102,8 +102,8 @@ def print_sweep(sweep: "Sweep") -> None:
     if finished == len(rows):
         console.print("All cells are finished.")
     else:
-        console.print(f"{finished} of {len(rows)} cells are finished; resume with:", highlight=False)
-        console.print(f"  {sweep.resume_command}", highlight=False, soft_wrap=True)
+        console.print(f"{finished} of {len(rows)} cells are finished; resume with:")
+        console.print(f"  {sweep.resume_command}", soft_wrap=True)
 
 
 def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) -> None:
@@ -130,7 +130,6 @@ def _print_splitting(rows: "Sequence[CellSummary]", axes: dict[str, list[str]]) 
         "Separated, degraded: networks that separated before they degraded. The last three columns are ranges over "
         "the trials that separated, at the first level at which they did: remaining weights; those of them on a path "
         "from an input to an output; the accuracy of the task with the lowest.",
-        highlight=False,
     )
 
 

@@ -4,6 +4,7 @@ import re
 import secrets
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from lthprune.errors import StorageError
 from lthprune.experiments.recipe import Recipe
@@ -21,7 +22,7 @@ def new_folder(out: str | Path, name: str) -> Path:
     if (out / "manifest.json").is_file():
         raise StorageError(
             f"{out} is itself a run, or a store of tickets. Choose another folder for new runs, or resume it: "
-            f"lthprune resume {out}"
+            f"lthprune resume {quote(str(out))}"
         )
     return out / f"{fit_for_a_file(name)}-{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(4)}"
 
@@ -44,7 +45,8 @@ def create_run(recipe: Recipe, folder: Path) -> Run:
     """
     if Run(folder).tickets.exists:
         raise StorageError(
-            f"{folder} already holds a run. Choose another folder, or resume that run: lthprune resume {folder}"
+            f"{folder} already holds a run. Choose another folder, or resume that run: "
+            f"lthprune resume {quote(str(folder))}"
         )
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
     return Run(folder, trust_code=True)  # the person who runs a recipe has chosen the code that it names

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from torch import nn
@@ -194,7 +195,7 @@ class RunFolder:
             if around.tickets.exists and around.tickets.finished <= self.tickets.finished:
                 return around.resume_command
         recipe = parse_recipe(self.settings, "the manifest")
-        return f"lthprune resume {self.folder}{' --trust-code' if recipe.names_code else ''}"
+        return f"lthprune resume {quote(str(self.folder))}{' --trust-code' if recipe.names_code else ''}"
 
     def recorded(self) -> dict[str, Any]:
         """Return the environment; empty if it cannot be read, as resuming does not need this record of the past."""

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import tomli_w
@@ -83,7 +84,7 @@ class Sweep:
     def resume_command(self) -> str:
         """The command that resumes the sweep, with ``--trust-code`` if its recipes name functions of your own."""
         own = any(cell.recipe.names_code for cell in self.cells())
-        return f"lthprune resume {self.folder}{' --trust-code' if own else ''}"
+        return f"lthprune resume {quote(str(self.folder))}{' --trust-code' if own else ''}"
 
     @property
     def exists(self) -> bool:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -116,7 +117,7 @@ class Histories:
                 return cls({name: file[name] for name in names}, file["density"], file["steps"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise StorageError(
-                f"{path} is missing or damaged ({error}). `lthprune resume {path.parent}` writes it again."
+                f"{path} is missing or damaged ({error}). `lthprune resume {quote(str(path.parent))}` writes it again."
             ) from error
 
     def _early_stop_places(self) -> np.ndarray:

@@ -1,0 +1,13 @@
+"""The console that verbs print on."""
+
+import os
+
+from rich import console
+
+
+class Console(console.Console):
+    """Prints what it is given as it is: square brackets and colons in paths are neither markup nor emoji."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        terminal = {name: value for name, value in os.environ.items() if (name, value) != ("COLUMNS", "0")}
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, _environ=terminal)
