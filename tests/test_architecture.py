@@ -142,6 +142,7 @@ ROOMS = """
     integrations
 """
 CLI_ROOMS = """
+    consoles stopping
     options progress
     recipes
     sweeping
@@ -164,7 +165,7 @@ PLACES = [
 ABOVE = dict(PLACES)
 WINGS = {name for name in FILES if name.count(".") == 1 and FILES[name].name == "__init__.py"}
 GROUND = {name for name in ABOVE if name.startswith("lthprune.") and name.count(".") == 1} - WINGS
-NEUTRAL = ("lthprune_cli", "lthprune")  # __init__ files that stand over all rooms
+NEUTRAL = ("lthprune_cli", "lthprune", "lthprune.__main__")  # files that stand over all rooms
 
 
 def wing(module: str) -> str:

@@ -11,3 +11,7 @@ class Console(console.Console):
     def __init__(self, *, stderr: bool = False) -> None:
         terminal = {name: value for name, value in os.environ.items() if (name, value) != ("COLUMNS", "0")}
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, _environ=terminal)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output if nobody reads it any more, as after ``lthprune run ... | head``."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())

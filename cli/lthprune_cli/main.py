@@ -27,6 +27,7 @@ from lthprune_cli import (
     sweeping,
 )
 from lthprune_cli.consoles import Console
+from lthprune_cli.stopping import signals_as_interruptions
 
 app = typer.Typer(
     name="lthprune",
@@ -84,7 +85,8 @@ def main() -> None:
     library.handlers = [_Printer(errors)]
     library.setLevel(logging.INFO)
     try:
-        app(arguments, prog_name="lthprune")
+        with signals_as_interruptions():
+            app(arguments, prog_name="lthprune")
     except Exception as error:
         if debug:
             raise

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -153,4 +154,4 @@ def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") ->
     print_summary(done)
     console = Console()
     console.print(f"Run directory: {done.folder}", soft_wrap=True)
-    console.print(f"Its plots:     lthprune plot {done.folder}", soft_wrap=True)
+    console.print(f"Its plots:     lthprune plot {quote(str(done.folder))}", soft_wrap=True)

@@ -31,8 +31,10 @@ _SVHN = Files(
 
 def data_root(data_dir: str | Path | None = None) -> Path:
     """Return the folder in which data sets are found, and into which they are downloaded."""
-    chosen = data_dir or os.environ.get("LTHPRUNE_DATA") or Path.home() / ".cache" / "lthprune"
-    return Path(chosen).expanduser()
+    chosen = data_dir or os.environ.get("LTHPRUNE_DATA")
+    if not chosen and os.path.expanduser("~") == "~":  # a user without a home, as in some containers
+        return Path(".cache") / "lthprune"
+    return Path(chosen or "~/.cache/lthprune").expanduser()
 
 
 def _digits(root: Path) -> Raw:

@@ -241,3 +241,10 @@ def test_the_installed_command_is_this_one() -> None:
 
 def test_version_is_that_of_the_package(cli: Cli) -> None:
     assert cli("--version") == (0, f"lthprune {version('lthprune')}\n", "")
+
+
+def test_python_m_lthprune_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lthprune", "--version"], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout == f"lthprune {version('lthprune')}\n"

@@ -218,3 +218,31 @@ def test_run_says_that_pretraining_comes_first(cli: Cli) -> None:
     result = cli("run", "lenet-digits", *settings(*pretraining, "prune.levels=0"))
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("Pretraining on digits (2ep) comes first.\nRun directory: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_the_system_ends_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    begun = Process(tmp_path / "runs", LONG)
+    code, errors = begun.end(number)
+    assert code == 128 + number
+    assert errors.endswith(f"resume with:\n  lthprune resume {begun.folder}\n")
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    begun = Process(tmp_path / "runs", ())
+    with begun.process as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.returncode == 0
+    assert Run(begun.folder).tickets.finished == 3
+
+
+def test_a_run_needs_no_home(tmp_path: Path) -> None:
+    nobody = "import os; del os.environ['HOME']; os.getuid = lambda: 4_000_000"
+    python, flag, code, *words = command("run", "lenet-digits", *settings(), "--out", "runs")
+    own = environment()
+    own.pop("LTHPRUNE_DATA", None)
+    done = subprocess.run(
+        [python, flag, f"{nobody}; {code}", *words], capture_output=True, text=True, env=own, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
