@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic_core import from_json
 
 from lthprune.arguments import differences
 from lthprune.errors import StorageError
@@ -18,6 +21,20 @@ from lthprune.search.tickets import Ticket
 _FORMAT = 1
 _INITIAL = "initial.safetensors"
 _MASKS = "$mask/"  # before the names of masks in a file of initial weights
+
+
+_File = Annotated[str, StringConstraints(pattern=r"^trial-[0-9]+/(initial|level-[0-9]{2,})\.safetensors$")]
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Manifest(BaseModel, strict=True):
+    """What a manifest contains; the files that it names are in the folder, whoever wrote it."""
+
+    format: int
+    search: dict[str, Any]
+    initial: dict[_File, _Digest]
+    finished: list[dict[_File, _Digest]]
+    ended: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +62,15 @@ class TicketStore:
 
     @property
     def exists(self) -> bool:
-        """Whether a search has begun here."""
-        return self._manifest_path.is_file()
+        """Whether a search has begun here.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        try:
+            return self._manifest_path.is_file()
+        except OSError as error:
+            raise StorageError(f"cannot read {self.folder}: {error.strerror or error}.") from error
 
     @property
     def finished(self) -> int:
@@ -73,20 +97,22 @@ class TicketStore:
         if not self.exists:
             inside = sorted(str(path.parent) for path in self.folder.glob("*/manifest.json"))
             hint = f" Name one of the runs inside it: {', '.join(inside)}." if inside else ""
+            if (self.folder / "recipe.toml").is_file():
+                hint = " A run was stopped before it had written its first files; start it again."
             raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{hint}")
         try:
-            manifest = json.loads(self._manifest_path.read_bytes())
-            if manifest["format"] != _FORMAT:
-                raise StorageError(f"{self._manifest_path} has the format {manifest['format']}, not {_FORMAT}.")
-            return {
-                "format": _FORMAT,
-                "search": dict(manifest["search"]),
-                "initial": dict(manifest["initial"]),
-                "finished": [dict(files) for files in manifest["finished"]],
-                "ended": manifest.get("ended"),
-            }
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{self._manifest_path} is damaged ({error}); the run cannot be resumed.") from error
+            written = from_json(self._manifest_path.read_bytes())
+            if isinstance(written, dict) and written.get("format", _FORMAT) != _FORMAT:
+                raise StorageError(f"{self._manifest_path} has the format {written['format']}, not {_FORMAT}.")
+            return _Manifest.model_validate(written).model_dump()
+        except OSError as error:
+            raise StorageError(f"cannot read {self._manifest_path}: {error.strerror or error}.") from error
+        except ValueError as error:
+            fault = str(error)
+            if isinstance(error, ValidationError):
+                (first, *_) = error.errors(include_url=False)
+                fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise StorageError(f"{self._manifest_path} is damaged ({fault}); the run cannot be resumed.") from error
 
     def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:
         """Write the initial weights and masks and an empty manifest.

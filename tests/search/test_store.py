@@ -179,6 +179,9 @@ def test_a_file_that_is_not_what_was_written_is_refused_and_the_model_stays_whol
         b'{"format": 9, "finished": []}',
         b'{"format": 1, "finished": []}',
         b'{"format": 1, "search": {}, "initial": {}, "finished": 3}',
+        b'{"format": 1, "search": {}, "initial": [], "finished": []}',
+        b'{"format": 1, "search": {}, "initial": {}, "finished": [], "ended": {}}',
+        b'{"format": 1, "search": ' + b"[" * 100_000,
     ],
 )
 def test_a_damaged_manifest_is_refused_and_kept_as_it_is(tmp_path, data):
@@ -188,6 +191,19 @@ def test_a_damaged_manifest_is_refused_and_kept_as_it_is(tmp_path, data):
     with refused(r"manifest\.json", model, error=StorageError):
         imp(model, lambda model: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.safetensors", "/etc/passwd", "trial-0/../../level-00.safetensors", "trial-0/level-00.pt"]
+)
+def test_a_manifest_that_names_other_files_than_those_of_a_store_is_refused(tmp_path, name):
+    stored(tmp_path, trials=None)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["finished"][0] = {name: "0" * 64}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=r"finished\.0.*should match pattern"):
+        TicketStore(tmp_path).level(0)
 
 
 @pytest.mark.parametrize(
