@@ -27,10 +27,12 @@ class Writer:
         folder: made if it is not there.
 
     Raises:
-        StorageError: another process holds the lock, which the message names; or the folder cannot be written to.
+        StorageError: another process holds the lock, which the message names; the folder cannot be written to, or a
+            link in it leads out of it.
     """
 
     def __init__(self, folder: Path) -> None:
+        check_links(folder)
         self._named = folder / _WRITER
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,23 @@ class Writer:
         if self._lock.lock_counter == 1:
             self._named.unlink(missing_ok=True)
         self._lock.release()
+
+
+def check_links(folder: Path) -> None:
+    """Check that whatever is written into a folder, which may come from a stranger, stays in it.
+
+    Raises:
+        StorageError: a link in the folder leads out of it.
+    """
+    root = folder.resolve()
+    for place, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(place) / name
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise StorageError(
+                    f"{path} is a link to {path.resolve()}, outside of {folder}, where nothing is to be written. Put "
+                    "the file or folder itself in its place."
+                )
 
 
 @contextmanager

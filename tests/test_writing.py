@@ -147,3 +147,30 @@ def test_a_run_killed_before_its_manifest_is_begun_again_in_its_folder(tmp_path:
     assert contents(Run(folder).folder) == contents(other.folder)
     assert run.complete
     assert not list(folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize("name", [".lock", ".writer", "trial-0", "controls/shuffled-0"])
+def test_nothing_is_written_through_a_link_out_of_a_run(tmp_path: Path, name: str) -> None:
+    run = run_recipe(tiny("prune.levels=1", "run.trials=1"), "tiny", out=tmp_path / "runs")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("mine")
+    link = run.folder / name
+    if link.is_dir():
+        link.rename(run.folder / "moved")
+    else:
+        link.unlink(missing_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside / "mine" if name.startswith(".") else outside)
+    for write in (resume_run, lambda run: run_control(run, "shuffled")):
+        with pytest.raises(StorageError, match=r"is a link to .*, outside of"):
+            write(run)
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("mine", "mine")]
+
+
+def test_links_within_a_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").symlink_to("there")
+    with only_writer(tmp_path):
+        write_atomically(tmp_path / "here" / "file", b"1")
+    assert (tmp_path / "there" / "file").read_bytes() == b"1"

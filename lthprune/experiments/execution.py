@@ -22,7 +22,7 @@ from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import snapshot
 from lthprune.search import Ticket, imp_levels, osp_levels
 from lthprune.training import stored_plan
-from lthprune.writing import only_writer
+from lthprune.writing import check_links, only_writer
 
 
 def run_recipe(
@@ -149,6 +149,7 @@ def begin_inside(
     Raises:
         StorageError: the folder holds a run that began with something else, or another process writes to it.
     """
+    check_links(run.folder)
     with only_writer(folder):
         inside = Run(folder, trust_code=run.trust_code)
         if inside.tickets.exists:

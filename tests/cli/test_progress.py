@@ -18,7 +18,7 @@ def test_bars_are_drawn_on_a_terminal_and_lines_alone_elsewhere(
     written = io.StringIO()
 
     def console() -> Console:
-        return Console(file=written, force_terminal=terminal, width=80)
+        return Console(file=written, force_terminal=terminal, width=80, highlight=False)
 
     monkeypatch.setattr(progress, "Console", console)
     with progress.RunProgress(tiny(), 0) as shown:
