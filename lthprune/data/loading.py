@@ -12,7 +12,7 @@ from lthprune.data.joining import join, pair_at_random, side_by_side
 from lthprune.data.npz import load_npz
 from lthprune.data.own import load_own
 from lthprune.data.reducing import keep_classes, resize_images
-from lthprune.data.sources import SOURCES, data_root
+from lthprune.data.sources import SOURCES, data_root, load_source
 from lthprune.data.spec import DataSpec, is_folder, is_path
 from lthprune.data.toys import TOYS, draw_toy
 from lthprune.seeds import Seeds
@@ -115,7 +115,7 @@ def _load_part(spec: DataSpec, place: int, root: Path, trust_code: bool) -> Raw:
         settings = {key: value for key in ("noise", "factor") if (value := getattr(spec, key)) is not None}
         return draw_toy(name, train=samples + spec.validation, test=samples, seed=drawn, **settings)
     if name in SOURCES:
-        raw = SOURCES[name].load(root)
+        raw = load_source(name, root)
     elif is_folder(name):
         raw = load_folder(Path(name).expanduser(), spec.size)
     elif is_path(name):

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lthprune.data.dataset import Raw
+from lthprune.data.dataset import Raw, classes_of
 from lthprune.data.npz import load_npz
 from lthprune.data.through_torchvision import Files, read_torchvision
 from lthprune.data.tiny_imagenet import load_tiny_imagenet
+from lthprune.errors import DataError
 
 _TRAIN = {"train": True}
 _MNIST, _FASHION_MNIST = (
@@ -72,3 +73,22 @@ SOURCES: dict[str, Source] = {
     "svhn": Source(partial(read_torchvision, _SVHN), (3, 32, 32)),
     "tiny-imagenet": Source(load_tiny_imagenet, (3, 64, 64), classes=200),
 }
+
+
+def load_source(name: str, root: Path) -> Raw:
+    """Load a built-in data set, whose files may have been replaced by others.
+
+    Raises:
+        DataError: the data are missing or damaged, or have other shapes or classes than the data set of this name.
+    """
+    source = SOURCES[name]
+    raw = source.load(root)
+    shapes = {tuple(x.shape[1:]) for x in (raw.x_train, raw.x_test)}
+    if shapes != {source.input_shape} or classes_of(raw) != source.classes:
+        raise DataError(
+            f"the files of {name} in {root} hold another data set: inputs of shape "
+            f"{' and '.join(map(str, sorted(shapes)))} with {classes_of(raw)} classes, where {name} has "
+            f"{source.input_shape} and {source.classes}. Put the original files there; to train on your own, name the "
+            'file, as in data.name = "/data/mine.npz".'
+        )
+    return raw

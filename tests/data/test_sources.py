@@ -147,11 +147,31 @@ def test_an_npz_file_stands_in_for_cifar10(tmp_path: Path) -> None:
         f"x_{split}": np.zeros((size, 32, 32, 3), np.uint8) + np.arange(3, dtype=np.uint8) * 100
         for split, size in (("train", 60), ("test", 20))
     }
-    write_npz(tmp_path / "cifar10.npz", **words)
+    labels = {f"y_{split}": np.arange(size) % 10 for split, size in (("train", 60), ("test", 20))}
+    write_npz(tmp_path / "cifar10.npz", **words, **labels)
     data = load_data(spec("cifar10", 10), data_dir=tmp_path)
     assert data.input_shape == (3, 32, 32)
     (tmp_path / "cifar10.npz").write_bytes(b"PK\3\4")
     with pytest.raises(DataError, match="cifar10"):
+        load_data(spec("cifar10", 10), data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "held"),
+    [
+        ((32, 32, 3), 5, r"\(3, 32, 32\) with 5 classes"),
+        ((32, 32, 3), 12, r"\(3, 32, 32\) with 12 classes"),
+        ((32, 32), 10, r"\(1, 32, 32\) with 10 classes"),
+        ((28, 28, 3), 10, r"\(3, 28, 28\) with 10 classes"),
+    ],
+)
+def test_files_that_hold_another_data_set_than_their_name_says_are_refused(
+    tmp_path: Path, shape: tuple[int, ...], classes: int, held: str
+) -> None:
+    inputs = {f"x_{split}": np.zeros((size, *shape), np.uint8) for split, size in (("train", 60), ("test", 20))}
+    labels = {f"y_{split}": np.arange(size) % classes for split, size in (("train", 60), ("test", 20))}
+    write_npz(tmp_path / "cifar10.npz", **inputs, **labels)
+    with pytest.raises(DataError, match=f"cifar10 in .* hold another data set: inputs of shape {held}"):
         load_data(spec("cifar10", 10), data_dir=tmp_path)
 
 
