@@ -72,7 +72,7 @@ def _row_of(run: "Run") -> _Row:
         )
         trials = f"{settings['prune']['method']} x{settings['run']['trials']}"
         return _Row(run, (trials, f"{finished} of {levels}", *accuracies), run.state)
-    except (LthpruneError, KeyError) as error:
+    except (LthpruneError, KeyError, TypeError) as error:
         return _Row(run, ("", "", "", "", ""), "damaged", str(error))
 
 

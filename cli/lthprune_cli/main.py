@@ -110,6 +110,13 @@ def _explain(error: Exception, errors: Console) -> int:
     if isinstance(error, LthpruneError):
         errors.print(Text.assemble(("Error:", "bold red"), f" {error}"))
         return 2
+    if isinstance(error, OSError) and error.filename:
+        errors.print(
+            Text.assemble(
+                ("Error:", "bold red"), f" cannot open {error.filename}: {error.strerror}. Choose another path."
+            )
+        )
+        return 2
     errors.print(Text.assemble(("lthprune failed:", "bold red"), f" {type(error).__name__}: {error}"))
     errors.print("This is a bug in lthprune. --debug shows where it happened; please report it.")
     return 1

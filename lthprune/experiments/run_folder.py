@@ -7,6 +7,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
+from pydantic import BaseModel
+from pydantic_core import from_json
 from torch import nn
 
 from lthprune.data import shape_of_data
@@ -15,6 +17,20 @@ from lthprune.experiments.recipe import Recipe, parse_recipe
 from lthprune.files import write_atomically
 from lthprune.search import Ticket, TicketStore
 from lthprune.training import Histories
+
+
+class _Environment(BaseModel, strict=True, extra="allow"):
+    """The entries of ``environment.json`` that are read again; earlier versions wrote fewer."""
+
+    started: str = ""
+    data_dir: str | None = None
+    device: str = "cpu"
+    threads: int = 1
+    threads_asked: int | None = None
+    packages: dict[str, str] = {}
+    seconds_per_level: dict[str, float] = {}
+    peak_memory_mb: int | None = None
+    train_samples: int = 1
 
 
 class RunFolder:
@@ -179,7 +195,8 @@ class RunFolder:
         """
         path = self.folder / "environment.json"
         try:
-            environment: dict[str, Any] = json.loads(path.read_bytes())
+            environment: dict[str, Any] = from_json(path.read_bytes())
+            _Environment.model_validate(environment)
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
         return environment
@@ -230,17 +247,26 @@ class RunFolder:
         Raises:
             StorageError: the file is missing or damaged.
         """
-        return Histories.load(self.folder / "histories.npz").up_to(self.tickets.finished)
+        path = self.folder / "histories.npz"
+        histories = Histories.load(path)
+        if not histories.fits(self._no_histories()):
+            raise StorageError(
+                f"{path} has other trials, levels or evaluations than this run. `{self.resume_command}` writes it "
+                "again."
+            )
+        return histories.up_to(self.tickets.finished)
 
     def gather_histories(self) -> Histories:
         """Collect the histories from the tickets of the finished levels, without the file."""
-        recipe = self.recipe()
-        plan, tasks = recipe.train, len(recipe.data.parts)
-        levels = int(self.settings["prune"]["levels"])
-        histories = Histories.empty(recipe.run.trials, levels, plan.evaluation_steps, tasks)
+        histories = self._no_histories()
         for level in range(self.tickets.finished):
             histories.record(self.tickets.level(level))
         return histories
+
+    def _no_histories(self) -> Histories:
+        recipe = self.recipe()
+        levels = int(self.settings["prune"]["levels"])
+        return Histories.empty(recipe.run.trials, levels, recipe.train.evaluation_steps, len(recipe.data.parts))
 
     def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
         """Store a finished level. The manifest is written last; until then, the level does not count."""

@@ -60,6 +60,13 @@ class Histories:
             curves |= {name: np.full((*shape, tasks), np.nan) for name in TASK_HISTORIES}
         return cls(curves, np.full(levels + 1, np.nan), np.array(steps))
 
+    def fits(self, other: "Histories") -> bool:
+        """Return whether these are curves of the same names, shapes and types as others, at the same steps."""
+        mine, others = ({**each.curves, "density": each.density} for each in (self, other))
+        return np.array_equal(self.steps, other.steps) and {
+            name: (values.shape, values.dtype) for name, values in mine.items()
+        } == {name: (values.shape, values.dtype) for name, values in others.items()}
+
     def record(self, tickets: Sequence[Ticket]) -> None:
         """Enter a finished level, given the ticket of every trial with its ``history`` among the metrics."""
         for trial, ticket in enumerate(tickets):

@@ -2,12 +2,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from lthprune.experiments.run import Run
+from lthprune.training.histories import Histories
 from tests.cli.conftest import Cli
 from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
 
@@ -118,6 +120,14 @@ def cut_histories(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def other_histories(folder: Path) -> None:
+    Histories.empty(2, 7, [1, 2]).save(folder / "histories.npz")
+
+
+def other_environment(folder: Path) -> None:
+    (folder / "environment.json").write_text("[]")
+
+
 @pytest.mark.parametrize(
     ("verb", "damage", "file"),
     [
@@ -127,6 +137,7 @@ def cut_histories(folder: Path) -> None:
         *((verb, cut_manifest, "manifest.json") for verb in ("resume", "summary", "plot")),
         *((verb, empty_manifest, "manifest.json") for verb in ("resume", "plot")),
         *((verb, cut_histories, "histories.npz") for verb in ("summary", "plot")),
+        *((verb, other_histories, "histories.npz") for verb in ("summary", "plot")),
     ],
 )
 def test_a_damaged_run_ends_with_one_paragraph_and_stays_as_it_was(
@@ -140,6 +151,33 @@ def test_a_damaged_run_ends_with_one_paragraph_and_stays_as_it_was(
     assert (result.code, is_one_clear_paragraph(result.err)) == (2, True), result.err
     assert file in " ".join(result.err.split())
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("damage", [cut_manifest, empty_manifest, cut_histories, other_histories, other_environment])
+def test_runs_lists_the_others_beside_a_damaged_run(damage: Callable[[Path], None], finished: Run, cli: Cli) -> None:
+    for name in ("damaged", "whole"):
+        shutil.copytree(finished.folder, Path("runs") / name)
+    damage(Path("runs/damaged"))
+    result = cli("runs")
+    assert (result.code, result.err) == (0, "")
+    table = result.out.partition("Search:")[0].splitlines()
+    states = {line.split()[0]: line.split()[-1] for line in table if line.strip()}
+    assert states["whole"] == "finished"
+    assert states["damaged"] == ("finished" if damage is other_environment else "damaged")
+
+
+@pytest.mark.parametrize("verb", ["summary", "resume"])
+def test_a_run_with_a_damaged_environment_is_resumed_and_shown(verb: str, finished: Run, cli: Cli) -> None:
+    folder = Path(shutil.copytree(finished.folder, "copy"))
+    other_environment(folder)
+    assert cli(verb, folder).code == 0
+
+
+def test_a_path_that_cannot_be_opened_is_bad_input(cli: Cli) -> None:
+    path = "x" * 300  # longer than names of files may be
+    for words in (["summary", path], ["run", "lenet-digits", *TINY, "--out", path], ["run", f"{path}.toml"]):
+        result = cli(*words)
+        assert (result.code, is_one_clear_paragraph(result.err)) == (2, True), (words, result.err)
 
 
 def test_a_run_directory_is_no_place_for_another_recipes_run(finished: Run, cli: Cli) -> None:
