@@ -62,7 +62,7 @@ def _read(value: Any, read_number: ValidatorFunctionWrapHandler) -> Any:
 _AS_SAID = (WrapValidator(_read), PlainSerializer(lambda value: str(value) if isinstance(value, Epochs) else value))
 
 # Both are whole numbers in every recipe that is run: preview_recipe replaces epochs by steps.
-Steps = Annotated[int, Field(ge=1), *_AS_SAID]
+Steps = Annotated[int, Field(ge=1, le=10**12), *_AS_SAID]
 """A number of steps, 1 or more, or ``Epochs``."""
-Moment = Annotated[int, Field(ge=0), *_AS_SAID]
+Moment = Annotated[int, Field(ge=0, le=10**12), *_AS_SAID]
 """The number of steps made at some moment, 0 or more, or ``Epochs``."""

@@ -26,7 +26,7 @@ class PretrainSpec(Section):
 class RunSpec(Section):
     """The ``[run]`` table of a recipe."""
 
-    trials: int = Field(default=5, ge=1)
+    trials: int = Field(default=5, ge=1, le=10_000)
     """how many times to run the experiment, each time with its own seed; the paper averages 5"""
     seed: int | tuple[int, ...] = 0
     """the root seed, from which every trial's initialisation, data order and masks follow; or a list of root seeds, one

@@ -30,7 +30,7 @@ class PruneSpec(Section):
     """iterative or one-shot pruning"""
     scope: Scope = "global"
     """``global`` (all weights compete) or ``layerwise``"""
-    levels: int | None = Field(default=None, ge=0)
+    levels: int | None = Field(default=None, ge=0, le=10_000)
     """pruning rounds after the dense training; left out if ``rate`` and ``target`` determine them: the fewest that
     reach the target"""
     rate: float | dict[str, float] | None = None

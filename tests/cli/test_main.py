@@ -25,6 +25,12 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "unknown method": (["run", "lenet-digits", "--method", "ipm"], "'imp'"),
     "no trials": (["run", "lenet-digits", "--trials", "0"], "[run] trials"),
     "negative seed": (["run", "lenet-digits", "--seed", "-1"], "[run] seed"),
+    "too many levels": (["run", "lenet-digits", "--set", "prune.levels=1000000"], "less than or equal to 10000"),
+    "too many trials": (["run", "lenet-digits", "--trials", "1000000000"], "less than or equal to 10000"),
+    "too many steps": (
+        ["run", "lenet-digits", "--set", "train.steps=1" + 23 * "0"],
+        "less than or equal to 1000000000000",
+    ),
     "missing recipe file": (["run", "mine.toml"], "mine.toml"),
     "missing data": (["run", "lenet-mnist", "--data-dir", "nowhere"], "MNIST/raw/train-images-idx3-ubyte"),
     "missing npz": (["run", "lenet-digits", "--set", "data.name=own.npz"], "own.npz"),
