@@ -2,7 +2,8 @@
 
 Each model without trained weights gets random biases and statistics of batch norms. Of each prunable tensor, whole rows
 and columns and then single weights are pruned at random, so that neurons of every state occur. Checked: the states can
-be found, the compacted network computes the same, and it is smaller.
+be found, the compacted network computes the same, and it is smaller. On a machine that other programs use it prints no
+figures, unless with ``--busy``.
 """
 
 import argparse
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import lthprune
 from lthprune.pruning import live_state, refresh, select
+from tests.benchmarks.machine import Machine, add_busy
 from tests.zoo.from_torchvision import LARGE, NAMES, specimen
 from tests.zoo.specimen import Specimen
 
@@ -76,7 +78,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="by default all but the largest")
     parser.add_argument("--large", action="store_true", help="the largest as well; they need more than 10 GB")
+    add_busy(parser)
     arguments = parser.parse_args()
+    machine = Machine(busy=arguments.busy)
     names = arguments.names or [name for name in NAMES if arguments.large or name not in LARGE]
     table = Table("model", "states", "compaction: weights left", "seconds")
     for name in names:
@@ -91,6 +95,7 @@ def main() -> None:
         works = sum(str(cell).startswith("yes") for cell in table.columns[column].cells)
         print(f"{title}: {works} of {len(names)}")
     Console().print(table)
+    print(machine.describe())
 
 
 if __name__ == "__main__":

@@ -71,6 +71,12 @@ def test_run_says_when_it_compiles(tmp_path: Path) -> None:
     assert second.stderr == ""
 
 
+def heed_signals() -> None:
+    """Heed what a shell's background job or ``nohup`` ignores, and so would this child of it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Process:
     """``lthprune run`` in a process of its own, to be ended by signals."""
 
@@ -83,8 +89,7 @@ class Process:
             text=True,
             env=environment(),
             bufsize=1,
-            # A shell's background job ignores SIGINT, and so would this child of it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_signals,
         )
         assert self.process.stdout is not None
         self.folder = Path(self.process.stdout.readline().removeprefix("Run directory: ").strip())
