@@ -117,7 +117,8 @@ ROOMS = """
     experiments.recipe
     experiments.levels
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.stability_folder
+    experiments.measurements
+    experiments.stability_files experiments.information_files
     experiments.subject experiments.run_folder experiments.comparison experiments.pretraining
     experiments.figures
     experiments.run
@@ -128,6 +129,7 @@ ROOMS = """
     experiments.early_birds
     experiments.execution
     experiments.sweep experiments.timing experiments.controls experiments.transfer experiments.stability
+    experiments.training_states
     experiments.information
     experiments.sweep_summary
     experiments.sweep_figures
@@ -142,8 +144,7 @@ ROOMS = """
     integrations
 """
 CLI_ROOMS = """
-    consoles stopping
-    options progress
+    options progress spreads
     recipes
     sweeping
     comparing

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, Threads, TrustCode
+from lthprune_cli.spreads import mean_and_range
 
 if TYPE_CHECKING:
     from lthprune.analysis import LevelInformation
@@ -33,7 +34,6 @@ def information(
         str | None,
         typer.Option(metavar="N,N,...", help="Steps of the training of each level, too; each level is trained again."),
     ] = None,
-    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial.")] = 0,
     precise: Annotated[
         bool,
         typer.Option("--precise", help="MINE without noise, which comes closer to the truth."),
@@ -50,7 +50,7 @@ def information(
 ) -> None:
     """Estimate the mutual information between layers, inputs and labels of a run, level by level.
 
-    Finished levels are kept in the run's directory, and read from there with the same settings.
+    Estimates are kept in the run's directory. Those that exist are not made again.
     """
     from lthprune.analysis import PRECISE, Mine
     from lthprune.experiments import InformationWatcher, Run, run_information, save_information
@@ -67,19 +67,17 @@ def information(
         transient=True,
     )
     bar = progress.add_task("steps of MINE", total=None)
-    found: list[LevelInformation] = []
 
     def show(own: "LevelInformation") -> None:
         console.print(_table(own))
 
     try:
         with progress if console.is_terminal else nullcontext():
-            found = run_information(
+            run_information(
                 whole,
                 [_pair(each) for each in pair or ()],
                 levels=None if levels is None else _numbers("levels", levels),
                 at=[] if at is None else _numbers("at", at),
-                trial=trial,
                 samples=samples,
                 settings=settings,
                 data_dir=data_dir,
@@ -90,19 +88,19 @@ def information(
             )
     except KeyboardInterrupt:
         errors = Console(stderr=True)
-        errors.print("Stopped. Finished levels are saved; the same command continues.")
+        errors.print("Stopped. What is estimated is saved; the same command goes on from there.")
         raise typer.Exit(130) from None
     console.print(
-        "In nats. MINE: a lower bound, on samples that its networks were not trained on;\nin brackets on those they "
-        "were trained on. Neighbours: Kraskov et al., with\nlabels Ross; both estimates are too low for strong "
-        "dependence.",
+        "In nats, means (minimum-maximum) over the trials. MINE: a lower bound, on samples that its networks were not "
+        "trained on, and on those they were trained on. Neighbours: Kraskov et al., with labels Ross; both estimates "
+        "are too low for strong dependence.",
     )
-    for path in save_information(whole, found, trial):
+    for path in save_information(whole):
         console.print(str(path), soft_wrap=True)
 
 
 def _table(own: "LevelInformation") -> Table:
-    """Return the estimates of one level, a row for each pair."""
+    """Return the estimates of one level, a row for each pair: means over the trials, with ranges."""
     when = "" if own.step is None else f", step {own.step:,}"
     table = Table(
         title=f"Level {own.level}, density {own.density:.2%}{when}",
@@ -111,11 +109,11 @@ def _table(own: "LevelInformation") -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("variables")
-    for column in ("MINE", "(trained on)", "neighbours"):
+    for column in ("MINE", "trained on", "neighbours"):
         table.add_column(column, justify="right", no_wrap=True)
-    for pair, estimates in own.pairs.items():
-        numbers = (f"{estimates.mine:.3f}", f"({estimates.mine_trained:.3f})", f"{estimates.neighbours:.3f}")
-        table.add_row(" and ".join(pair), *numbers)
+    for pair in own.pairs:
+        estimates = (own.nats(pair, name) for name in ("mine", "mine_trained", "neighbours"))
+        table.add_row(" and ".join(pair), *map(mean_and_range, estimates))
     return table
 
 

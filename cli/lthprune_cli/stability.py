@@ -9,10 +9,9 @@ from rich.table import Table
 
 from lthprune_cli.consoles import Console
 from lthprune_cli.options import DataDir, RunArgument, RunDevice, Threads, TrustCode
+from lthprune_cli.spreads import mean_and_range
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lthprune.analysis import Pair, Stability
 
 
@@ -98,7 +97,7 @@ def _print_table(measured: "Sequence[Stability]") -> None:
                 "" if place else str(each.level),
                 "" if place else f"{each.density:.2%}",
                 f"{step:,}",
-                *(_spread(own[place]) for own in barriers),
+                *(mean_and_range(own[place]) for own in barriers),
                 f"{each.distances()[place].mean():.2f}",
                 _degrees(each.angles()[place].mean()),
             )
@@ -125,11 +124,6 @@ def _stable(stability: "Stability", data: str) -> str:
     if step is not None:
         return f"stable from step {step:,}"
     return f"not yet stable at step {stability.moving_steps()[-1]:,}"
-
-
-def _spread(values: "np.ndarray") -> str:
-    mean = f"{values.mean():.2f}"
-    return mean if len(values) == 1 else f"{mean} ({values.min():.2f}-{values.max():.2f})"
 
 
 def _degrees(angle: float) -> str:

@@ -68,7 +68,7 @@ def layer_activations(model: nn.Module, inputs: Tensor, layers: Iterable[str] | 
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(values) for name, values in chunks.items()}
+    return {name: torch.cat(chunks.pop(name)) for name in list(chunks)}  # so that both exist of one layer at a time
 
 
 def check_layers(model: nn.Module, layers: Sequence[str]) -> None:

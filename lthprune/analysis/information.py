@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,19 +35,27 @@ class Information(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelInformation:
-    """The mutual information of pairs of variables at one level of a trial.
+    """The mutual information of pairs of variables at one level.
 
     Attributes:
         level: the pruning round.
         density: the fraction of prunable weights left.
         step: the step of the training; None after it.
-        pairs: the estimates by the names of both variables: ``input``, ``labels``, or a layer.
+        pairs: the estimates of each trial, by the names of both variables: ``input``, ``labels``, or a layer.
     """
 
     level: int
     density: float
     step: int | None
-    pairs: dict[Pair, Information]
+    pairs: dict[Pair, tuple[Information, ...]]
+
+    def nats(self, pair: Pair, estimate: str) -> np.ndarray:
+        """Return one of the estimates of a pair, (trials,): ``mine``, ``mine_trained`` or ``neighbours``."""
+        return np.array([getattr(own, estimate) for own in self.pairs[pair]], dtype=float)
+
+    def only(self, pairs: Sequence[Pair]) -> "LevelInformation":
+        """Return the estimates of some pairs, in their order."""
+        return replace(self, pairs={pair: self.pairs[pair] for pair in pairs})
 
 
 def default_pairs(layers: Sequence[str]) -> list[Pair]:

@@ -8,11 +8,9 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from lthprune.analysis.statistics_networks import OutputActivation, StatisticsNetworks, paired
+from lthprune.analysis.statistics_networks import OutputActivation, StatisticsNetworks, Variables
 from lthprune.arguments import check_word, described, whole_number
 from lthprune.errors import PruningError
-
-Variables = tuple[Tensor, Tensor]  # both of a pair, (samples, ...)
 
 
 def _is_number(value: object) -> bool:
@@ -48,6 +46,8 @@ class Mine:
         decay: as above.
         decay_steps: as above.
         batch_size: the number of samples of a step; an incomplete last batch of an epoch is dropped.
+        partners: how many other samples' partners each sample of a step is paired with, for independent pairs; fewer
+            than ``batch_size``. They cost only the layers after the first.
         epochs: passes over the samples.
         averaging: the weight of a step in the moving average of ``mean(exp(independent))`` that the gradient is divided
             by (Belghazi et al. 2018, section 3.2), above 0 and up to 1. With 1 it is that of the batch alone, which
@@ -67,16 +67,19 @@ class Mine:
     decay: float = 0.97
     decay_steps: int = 1100
     batch_size: int = 100
+    partners: int = 1
     epochs: int = 100
     averaging: float = 1.0
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
         check_word("output activation", self.output, get_args(OutputActivation))
-        lowest = {"units": 1, "decay_steps": 1, "batch_size": 2, "epochs": 0}
+        lowest = {"units": 1, "decay_steps": 1, "batch_size": 2, "partners": 1, "epochs": 0}
         for name, least in lowest.items():
             if whole_number(name, getattr(self, name)) < least:
                 raise PruningError(f"{name} = {getattr(self, name)}: this must be a whole number, {least} or more.")
+        if self.partners >= self.batch_size:
+            raise PruningError(f"partners = {self.partners}: a batch of {self.batch_size} has fewer other samples.")
         for name, (fits, words) in _RANGES.items():
             value = getattr(self, name)
             if not _is_number(value) or not fits(value):
@@ -156,8 +159,8 @@ def mine(
     """Estimate the mutual information of pairs of variables by MINE (Belghazi et al. 2018, algorithm 1), in nats.
 
     A statistics network for each pair is trained to maximise the bound of Donsker and Varadhan. Hidden layers of all
-    networks are one batched product. Within a batch, whose order is random, each sample's partner is replaced by that
-    of the next one for independent samples; so none keeps its own, unlike in a shuffle.
+    networks are one batched product. Within a batch, whose order is random, each sample's partner is replaced by those
+    of the next samples for independent pairs; so none keeps its own, unlike in a shuffle.
 
     Args:
         pairs: both variables of each pair, (samples, ...) with the same number of samples, on the CPU. They are
@@ -180,12 +183,12 @@ def mine(
     """
     settings = settings or Mine()
     samples = _check(pairs, settings, generators)
-    held_out, batch_size = settings.test_samples(samples), settings.batch_size
+    held_out = settings.test_samples(samples)
     once = {id(each): standardise(each) for pair in pairs for each in pair}
     variables = [(once[id(x)], once[id(y)]) for x, y in pairs]
     orders = [torch.randperm(samples, generator=own) for own in generators]
     networks = StatisticsNetworks(
-        [x.shape[1] + y.shape[1] for x, y in variables],
+        [(x.shape[1], y.shape[1]) for x, y in variables],
         settings.units,
         settings.output,
         (settings.input_noise, settings.hidden_noise),
@@ -198,9 +201,9 @@ def mine(
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * settings.decay ** (step / settings.decay_steps)
         batches = _rows(variables, places)
-        found = networks([torch.cat([paired(x, y), paired(x, y, shift=1)]) for x, y in batches], noisy=True)
-        joint, independent = torch.split(found, batch_size, 1)
-        now = independent.detach().logsumexp(1) - math.log(batch_size)  # log(mean(exp(independent))) of each pair
+        found = networks(batches, range(settings.partners + 1))
+        joint, independent = found[:, 0], found[:, 1:].flatten(1)
+        now = independent.detach().logsumexp(1) - math.log(independent.shape[1])  # log(mean(exp(independent)))
         average = now if average is None else torch.logaddexp(average + keep, now + math.log(settings.averaging))
         gain = joint.mean(1) - (independent - average[:, None]).exp().mean(1)  # the bound's gradient, if average is now
         optimizer.zero_grad()

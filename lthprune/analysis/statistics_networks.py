@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 OutputActivation = Literal["elu", "linear"]
-_SHIFTS = 30  # pairings of all samples that stand for independent ones in an evaluation
+Variables = tuple[Tensor, Tensor]  # both of a pair, (samples, features)
+_PAIRINGS = 30  # of all samples, which stand for independent ones in an evaluation
 _CHUNK = 1000  # samples that are evaluated at a time
 
 
@@ -29,61 +30,82 @@ def donsker_varadhan(joint: Tensor, independent: Tensor) -> Tensor:
     return joint.mean(-1) - (independent.logsumexp(-1) - math.log(independent.shape[-1]))
 
 
-def paired(x: Tensor, y: Tensor, shift: int = 0) -> Tensor:
-    """Return what a statistics network reads: each sample of x beside the y of the sample so many places further on."""
-    return torch.cat([x, y.roll(-shift, 0)], 1)
-
-
 class StatisticsNetworks:
     """Statistics networks side by side, one for each pair; only their first layers differ in size.
 
+    The first layer reads x and y by matrices of their own, so each sample passes through it once, however many
+    partners it gets.
+
     Args:
-        sizes: the number of features of both variables of each pair.
+        sizes: the number of features of x and of y of each pair.
         units: of each hidden layer.
         output: the activation of the output.
-        noise: the standard deviations of the noise added to the inputs and after each hidden layer.
+        noise: the standard deviations of the noise added to the inputs, and after each hidden layer.
         generators: of each pair, for its initial weights and its noise.
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[tuple[int, int]],
         units: int,
         output: OutputActivation,
         noise: tuple[float, float],
         generators: Sequence[torch.Generator],
     ) -> None:
         self._output, self._noise, self._generators = output, noise, generators
-        self._first = [_glorot(size, units, own) for size, own in zip(sizes, generators, strict=True)]
+        first = [_glorot(sum(own), units, each).split(own) for own, each in zip(sizes, generators, strict=True)]
+        self._first = [(x.clone(), y.clone()) for x, y in first]
         self._second = torch.stack([_glorot(units, units, own) for own in generators])
         self._third = torch.stack([_glorot(units, 1, own) for own in generators])
         self._biases = [torch.zeros(len(sizes), 1, each) for each in (units, units, 1)]
-        self.parameters = [*self._first, self._second, self._third, *self._biases]
+        self.parameters = [*(each for own in self._first for each in own), self._second, self._third, *self._biases]
         for parameter in self.parameters:
             parameter.requires_grad_()
 
-    def __call__(self, inputs: Sequence[Tensor], *, noisy: bool = False) -> Tensor:
-        """Return the statistics (pairs, samples) of the samples (samples, features) of every pair."""
-        (outer, inner), own = self._noise if noisy else (0, 0), self._generators
-        inputs = [_noisy(each, outer, [own[place]]) for place, each in enumerate(inputs)]
-        products = [each @ weights for each, weights in zip(inputs, self._first, strict=True)]
-        hidden = _noisy(F.elu(torch.stack(products) + self._biases[0]), inner, own)
-        hidden = _noisy(F.elu(torch.baddbmm(self._biases[1], hidden, self._second)), inner, own)
+    def __call__(self, pairs: Sequence[Variables], shifts: Sequence[int]) -> Tensor:
+        """Return the statistics of every pair with noise, as in training.
+
+        Args:
+            pairs: x and y of each, (samples, features).
+            shifts: by how many places y is shifted against x; 0 leaves each sample with its own partner.
+
+        Returns:
+            (pairs, shifts, samples).
+        """
+        (outer, inner), own = self._noise, self._generators
+        noisy = [tuple(_noisy(each, outer, [own[place]]) for each in pair) for place, pair in enumerate(pairs)]
+        x, y = self._read(noisy)
+        return self._statistics(torch.cat([x + y.roll(-shift, 1) for shift in shifts], 1), inner).unflatten(
+            1, (len(shifts), -1)
+        )
+
+    @torch.no_grad()
+    def bounds(self, pairs: Sequence[Variables]) -> Tensor:
+        """Return the bound of Donsker and Varadhan of every pair, over all samples and several independent pairings."""
+        x, y = self._read(pairs)
+        samples = x.shape[1]
+        joint = self._evaluated(x, y).mean(1, keepdim=True)
+        pairings = range(1, min(samples, _PAIRINGS + 1))
+        means = [self._evaluated(x, y.roll(-shift, 1)).logsumexp(1) - math.log(samples) for shift in pairings]
+        return donsker_varadhan(joint, torch.stack(means, 1))
+
+    def _read(self, pairs: Sequence[Variables]) -> tuple[Tensor, Tensor]:
+        """Return what x and what y add to the first layer, (pairs, samples, units)."""
+        products = [(x @ own[0], y @ own[1]) for (x, y), own in zip(pairs, self._first, strict=True)]
+        x, y = (torch.stack(each) for each in zip(*products, strict=True))
+        return x + self._biases[0], y
+
+    def _statistics(self, first: Tensor, noise: float) -> Tensor:
+        """Return the statistics (pairs, samples), given the sums of the first layer, (pairs, samples, units)."""
+        hidden = _noisy(F.elu(first), noise, self._generators)
+        hidden = _noisy(F.elu(torch.baddbmm(self._biases[1], hidden, self._second)), noise, self._generators)
         output = torch.baddbmm(self._biases[2], hidden, self._third)[..., 0]
         return F.elu(output) if self._output == "elu" else output
 
-    @torch.no_grad()
-    def bounds(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the bound of Donsker and Varadhan of every pair, over all samples and several independent pairings."""
-        samples = len(pairs[0][0])
-        shifts = range(min(samples, _SHIFTS + 1))  # 0: joint samples
-        found = []
-        for shift in shifts:
-            inputs = [paired(x, y, shift) for x, y in pairs]
-            chunks = [slice(start, start + _CHUNK) for start in range(0, samples, _CHUNK)]
-            found.append(torch.cat([self([each[at] for each in inputs]) for at in chunks], 1))
-        joint, *independent = (each.double() for each in found)
-        return donsker_varadhan(joint, torch.cat(independent, 1))
+    def _evaluated(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the statistics (pairs, samples) without noise."""
+        chunks = (slice(start, start + _CHUNK) for start in range(0, x.shape[1], _CHUNK))
+        return torch.cat([self._statistics(x[:, at] + y[:, at], 0) for at in chunks], 1).double()
 
 
 def _glorot(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:

@@ -110,6 +110,12 @@ def _interpolation(subject: Subject) -> "Figure":
     return plot_interpolation(subject.stability, subject.all_trials)
 
 
+def _information(subject: Subject) -> "Figure":
+    from lthprune.plots import plot_information
+
+    return plot_information(subject.information, subject.all_trials)
+
+
 def _states(subject: Subject) -> "Figure":
     from lthprune.plots import plot_states
 
@@ -234,6 +240,7 @@ FIGURES: dict[str, Callable[[Subject], "Figure"]] = {
     "controls": _controls,
     "stability": _stability,
     "interpolation": _interpolation,
+    "information": _information,
     "pruned-by-layer": _pruned_by_layer,
     "weights": _weights,
     "weight-histograms": _weight_histograms,

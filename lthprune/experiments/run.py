@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lthprune.analysis import Cost, Stability, ticket_costs
+from lthprune.analysis import Cost, LevelInformation, Stability, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shapes_of_parts, tasks_of
@@ -15,8 +15,9 @@ from lthprune.errors import LthpruneError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
+from lthprune.experiments.information_files import gather_information, information_files
 from lthprune.experiments.run_folder import RunFolder
-from lthprune.experiments.stability_folder import StabilityFolder
+from lthprune.experiments.stability_files import gather_stability, stability_files
 from lthprune.experiments.structure import (
     LevelSplitting,
     LevelStructure,
@@ -170,14 +171,24 @@ class Run(RunFolder):
         Raises:
             StorageError: the folder is no run, or a file is damaged.
         """
-        return StabilityFolder(self.folder).gather(self.recipe().run.trials)
+        return gather_stability(stability_files(self.folder), self.recipe().run.trials)
+
+    def information(self) -> tuple[LevelInformation, ...]:
+        """Return the mutual information that was estimated for all trials, level by level; empty before any estimate.
+
+        [`run_information`][lthprune.experiments.run_information] estimates it.
+
+        Raises:
+            StorageError: the folder is no run, or a file is damaged.
+        """
+        return gather_information(information_files(self.folder), self.recipe().run.trials)
 
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.
 
         Args:
             name: ``accuracy-over-steps``, ``accuracy-at-early-stop``, ``early-stop-steps``, ``steps-needed``,
-                ``controls``, ``stability`` or ``interpolation`` of all trials; ``pruned-by-layer``,
+                ``controls``, ``stability``, ``interpolation`` or ``information`` of all trials; ``pruned-by-layer``,
                 ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``,
                 ``decidedness`` or ``separation`` of one trial; or ``weights`` or ``network`` of one level of it.
             trial: the number of that trial.
@@ -311,6 +322,7 @@ class Run(RunFolder):
                 for kind, repeats in self._histories_of_controls().items()
             },
             read_stability=self.stability,
+            read_information=self.information,
             read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_ticket=read,
             analyse=lambda: analyse(self._trial(trial, read), range(finished)),

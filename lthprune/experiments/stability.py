@@ -17,7 +17,7 @@ from lthprune.experiments.execution import deterministic_convolutions
 from lthprune.experiments.experiment import Experiment, Place, prepare_run
 from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
-from lthprune.experiments.stability_folder import StabilityFolder
+from lthprune.experiments.stability_files import TrialStability, stability_files
 from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import State, first_names, restore, snapshot
 from lthprune.search import Level, Metrics, Ticket, retrain_levels
@@ -92,17 +92,17 @@ def run_stability(
         experiment = prepare_run(run, place)
         _check_samples(samples, len(experiment.data.x_train))
         warn_of_other_roundings(run.recorded(), experiment.environment(find_device(place.device), place.threads))
-        folder, job = StabilityFolder(run.folder), _Stability(experiment, run, copies, points, samples)
+        files, job = stability_files(run.folder), _Stability(experiment, run, copies, points, samples)
         keys = [(level, trial) for level in chosen for trial in range(experiment.recipe.run.trials)]
-        with only_writer(folder.folder):
-            folder.begin({"copies": copies, "points": points, "samples": samples})
+        with only_writer(files.folder):
+            files.begin({"copies": copies, "points": points, "samples": samples})
             for step in steps:
-                missing = [(level, trial) for level, trial in keys if not folder.has(level, step, trial)]
+                missing = [(level, trial) for level, trial in keys if not files.has(level, step, trial)]
                 states = job.states_at(step) if missing else []
                 for level, trial in missing:
                     ticket = run.tickets.open(level)[trial]
                     pairs = job.pairs(ticket, trial, step, states[trial])
-                    folder.write(level, ticket.density, step, trial, pairs)
+                    files.write(level, step, trial, TrialStability(ticket.density, pairs))
                     if on_measured is not None:
                         on_measured(level, step, pairs)
     return tuple(each.only(steps) for each in run.stability() if each.level in chosen)

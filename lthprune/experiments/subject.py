@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lthprune.analysis import Stability
+from lthprune.analysis import LevelInformation, Stability
 from lthprune.data import Task
 from lthprune.errors import PruningError
 from lthprune.experiments.structure import LevelStructure, Structure
@@ -36,6 +36,7 @@ class Subject:
         read_histories: reads what was measured over all trials.
         read_controls: reads what was measured of each kind of control, over all trials and repetitions.
         read_stability: reads the stability of networks, of all trials.
+        read_information: reads the mutual information of variables, of all trials.
         read_tasks: reads the tasks of the data.
         read_ticket: returns the trial's ticket of a level, which it reads once.
         analyse: analyses the trial's tickets.
@@ -52,6 +53,7 @@ class Subject:
     read_histories: Callable[[], Histories]
     read_controls: Callable[[], Mapping[str, Histories]]
     read_stability: Callable[[], Sequence[Stability]]
+    read_information: Callable[[], Sequence[LevelInformation]]
     read_tasks: Callable[[], Sequence[Task]]
     read_ticket: Callable[[int], Ticket]
     analyse: Callable[[], Structure]
@@ -80,6 +82,18 @@ class Subject:
                 "figures of stability need measurements of it: lthprune stability RUN --at 0,100,500"
             )
         return measured
+
+    @property
+    def information(self) -> Sequence[LevelInformation]:
+        """The mutual information of variables, level by level.
+
+        Raises:
+            NotApplicableError: it was not estimated.
+        """
+        estimated = self.read_information()
+        if not estimated:
+            raise NotApplicableError("the figure 'information' needs estimates of it: lthprune information RUN")
+        return estimated
 
     @property
     def curves(self) -> "list[Series]":

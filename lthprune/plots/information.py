@@ -1,12 +1,14 @@
 """A figure of mutual information: the information plane, and pairs of layers over the levels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import cycle
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lthprune.analysis import INPUT, LABELS, Information, LevelInformation
-from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, evenly, percent, shades, styled
+from lthprune.analysis import INPUT, LABELS, LevelInformation
+from lthprune.plots.style import FULL_WIDTH, GREY, MARKERS, QUALITATIVE, RANGE, counted, evenly, percent, shades, styled
 
 _ESTIMATES = {"mine": "MINE", "neighbours": "nearest neighbours"}
 _MOST_TICKS = 9
@@ -17,17 +19,19 @@ def plot_information(found: Sequence[LevelInformation], title: str = "") -> Figu
     """Plot the mutual information of layers, in nats, by MINE (left) and by nearest neighbours (right).
 
     The upper panels are the information plane: for each layer the information about the inputs and about the labels,
-    from the first level (dark) to the last (light). The lower panels show all other pairs, level by level.
+    from the first level (dark) to the last (light). The lower panels show all other pairs, level by level. All are
+    means over the trials, with lines or bands from their minimum to their maximum.
 
     Args:
-        found: the estimates at some levels, or at some steps of their training, all of the same pairs.
+        found: the estimates at some levels, or at some steps of their training, such as ``run.information()`` returns.
+            Where a pair was not estimated, its line has a gap.
         title: of the figure.
     """
-    pairs = list(found[0].pairs)
+    pairs = list(dict.fromkeys(pair for own in found for pair in own.pairs))
     layers = list(dict.fromkeys(name for pair in pairs for name in pair if name not in (INPUT, LABELS)))
     planes = [layer for layer in layers if {(INPUT, layer), (layer, LABELS)} <= set(pairs)]
     others = [pair for pair in pairs if not set(pair) & {INPUT, LABELS}] or pairs
-    figure = Figure(figsize=(FULL_WIDTH, 5.4 if planes else 3.0))
+    figure = Figure(figsize=(FULL_WIDTH, 5.6 if planes else 3.2))
     figure.suptitle(title)
     panels = figure.subplots(1 + bool(planes), 2, squeeze=False)
     for column, (name, words) in enumerate(_ESTIMATES.items()):
@@ -38,27 +42,31 @@ def plot_information(found: Sequence[LevelInformation], title: str = "") -> Figu
     panels[-1, 0].legend()
     if planes:
         panels[0, 0].legend(title="dark: first, light: last")
+    trials = len(next(iter(found[0].pairs.values())))
+    if trials > 1:
+        figure.supxlabel(f"means over {counted(trials, 'trial')}; lines and bands: {RANGE}", fontsize=7)
     return figure
 
 
 def _draw_plane(axes: Axes, found: Sequence[LevelInformation], layers: Sequence[str], estimate: str) -> None:
     colours = shades(len(found))
-    for layer, marker in zip(layers, _cycled(MARKERS, len(layers)), strict=True):
-        x = [_value(own.pairs, (INPUT, layer), estimate) for own in found]
-        y = [_value(own.pairs, (layer, LABELS), estimate) for own in found]
-        axes.plot(x, y, color="#888888", lw=0.6, zorder=1)
-        axes.scatter(x, y, c=colours, marker=marker, s=18, zorder=2)
-        axes.plot([], [], color="#888888", marker=marker, lw=0, label=layer)
+    for layer, marker in zip(layers, cycle(MARKERS), strict=False):
+        x, y = (_spread(found, pair, estimate) for pair in ((INPUT, layer), (layer, LABELS)))
+        axes.plot(x[0], y[0], color=GREY, lw=0.6, zorder=1)
+        axes.hlines(y[0], x[1], x[2], colors=colours, lw=0.6, zorder=1)
+        axes.vlines(x[0], y[1], y[2], colors=colours, lw=0.6, zorder=1)
+        axes.scatter(x[0], y[0], c=colours, marker=marker, s=18, zorder=2)
+        axes.plot([], [], color=GREY, marker=marker, lw=0, label=layer)
     axes.set_xlabel("with the inputs (nats)")
     axes.set_ylabel("with the labels (nats)")
     axes.grid()
 
 
 def _draw_pairs(axes: Axes, found: Sequence[LevelInformation], pairs: Sequence[tuple[str, str]], estimate: str) -> None:
-    looks = zip(_cycled(QUALITATIVE, len(pairs)), _cycled(MARKERS, len(pairs)), strict=True)
-    for pair, (colour, marker) in zip(pairs, looks, strict=True):
-        values = [_value(own.pairs, pair, estimate) for own in found]
-        axes.plot(values, color=colour, marker=marker, label=" and ".join(pair))
+    for pair, colour, marker in zip(pairs, cycle(QUALITATIVE), cycle(MARKERS), strict=False):
+        mean, low, high = _spread(found, pair, estimate)
+        axes.plot(mean, color=colour, marker=marker, label=" and ".join(pair))
+        axes.fill_between(range(len(found)), low, high, color=colour, alpha=0.13, lw=0)
     shown = evenly(len(found), _MOST_TICKS)
     axes.set_xticks(shown, [_place(found[place]) for place in shown])
     axes.set_xlabel("density" if all(own.step is None for own in found) else "step, or density after the training")
@@ -70,9 +78,7 @@ def _place(own: LevelInformation) -> str:
     return percent(own.density).replace(" ", "") if own.step is None else f"{own.step:,}"
 
 
-def _value(pairs: Mapping[tuple[str, str], Information], pair: tuple[str, str], estimate: str) -> float:
-    return float(getattr(pairs[pair], estimate))
-
-
-def _cycled(values: Sequence[str], number: int) -> list[str]:
-    return [values[place % len(values)] for place in range(number)]
+def _spread(found: Sequence[LevelInformation], pair: tuple[str, str], estimate: str) -> np.ndarray:
+    """Return mean, minimum and maximum over the trials, (3, places); NaN where the pair was not estimated."""
+    values = [own.nats(pair, estimate) if pair in own.pairs else np.array([np.nan]) for own in found]
+    return np.array([[own.mean(), own.min(), own.max()] for own in values]).T

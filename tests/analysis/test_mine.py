@@ -54,9 +54,8 @@ def twin(x: Tensor, y: Tensor, settings: Mine, own: torch.Generator) -> Bounds:
         layer.weight.data = torch.empty(layer.in_features, layer.out_features).uniform_(-limit, limit, generator=own).T
         nn.init.zeros_(layer.bias)
     outer, inner = settings.input_noise, settings.hidden_noise
-    network = nn.Sequential(
-        Noise(outer, own), layers[0], nn.ELU(), Noise(inner, own), layers[1], nn.ELU(), Noise(inner, own), layers[2]
-    )
+    blurred = Noise(outer, own)
+    network = nn.Sequential(layers[0], nn.ELU(), Noise(inner, own), layers[1], nn.ELU(), Noise(inner, own), layers[2])
     network.append(nn.ELU() if settings.output == "elu" else nn.Identity())
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=settings.betas)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: settings.decay ** (k / settings.decay_steps))
@@ -66,8 +65,9 @@ def twin(x: Tensor, y: Tensor, settings: Mine, own: torch.Generator) -> Bounds:
         for batch in shuffled.split(size):
             if len(batch) < size:
                 break
-            both = torch.cat([torch.cat([x[batch], y[batch]], 1), torch.cat([x[batch], y[batch].roll(-1, 0)], 1)])
-            joint, independent = network(both)[:, 0].split(size)
+            near, far = blurred(x[batch]), blurred(y[batch])
+            shifted = [torch.cat([near, far.roll(-shift, 0)], 1) for shift in range(settings.partners + 1)]
+            joint, independent = network(torch.cat(shifted))[:, 0].split([size, settings.partners * size])
             now = independent.detach().exp().mean()
             mean = (1 - settings.averaging) * mean + settings.averaging * now if mean is not None else now
             optimizer.zero_grad()
@@ -96,6 +96,7 @@ def twin(x: Tensor, y: Tensor, settings: Mine, own: torch.Generator) -> Bounds:
         {"input_noise": 0, "hidden_noise": 0},
         {"decay": 0.5, "decay_steps": 3},
         {"averaging": 0.3},
+        {"partners": 3, "averaging": 0.3},
     ],
 )
 def test_networks_side_by_side_give_what_each_gives_by_itself(changes: dict[str, Any]) -> None:
@@ -168,6 +169,8 @@ def test_the_precise_settings_come_near_the_truth_on_gaussians(
         ({"output": "relu"}, "unknown output activation 'relu'"),
         ({"units": 0}, r"units = 0: this must be a whole number, 1 or more"),
         ({"batch_size": 1}, r"batch_size = 1: this must be a whole number, 2 or more"),
+        ({"partners": 0}, r"partners = 0: this must be a whole number, 1 or more"),
+        ({"partners": 100}, r"partners = 100: a batch of 100 has fewer other samples"),
         ({"input_noise": -1}, r"input_noise = -1: this must be a number 0 or more"),
         ({"lr": 0}, r"lr = 0: this must be a number above 0\."),
         ({"averaging": 2}, r"averaging = 2: this must be a number above 0, 1 at most"),

@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_estimates_are_those_of_the_trained_tickets_activations_for_training_samples(run: Run) -> None:
-    (found,) = run_information(run, PAIRS, levels=[1], trial=1, samples=500, settings=QUICK)
+    (found,) = run_information(run, PAIRS, levels=[1], samples=500, settings=QUICK)
     ticket, recipe = run.tickets.ticket(1, 1), run.recipe()
     data = load_data(recipe.data, seed=0)
     model = ticket.apply(run.model(1), "trained")

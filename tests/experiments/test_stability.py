@@ -15,10 +15,10 @@ from lthprune.data import load_data
 from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
 from lthprune.experiments.controls import run_control
 from lthprune.experiments.execution import run_recipe
+from lthprune.experiments.measurements import Measurements
 from lthprune.experiments.recipe import load_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.stability import run_stability, save_stability
-from lthprune.experiments.stability_folder import StabilityFolder
 from lthprune.pruning import restore, snapshot
 from lthprune.search import Ticket
 from lthprune.training import evaluate, train
@@ -201,7 +201,7 @@ def test_settings_are_not_fixed_before_something_is_measured(copy: Run, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(StabilityFolder, "write", stop)
+        patch.setattr(Measurements, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             run_stability(copy, [7], levels=[0], points=1, copies=3)
     (stability,) = run_stability(copy, [7], levels=[0], points=1)

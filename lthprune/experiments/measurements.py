@@ -1,0 +1,94 @@
+"""Measurements of a run's networks, kept in a folder of the run: level by level, step by step, trial by trial."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lthprune.arguments import differences
+from lthprune.errors import StorageError
+from lthprune.files import write_atomically
+
+_NAME = re.compile(r"level-(\d+)(?:-step-(\d+))?-trial-(\d+)\.json")
+
+Measured = TypeVar("Measured")
+
+
+class Measurements(Generic[Measured]):
+    """A file for each level, step and trial, written when it is measured; ``settings.json`` for all of them.
+
+    A step of None is the end of a level's training.
+
+    Args:
+        folder: the folder.
+        store: returns a measurement as plain values for a file of JSON.
+        restore: returns the measurement of such values. Of what is wrong with them, it raises a KeyError, TypeError or
+            ValueError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Callable[[Measured], Mapping[str, Any]],
+        restore: Callable[[Mapping[str, Any]], Measured],
+    ) -> None:
+        self.folder, self._store, self._restore = folder, store, restore
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings, or compare them with those of what was measured before, if anything was.
+
+        Raises:
+            StorageError: they differ, or the folder cannot be written.
+        """
+        path, wanted = self.folder / "settings.json", json.loads(json.dumps(dict(settings)))
+        if not path.is_file() or not any(self.folder.glob("level-*.json")):
+            write_atomically(path, json.dumps(wanted, indent=1).encode())
+            return
+        differing = differences(_read(path, dict), wanted)
+        if differing:
+            raise StorageError(
+                f"{self.folder} was measured with other settings: {'; '.join(differing)}. Use the same settings, or "
+                "move the folder away to measure everything again."
+            )
+
+    def has(self, level: int, step: int | None, trial: int) -> bool:
+        """Return whether a level, step and trial are measured."""
+        return self._path(level, step, trial).is_file()
+
+    def read(self, level: int, step: int | None, trial: int) -> Measured:
+        """Return what was measured at a level and step of a trial.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        return _read(self._path(level, step, trial), self._restore)
+
+    def write(self, level: int, step: int | None, trial: int, measured: Measured) -> None:
+        """Write what was measured at a level and step of a trial.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        text = json.dumps(self._store(measured), indent=1, allow_nan=False)
+        write_atomically(self._path(level, step, trial), text.encode())
+
+    def complete(self, trials: int) -> list[tuple[int, int | None]]:
+        """Return the levels and steps that are measured for all trials, in order, the end of each level last."""
+        names = [_NAME.fullmatch(path.name) for path in self.folder.glob("*.json")]
+        found = {(int(name[1]), int(name[2]) if name[2] else None, int(name[3])) for name in names if name}
+        keys = {key[:2] for key in found if all((*key[:2], trial) in found for trial in range(trials))}
+        return sorted(keys, key=lambda key: (key[0], math.inf if key[1] is None else key[1]))
+
+    def _path(self, level: int, step: int | None, trial: int) -> Path:
+        return self.folder / f"level-{level:02d}{'' if step is None else f'-step-{step}'}-trial-{trial}.json"
+
+
+def _read(path: Path, restore: Callable[[Mapping[str, Any]], Measured]) -> Measured:
+    try:
+        return restore(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"cannot read {path} ({error}). Restore it from a copy, or delete it and measure it again."
+        ) from error
