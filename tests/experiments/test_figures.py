@@ -20,7 +20,7 @@ from tests.tiny import environment, joined, tiny
 
 OF_TRIALS = ("accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed")
 SEVERAL_TASKS = ("coverage", "decidedness", "separation")
-MEASURED_LATER = ("controls", "stability", "interpolation")  # by commands of their own
+MEASURED_LATER = ("controls", "stability", "interpolation", "information")  # by commands of their own
 NAMES = tuple(name for name in FIGURES if name not in MEASURED_LATER)
 
 

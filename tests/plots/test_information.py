@@ -15,7 +15,10 @@ def levels(pairs: list[tuple[str, str]], number: int = 4, step: int | None = Non
             0.8**level,
             step,
             {
-                pair: Information(level + place, level + place + 0.5, 10 * level + place)
+                pair: tuple(
+                    Information(level + place + other, level + place + 0.5, 10 * level + place + other)
+                    for other in (-0.25, 0.5, -0.25)
+                )
                 for place, pair in enumerate(pairs)
             },
         )
@@ -39,6 +42,26 @@ def test_below_are_the_pairs_of_layers_level_by_level() -> None:
     *_, lower, _ = plot_information(levels(PAIRS)).axes
     assert [line.get_label() for line in lower.get_lines()] == ["dense1 and dense2", "dense2 and output"]
     assert [tick.get_text() for tick in lower.get_xticklabels()] == ["100%", "80%", "64%", "51.2%"]
+
+
+def test_means_have_the_range_of_the_trials() -> None:
+    figure = plot_information(levels(PAIRS))
+    plane, _, lower, _ = figure.axes
+    (band, _) = lower.collections
+    place = PAIRS.index(("dense1", "dense2"))
+    points = {tuple(point) for point in band.get_paths()[0].vertices.round(3).tolist()}
+    assert {(float(level), level + place + other) for level in range(4) for other in (-0.25, 0.5)} <= points
+    across, upright, _ = plane.collections[:3]
+    x, y = (PAIRS.index(pair) for pair in (("input", "dense1"), ("dense1", "labels")))
+    np.testing.assert_allclose(across.get_segments()[1], [(x + 0.75, y + 1), (x + 1.5, y + 1)])
+    np.testing.assert_allclose(upright.get_segments()[1], [(x + 1, y + 0.75), (x + 1, y + 1.5)])
+    assert figure.get_supxlabel() == "means over 3 trials; lines and bands: minimum to maximum"
+
+
+def test_a_pair_that_was_not_estimated_at_a_level_leaves_a_gap() -> None:
+    found = [*levels(PAIRS, 2), *levels(PAIRS[:1], 1)]
+    *_, lower, _ = plot_information(found).axes
+    assert np.isnan(lower.get_lines()[0].get_ydata()).tolist() == [False, False, True]
 
 
 def test_pairs_without_a_plane_have_two_panels_and_steps_are_named() -> None:
