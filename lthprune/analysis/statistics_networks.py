@@ -53,7 +53,9 @@ class StatisticsNetworks:
         generators: Sequence[torch.Generator],
     ) -> None:
         self._output, self._noise, self._generators = output, noise, generators
-        first = [_glorot(sum(own), units, each).split(own) for own, each in zip(sizes, generators, strict=True)]
+        first = [
+            torch.split(_glorot(sum(own), units, each), [*own]) for own, each in zip(sizes, generators, strict=True)
+        ]
         self._first = [(x.clone(), y.clone()) for x, y in first]
         self._second = torch.stack([_glorot(units, units, own) for own in generators])
         self._third = torch.stack([_glorot(units, 1, own) for own in generators])
@@ -73,11 +75,10 @@ class StatisticsNetworks:
             (pairs, shifts, samples).
         """
         (outer, inner), own = self._noise, self._generators
-        noisy = [tuple(_noisy(each, outer, [own[place]]) for each in pair) for place, pair in enumerate(pairs)]
+        noisy = [(_noisy(x, outer, [each]), _noisy(y, outer, [each])) for (x, y), each in zip(pairs, own, strict=True)]
         x, y = self._read(noisy)
-        return self._statistics(torch.cat([x + y.roll(-shift, 1) for shift in shifts], 1), inner).unflatten(
-            1, (len(shifts), -1)
-        )
+        found = self._statistics(torch.cat([x + y.roll(-shift, 1) for shift in shifts], 1), inner)
+        return found.reshape(len(pairs), len(shifts), -1)
 
     @torch.no_grad()
     def bounds(self, pairs: Sequence[Variables]) -> Tensor:
