@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import lthprune
-from lthprune.experiments import run_control, run_stability, summarise_sweep, untrained_accuracies
+from lthprune.analysis import Mine
+from lthprune.experiments import (
+    run_control,
+    run_information,
+    run_stability,
+    summarise_sweep,
+    untrained_accuracies,
+)
 from results import page, record
 from results.claims import CLAIMS, Claim
 from results.measures import (
@@ -21,7 +28,9 @@ from results.measures import (
     below_barrier,
     beside_control,
     earlier,
+    information_gained,
     least_ahead,
+    least_of_gaussians,
     more_accurate,
     separated,
     throughout,
@@ -170,6 +179,38 @@ def test_barriers_are_compared_with_two_points_from_either_side() -> None:
     assert below_barrier(0)(result()) is None
 
 
+def test_mutual_information_at_the_last_level_is_compared_with_that_of_the_dense_network() -> None:
+    first, middle, last = ({"dense1:labels": {"mine": nats}} for nats in ([2.0, 2.1, 2.2], [9.0] * 3, [1.9, 2.1, 1.9]))
+    levels = [DENSE | {"information": first}, level(0.5, [0.9] * 3, [1] * 3) | {"information": middle}]
+    measured = Result({"levels": [*levels, level(0.1, [0.9] * 3, [1] * 3) | {"information": last}, DENSE]})
+    figure = information_gained("dense1:labels")(measured)
+    assert figure is not None
+    assert (figure.over_trials.mean, figure.at) == (pytest.approx(-0.4 / 3), "10.00 %")
+    assert information_gained("input:dense1")(measured) is None
+    assert information_gained("dense1:labels")(Result({"levels": levels[:1]})) is None
+
+
+def test_of_several_gaussians_the_one_with_the_smallest_ratio_counts(tmp_path: Path) -> None:
+    cases = [
+        {"features": 10, "correlation": 0.3, "truth": 2.0, "mine": [1.9, 1.9], "neighbours": [1.0, 1.0]},
+        {"features": 20, "correlation": 0.5, "truth": 4.0, "mine": [3.6, 3.8], "neighbours": [1.0, 1.0]},
+    ]
+    made = Result({"trials": 2, "steps": 9, "controls": {}, "cells": cases})
+    for measure, expected in (
+        (least_of_gaussians("mine", "truth", (10, 20)), 0.925),
+        (least_of_gaussians("mine", "truth", (10,)), 0.95),
+        (least_of_gaussians("mine", "neighbours", (10, 20)), 1.9),
+    ):
+        figure = measure(made)
+        assert figure is not None
+        assert figure.over_trials.mean == pytest.approx(expected)
+    assert least_of_gaussians("mine", "truth", (10,))(result()) is None
+    write(tmp_path, "made-up", made)
+    fraction = replace(claim(unit="%"), bound=0.9, measure=least_of_gaussians("mine", "truth", (20,)))
+    (row,) = page.rows(tmp_path, [fraction])
+    assert (row[3], row[-1]) == ("92.50 (90.00 to 95.00) %, at 20 features, correlation 0.5", "yes")
+
+
 def test_the_best_density_of_untrained_networks_counts() -> None:
     accuracies = ([0.1, 0.1, 0.1], [0.6, 0.7, 0.8], [0.5, 0.9, 0.5])
     densities = (1.0, 0.5, 0.2)
@@ -201,6 +242,13 @@ def test_a_recorded_run_holds_the_measurements_of_its_levels_and_of_its_controls
     stored = record.record(run, name="tiny", commit="abc", commands=[])
     assert stored["levels"][2]["barriers"] == {"0": [round(float(each), 6) for each in measured.barriers()[0]]}
     assert "barriers" not in stored["levels"][0]
+    settings = Mine(units=8, epochs=1)
+    (found,) = run_information(run, [("dense1", "labels")], levels=[1], at=[3], settings=settings)[1:]
+    stored = record.record(run, name="tiny", commit="abc", commands=[])
+    nats = stored["levels"][1]["information"]["dense1:labels"]
+    assert nats["mine"] == found.nats(("dense1", "labels"), "mine").round(6).tolist()
+    assert {name: len(own) for name, own in nats.items()} == {"mine": 2, "mine_trained": 2, "neighbours": 2}
+    assert "information" not in stored["levels"][0]
     tested = record.record(run, name="tiny", commit="abc", commands=[], untrained=True)
     accuracies = untrained_accuracies(run).accuracies["large_final", "constant"]
     for number, each in enumerate(tested["levels"]):

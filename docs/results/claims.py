@@ -14,7 +14,9 @@ from results.measures import (
     beside_control,
     dense_accuracy,
     earlier,
+    information_gained,
     least_ahead,
+    least_of_gaussians,
     more_accurate,
     separated,
     throughout,
@@ -27,6 +29,7 @@ FRANKLE = "Frankle & Carbin 2019"
 LMC = "Frankle et al. 2020"
 AT_INIT = "Frankle et al. 2021"
 ZHOU = "Zhou et al. 2019"
+MINE = "Belghazi et al. 2018"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Claim:
     bound: float = 0.0
     measure: Measure | None = None
     sense: Literal["least", "equal", "all"] = "least"
-    unit: Literal["points", "%", "times", "weights"] = "points"
+    unit: Literal["points", "%", "times", "weights", "nats"] = "points"
 
 
 _LENET = "`lthprune run lenet-mnist`: 77 min for 20,000 steps, on two busy cores"  # the run's seconds per level
@@ -65,6 +68,10 @@ _CONV6 = "`lthprune run conv6-cifar10`: not measured; longer than Conv-4, with t
 _CRITERIA = (
     "`lthprune run lenet-mnist --set train.steps=5000 --set train.evaluate_every=250 --set prune.levels=4 "
     "--set 'prune.rate={dense=0.536,output=0.3}' --trials 3` and its controls: a minute of a core each"
+)
+_GAUSSIANS = "`python -m results.gaussians`: COST of a core for each trial"
+_INFORMATION = (
+    "`lthprune run lenet-mnist-information`: a minute of a core for each trial; then `lthprune information --precise`"
 )
 _EARLY = (0.2, 0.1, 0.05)  # densities
 _SIZES = "the sweeps of the page on separation: 31 and 19 minutes of a busy core"
@@ -177,6 +184,33 @@ CLAIMS = (
         f"{LMC}, section 3, for ResNet-20 from step 2,000", "stable", "resnet8-cifar10-stability",
         "twelve minutes of a core, for a small one, from step 50 of 400",
         0.0, below_barrier(50),
+    ),
+    Claim(
+        "Gaussians of 10 and 20 features, correlations of 0.3 to 0.7: the estimate of MINE as a share of the mutual "
+        "information, where it is lowest",
+        f"{MINE}, section 4.1", "near the truth: 90 % or more", "gaussians-mine", _GAUSSIANS,
+        0.9, least_of_gaussians("mine", "truth", (10, 20)), unit="%",
+    ),
+    Claim(
+        "Gaussians of 20 features, correlations of 0.3 to 0.7: MINE finds more than nearest neighbours do, where the "
+        "ratio is lowest",
+        f"{MINE}, section 4.1", "more", "gaussians-mine", _GAUSSIANS,
+        1.0, least_of_gaussians("mine", "neighbours", (20,)), unit="times",
+    ),
+    Claim(
+        "LeNet-300-100, at 3.5 %: `dense1` has as much mutual information with the inputs as in the dense network",
+        "seed 000, which asks", "a question", "lenet-mnist-information", _INFORMATION,
+        0.0, information_gained("input:dense1"), sense="equal", unit="nats",
+    ),
+    Claim(
+        "LeNet-300-100, at 3.5 %: `dense1` and `dense2` have as much mutual information as in the dense network",
+        "seed 000, which asks", "a question", "lenet-mnist-information", _INFORMATION,
+        0.0, information_gained("dense1:dense2"), sense="equal", unit="nats",
+    ),
+    Claim(
+        "LeNet-300-100, at 3.5 %: `dense1` has as much mutual information with the labels as in the dense network",
+        "seed 000, which asks", "a question", "lenet-mnist-information", _INFORMATION,
+        0.0, information_gained("dense1:labels"), sense="equal", unit="nats",
     ),
     Claim(
         "Conv-2: the lowest validation loss comes earlier than the dense network's, at 8.8 %",

@@ -177,6 +177,47 @@ def below_barrier(step: int, *, above: bool = False) -> Measure:
     return measure
 
 
+def information_gained(pair: str, estimate: str = "mine") -> Measure:
+    """Return how many nats of mutual information a pair has more at the last level estimated than in the dense network.
+
+    Args:
+        pair: both names, as in ``"dense1:labels"``.
+        estimate: ``"mine"`` or ``"neighbours"``.
+    """
+
+    def measure(result: Result) -> Figure | None:
+        estimated = [level for level in result.levels if pair in level.get("information", {})]
+        if len(estimated) < 2 or estimated[0]["density"] < 1:
+            return None
+        first, last = (values(level["information"][pair], estimate) for level in (estimated[0], estimated[-1]))
+        return _figure(last - first, estimated[-1])
+
+    return measure
+
+
+def least_of_gaussians(estimate: str, of: str, features: Sequence[int]) -> Measure:
+    """Return the ratio of an estimate to the truth, or to another estimate, for the Gaussians where it is smallest.
+
+    Args:
+        estimate: ``"mine"`` or ``"neighbours"``.
+        of: ``"truth"`` or an estimate.
+        features: the numbers of features of the Gaussians that count.
+    """
+
+    def measure(result: Result) -> Figure | None:
+        cells = [cell for cell in result.stored.get("cells", []) if cell["features"] in features]
+        figures = [
+            Figure(
+                paired_difference(values(cell, estimate) / values(cell, of)),
+                f"{cell['features']} features, correlation {cell['correlation']}",
+            )
+            for cell in cells
+        ]
+        return min(figures, key=lambda figure: figure.over_trials.mean, default=None)
+
+    return measure
+
+
 def dense_accuracy(result: Result) -> Figure:
     """Return the dense network's test accuracy."""
     return _figure(values(result.levels[0], "test_acc"), result.levels[0])

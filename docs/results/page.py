@@ -48,6 +48,7 @@ def ours(claim: Claim, figure: Figure) -> str:
         "%": (100, ".2f", "%"),
         "times": (1, ".2f", "times"),
         "weights": (1, "+.1f", "weights"),
+        "nats": (1, "+.2f", "nats"),
     }[claim.unit]
     interval = "" if np.isnan(low) else f" ({scale * low:{form}} to {scale * high:{form}})"
     return f"{scale * mean:{form}}{interval} {unit}, at {figure.at}"

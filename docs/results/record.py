@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lthprune import Run
-from lthprune.analysis import outcome
+from lthprune.analysis import Information, outcome
 from lthprune.experiments import Sweep, summarise_sweep, untrained_accuracies
 from lthprune.files import write_atomically
 
@@ -25,7 +25,8 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
     """Return what the page needs to know of a run: all finished levels, and those of each control.
 
     With ``untrained``, levels also hold the test accuracies of their masked networks before training. Levels whose
-    stability was measured hold each trial's mean error barrier on test data, by step.
+    stability was measured hold each trial's mean error barrier on test data, by step; those whose mutual information
+    was estimated hold each trial's estimates after the training, in nats, by pair.
     """
     controls: dict[str, list[list[dict[str, Any]]]] = {}
     for (kind, _), control in sorted(run.controls().items()):
@@ -46,6 +47,12 @@ def record(run: Run, *, name: str, commit: str, commands: list[str], untrained: 
             ]
             for step, pairs in zip(measured.steps, measured.pairs, strict=True)
         }
+    for each in run.information():
+        if each.step is None:
+            own_levels[each.level]["information"] = {
+                ":".join(pair): {name: each.nats(pair, name).round(6).tolist() for name in Information._fields}
+                for pair in each.pairs
+            }
     return origin(run, name, commit, commands) | {"levels": own_levels, "controls": controls}
 
 
