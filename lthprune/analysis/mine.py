@@ -110,15 +110,16 @@ PRECISE = Mine(
     units=128,
     input_noise=0,
     hidden_noise=0,
-    lr=2e-3,
+    lr=1.5e-3,
     betas=(0.9, 0.999),
     decay=0.5,
-    decay_steps=1000,
-    batch_size=500,
-    epochs=45,
-    averaging=0.01,
+    decay_steps=1600,
+    batch_size=100,
+    partners=12,
+    epochs=22,
+    averaging=0.003,
 )
-"""Settings without noise. On Gaussians of 20 features they found 92 % of 2.9 nats, and 83 % of 6.7 nats."""
+"""Settings without noise. For 55,000 samples, their learning rate ends at a hundredth of the first one."""
 
 
 class Bounds(NamedTuple):

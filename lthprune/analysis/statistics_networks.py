@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 OutputActivation = Literal["elu", "linear"]
 Variables = tuple[Tensor, Tensor]  # both of a pair, (samples, features)
-_PAIRINGS = 30  # of all samples, which stand for independent ones in an evaluation
+_PAIRINGS = 100  # of all samples, which stand for independent ones in an evaluation
 _CHUNK = 1000  # samples that are evaluated at a time
 
 

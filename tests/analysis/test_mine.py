@@ -82,7 +82,7 @@ def twin(x: Tensor, y: Tensor, settings: Mine, own: torch.Generator) -> Bounds:
         def statistics(shift: int) -> Tensor:
             return network(torch.cat([x[places], y[places].roll(-shift, 0)], 1))[:, 0].detach().double()
 
-        independent = torch.cat([statistics(shift) for shift in range(1, min(31, len(places)))])
+        independent = torch.cat([statistics(shift) for shift in range(1, min(101, len(places)))])
         return float(statistics(0).mean() - independent.exp().mean().log())
 
     return Bounds(evaluated(order[:held_out]), evaluated(order[held_out : 2 * held_out]))
