@@ -90,8 +90,9 @@ def information(
         errors = Console(stderr=True)
         errors.print("Stopped. What is estimated is saved; the same command goes on from there.")
         raise typer.Exit(130) from None
+    what = ", means (minimum-maximum) over the trials" if whole.recipe().run.trials > 1 else ""
     console.print(
-        "In nats, means (minimum-maximum) over the trials. MINE: a lower bound, on samples that its networks were not "
+        f"In nats{what}. MINE: a lower bound, on samples that its networks were not "
         "trained on, and on those they were trained on. Neighbours: Kraskov et al., with labels Ross; both estimates "
         "are too low for strong dependence.",
     )

@@ -24,8 +24,8 @@ class Measurements(Generic[Measured]):
     Args:
         folder: the folder.
         store: returns a measurement as plain values for a file of JSON.
-        restore: returns the measurement of such values. Of what is wrong with them, it raises a KeyError, TypeError or
-            ValueError.
+        restore: returns the measurement, given such values and, as ``trial``, the trial's number. Raises a KeyError,
+            TypeError or ValueError if they are damaged.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Measurements(Generic[Measured]):
         Raises:
             StorageError: the file is missing or damaged.
         """
-        return _read(self._path(level, step, trial), self._restore)
+        return _read(self._path(level, step, trial), lambda stored: self._restore({**stored, "trial": trial}))
 
     def write(self, level: int, step: int | None, trial: int, measured: Measured) -> None:
         """Write what was measured at a level and step of a trial.

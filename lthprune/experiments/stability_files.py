@@ -44,13 +44,12 @@ def _stored(measured: TrialStability) -> dict[str, Any]:
 
 
 def _restored(stored: Mapping[str, Any]) -> TrialStability:
-    return TrialStability(float(stored["density"]), [_restored_pair(pair) for pair in stored["pairs"]])
+    return TrialStability(float(stored["density"]), [_restored_pair(pair, stored["trial"]) for pair in stored["pairs"]])
 
 
 def _stored_pair(pair: Pair) -> dict[str, Any]:
     path = pair.path
     return {
-        "trial": pair.trial,
         "copies": list(pair.copies),
         "distance": _number(pair.distance),
         "angle": _number(pair.angle),
@@ -60,13 +59,13 @@ def _stored_pair(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _restored_pair(stored: Mapping[str, Any]) -> Pair:
+def _restored_pair(stored: Mapping[str, Any], trial: int) -> Pair:
     errors, losses = (
         {name: np.array(values, dtype=float) for name, values in stored[kind].items()} for kind in ("errors", "losses")
     )
     (first, second), path = stored["copies"], LinearPath(np.array(stored["at"], dtype=float), errors, losses)
     distance, angle = (math.nan if stored[name] is None else float(stored[name]) for name in ("distance", "angle"))
-    return Pair(int(stored["trial"]), (first, second), path, distance, angle)
+    return Pair(trial, (first, second), path, distance, angle)
 
 
 def _number(value: float) -> float | None:
