@@ -20,7 +20,7 @@ def plot_information(found: Sequence[LevelInformation], title: str = "") -> Figu
 
     The upper panels are the information plane: for each layer the information about the inputs and about the labels,
     from the first level (dark) to the last (light). The lower panels show all other pairs, level by level. All are
-    means over the trials, with lines or bands from their minimum to their maximum.
+    means over the trials, with thin lines from their minimum to their maximum.
 
     Args:
         found: the estimates at some levels, or at some steps of their training, such as ``run.information()`` returns.
@@ -44,7 +44,7 @@ def plot_information(found: Sequence[LevelInformation], title: str = "") -> Figu
         panels[0, 0].legend(title="dark: first, light: last")
     trials = len(next(iter(found[0].pairs.values())))
     if trials > 1:
-        figure.supxlabel(f"means over {counted(trials, 'trial')}; lines and bands: {RANGE}", fontsize=7)
+        figure.supxlabel(f"means over {counted(trials, 'trial')}; thin lines: {RANGE}", fontsize=7)
     return figure
 
 
@@ -66,7 +66,7 @@ def _draw_pairs(axes: Axes, found: Sequence[LevelInformation], pairs: Sequence[t
     for pair, colour, marker in zip(pairs, cycle(QUALITATIVE), cycle(MARKERS), strict=False):
         mean, low, high = _spread(found, pair, estimate)
         axes.plot(mean, color=colour, marker=marker, label=" and ".join(pair))
-        axes.fill_between(range(len(found)), low, high, color=colour, alpha=0.13, lw=0)
+        axes.vlines(range(len(found)), low, high, color=colour, lw=0.6)
     shown = evenly(len(found), _MOST_TICKS)
     axes.set_xticks(shown, [_place(found[place]) for place in shown])
     axes.set_xlabel("density" if all(own.step is None for own in found) else "step, or density after the training")
