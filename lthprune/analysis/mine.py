@@ -119,7 +119,10 @@ PRECISE = Mine(
     epochs=22,
     averaging=0.003,
 )
-"""Settings without noise. For 55,000 samples, their learning rate ends at a hundredth of the first one."""
+"""Settings without noise. Of 55,000 samples of Gaussians they found 96 % of up to 3.4 nats, and 82 % of 6.7 nats.
+
+For so many samples, their learning rate ends at a hundredth of the first one.
+"""
 
 
 class Bounds(NamedTuple):
