@@ -144,6 +144,7 @@ ROOMS = """
     integrations
 """
 CLI_ROOMS = """
+    consoles stopping
     options progress spreads
     recipes
     sweeping
