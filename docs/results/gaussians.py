@@ -14,10 +14,10 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,33 +27,41 @@ from lthprune.files import write_atomically
 from results.record import processor
 
 NAME = "gaussians-mine"
-SAMPLES = 55_000  # of each case, a tenth of them held out
-CASES = tuple((features, correlation) for features in (10, 20) for correlation in (0.3, 0.5, 0.7))
 _ROW = "{:>8} {:>11} {:>5} {:>5} {:>10} {:>5} {:>10} {:>10}"
 
-Case = tuple[int, float]  # features and correlation
 Estimates = dict[str, float]
 
 
-def truth(features: int, correlation: float) -> float:
-    """Return the mutual information of a case, in nats."""
-    return -features / 2 * math.log(1 - correlation**2)
+class Case(NamedTuple):
+    """Two Gaussian variables, and what their mutual information is estimated with."""
+
+    features: int
+    correlation: float
+    samples: int = 55_000  # a tenth of them held out
+    settings: Mine = PRECISE
+
+    @property
+    def truth(self) -> float:
+        """The mutual information in nats."""
+        return -self.features / 2 * math.log(1 - self.correlation**2)
 
 
-def estimates(settings: Mine, trial: int, cases: Sequence[Case] = CASES, samples: int = SAMPLES) -> list[Estimates]:
-    """Return the estimates of every case in nats: by MINE, and by nearest neighbours among 2,000 and 5,000 samples."""
-    generators = [torch.Generator().manual_seed(1000 * trial + CASES.index(case)) for case in cases]
-    pairs = []
-    for (features, correlation), own in zip(cases, generators, strict=True):
-        x, noise = torch.randn(2, samples, features, generator=own)
-        pairs.append((x, correlation * x + math.sqrt(1 - correlation**2) * noise))
-    found = []
-    for (x, y), bounds in zip(pairs, mine(pairs, settings, generators=generators), strict=True):
-        near, more = (neighbour_information(x[:size], y[:size]) for size in (2000, 5000))
-        found.append(
-            {"mine": bounds.held_out, "mine_trained": bounds.trained, "neighbours": near, "more_neighbours": more}
-        )
-    return found
+CASES = (
+    *(Case(features, correlation) for features, correlation in ((10, 0.3), (10, 0.5), (10, 0.7), (20, 0.3), (20, 0.5))),
+    Case(
+        20, 0.7, 440_000, replace(PRECISE, units=256, epochs=6, decay_steps=3600)
+    ),  # so strong a one needs more of all
+)
+
+
+def estimate(case: Case, trial: int) -> Estimates:
+    """Return estimates in nats: by MINE, and by nearest neighbours among 2,000 and 5,000 samples."""
+    generator = torch.Generator().manual_seed(1000 * trial + CASES.index(case))
+    x, noise = torch.randn(2, case.samples, case.features, generator=generator)
+    y = case.correlation * x + math.sqrt(1 - case.correlation**2) * noise
+    (bounds,) = mine([(x, y)], case.settings, generators=[generator])
+    near, more = (neighbour_information(x[:size], y[:size]) for size in (2000, 5000))
+    return {"mine": bounds.held_out, "mine_trained": bounds.trained, "neighbours": near, "more_neighbours": more}
 
 
 def record(trials: Sequence[Sequence[Estimates]], seconds: float, commit: str) -> dict[str, Any]:
@@ -69,12 +77,13 @@ def record(trials: Sequence[Sequence[Estimates]], seconds: float, commit: str) -
         "cores": environment["cores"],
         "threads": environment["threads"],
         "seconds": round(seconds),
-        "settings": {"mine": asdict(PRECISE), "samples": SAMPLES},
+        "settings": {"mine": asdict(PRECISE)},
         "trials": len(trials),
-        "steps": PRECISE.steps(SAMPLES),
+        "steps": max(case.settings.steps(case.samples) for case in CASES),
         "controls": {},
         "cells": [
-            {"features": case[0], "correlation": case[1], "truth": round(truth(*case), 6)}
+            {"features": case.features, "correlation": case.correlation, "truth": round(case.truth, 6)}
+            | {"samples": case.samples, "units": case.settings.units, "epochs": case.settings.epochs}
             | {name: [round(own[place][name], 6) for own in trials] for name in trials[0][place]}
             for place, case in enumerate(CASES)
         ],
@@ -86,21 +95,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--commit", help="of lthprune; writes the result")
-    parser.add_argument("--published", type=int, metavar="EPOCHS", help="Mine() for so many epochs, on 10 features")
     given = parser.parse_args()
-    settings, cases = (PRECISE, CASES) if given.published is None else (Mine(epochs=given.published), CASES[:3])
-    found, began = [], time.process_time()
-    print(f"{settings.steps(SAMPLES):,} steps. In nats: truth, MINE, trained on. Fractions of the truth: the others.")
+    found: list[list[Estimates]] = []
+    began = time.process_time()
+    print("In nats: truth, MINE, trained on. Fractions of the truth: the others.")
     print(_ROW.format("features", "correlation", "truth", "MINE", "trained on", "MINE", "2,000 near", "5,000 near"))
     for trial in range(given.trials):
-        found.append(estimates(settings, trial, cases))
-        for case, own in zip(cases, found[-1], strict=True):
-            fractions = [own[name] / truth(*case) for name in ("mine", "neighbours", "more_neighbours")]
-            numbers = (truth(*case), own["mine"], own["mine_trained"], *fractions)
-            print(_ROW.format(*case, *(f"{number:.2f}" for number in numbers)))
+        found.append([])
+        for case in CASES:
+            own = estimate(case, trial)
+            found[-1].append(own)
+            fractions = [own[name] / case.truth for name in ("mine", "neighbours", "more_neighbours")]
+            numbers = (case.truth, own["mine"], own["mine_trained"], *fractions)
+            row = _ROW.format(case.features, case.correlation, *(f"{number:.2f}" for number in numbers))
+            print(row, flush=True)
         seconds = time.process_time() - began
         print(f"trial {trial}: {seconds:.0f} s of a core since the beginning", flush=True)
-        if given.commit and given.published is None:
+        if given.commit:
             text = json.dumps(record(found, seconds, given.commit), indent=1)
             text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), text)
             write_atomically(Path(__file__).with_name(f"{NAME}.json"), f"{text}\n".encode())
