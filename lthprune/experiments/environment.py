@@ -109,5 +109,5 @@ def _git_state() -> dict[str, Any] | None:
 def _git(*words: str) -> str:
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", *words]
     no_fetching = os.environ | {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=no_fetching)
-    return done.stdout
+    done = subprocess.run(command, capture_output=True, check=True, timeout=10, env=no_fetching)
+    return os.fsdecode(done.stdout)  # names need not be UTF-8

@@ -53,6 +53,14 @@ def test_the_environment_does_without_a_repository_and_without_git(
     assert git_state() is None
 
 
+def test_names_in_a_repository_need_not_be_utf8(repository: Path) -> None:
+    with (repository / ".git/config").open("ab") as file:
+        file.write(b'[core]\n\tquotePath = false\n[remote "caf\xe9"]\n\turl = nowhere\n')
+    assert (git_state() or {})["clean"] is True
+    Path(os.fsdecode(b"caf\xe9")).write_text("1")
+    assert (git_state() or {})["clean"] is False
+
+
 @pytest.mark.parametrize(("kind", "clean"), [("monitor", True), ("filter", None), ("hook", True)])
 def test_no_command_of_a_strangers_repository_is_run(repository: Path, kind: str, clean: bool | None) -> None:
     for name, text in COMMANDS[kind].items():
