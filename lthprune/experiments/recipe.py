@@ -25,6 +25,8 @@ from lthprune.search import PruneSpec
 from lthprune.section import Section
 from lthprune.training import TrainingPlan, check_batches
 
+_MOST_MEASUREMENTS = 10_000_000  # of each kind, in all of a run; they are held in memory
+
 
 class Recipe(Section):
     """An experiment: model, data, training, pruning, trials."""
@@ -50,6 +52,19 @@ class Recipe(Section):
         if self.run.stop_when is not None and len(self.data.parts) < 2:
             raise ValueError(
                 f"run.stop_when = {self.run.stop_when!r} needs several tasks; data.name = {self.data.name!r} sets one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _measured_within_memory(self) -> "Recipe":
+        if self.train.in_epochs:
+            return self
+        trials, levels = self.run.trials, (self.prune.levels or 0) + 1
+        evaluations = -(-self.train.steps // self.train.evaluate_every)
+        if trials * levels * evaluations > _MOST_MEASUREMENTS:
+            raise RecipeError(
+                f"{trials:,} trials, {levels:,} levels and {evaluations:,} evaluations of each make more than "
+                f"{_MOST_MEASUREMENTS:,} measurements. Raise train.evaluate_every, or lower run.trials or prune.levels"
             )
         return self
 
@@ -79,7 +94,7 @@ class Recipe(Section):
         if self.prune.levels is not None or levels is None:
             return self
         prune = self.prune.model_copy(update={"levels": levels, "target": None})
-        return self.model_copy(update={"prune": prune})
+        return self.model_copy(update={"prune": prune})._measured_within_memory()
 
     def with_counts(self, counts: tuple[int | float, ...] | None) -> "Recipe":
         """Return the recipe with the weights of every level in place of what determined them.
@@ -93,7 +108,7 @@ class Recipe(Section):
         if self.prune.extends is None or counts is None:
             return self
         decided = {"levels": len(counts), "densities": counts, "rate": None, "target": None, "extends": None}
-        return self.model_copy(update={"prune": self.prune.model_copy(update=decided)})
+        return self.model_copy(update={"prune": self.prune.model_copy(update=decided)})._measured_within_memory()
 
     @property
     def in_epochs(self) -> bool:
