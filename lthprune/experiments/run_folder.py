@@ -5,9 +5,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints, ValidationError
 from pydantic_core import from_json
 from torch import nn
 
@@ -23,7 +23,7 @@ class _Environment(BaseModel, strict=True, extra="allow"):
     """The entries of ``environment.json`` that are read again; earlier versions wrote fewer."""
 
     started: str = ""
-    data_dir: str | None = None
+    data_dir: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")] | None = None
     device: str = "cpu"
     threads: int = 1
     threads_asked: int | None = None
@@ -31,6 +31,20 @@ class _Environment(BaseModel, strict=True, extra="allow"):
     seconds_per_level: dict[str, float] = {}
     peak_memory_mb: int | None = None
     train_samples: int = 1
+
+
+class _Control(BaseModel, strict=True):
+    kind: str
+    repeat: int
+
+
+class _Begun(BaseModel, strict=True, extra="allow"):
+    """The entries of a manifest's ``search`` that a recipe's run adds to those of its search."""
+
+    settings: dict[str, Any]
+    data: str
+    control: _Control | None = None
+    transfer: dict[str, Any] | None = None
 
 
 class RunFolder:
@@ -139,6 +153,14 @@ class RunFolder:
         begun: dict[str, Any] = self.tickets.manifest()["search"]
         if not {"recipe", "settings", "data"} <= begun.keys():
             raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
+        try:
+            _Begun.model_validate(begun)
+        except ValidationError as error:
+            (first, *_) = error.errors(include_url=False)
+            raise StorageError(
+                f"{self.folder / 'manifest.json'} is damaged (search.{'.'.join(map(str, first['loc']))}: "
+                f"{first['msg']}); the run cannot be resumed."
+            ) from error
         return begun
 
     def recipe(self) -> Recipe:
@@ -159,6 +181,12 @@ class RunFolder:
             raise StorageError(
                 f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back; to "
                 "run the other recipe, copy it to a folder of its own."
+            )
+        trials, levels = len(self.tickets.manifest()["initial"]), int(self.settings["prune"]["levels"]) + 1
+        if trials != recipe.run.trials or self.tickets.finished > levels:
+            raise StorageError(
+                f"{self.folder / 'manifest.json'} is damaged ({trials} trials and {self.tickets.finished} finished "
+                f"levels, where the recipe has {recipe.run.trials} and {levels}); the run cannot be resumed."
             )
         return recipe
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError, model_validator
 from pydantic_core import from_json
 
 from lthprune.arguments import differences
@@ -35,6 +35,13 @@ class _Manifest(BaseModel, strict=True):
     initial: dict[_File, _Digest]
     finished: list[dict[_File, _Digest]]
     ended: str | None = None
+
+    @model_validator(mode="after")
+    def _every_trial_at_every_level(self) -> "_Manifest":
+        for level, files in enumerate(self.finished):
+            if len(files) != len(self.initial):
+                raise ValueError(f"level {level} has {len(files)} files, and there are {len(self.initial)} trials")
+        return self
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,9 @@ class TicketStore:
             raise StorageError(f"{self.folder} holds no run: there is no {self._manifest_path.name} in it.{hint}")
         try:
             written = from_json(self._manifest_path.read_bytes())
-            if isinstance(written, dict) and written.get("format", _FORMAT) != _FORMAT:
+            if not isinstance(written, dict):
+                raise ValueError("it is not a table")
+            if written.get("format", _FORMAT) != _FORMAT:
                 raise StorageError(f"{self._manifest_path} has the format {written['format']}, not {_FORMAT}.")
             return _Manifest.model_validate(written).model_dump()
         except OSError as error:
@@ -111,7 +120,7 @@ class TicketStore:
             fault = str(error)
             if isinstance(error, ValidationError):
                 (first, *_) = error.errors(include_url=False)
-                fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+                fault = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
             raise StorageError(f"{self._manifest_path} is damaged ({fault}); the run cannot be resumed.") from error
 
     def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:

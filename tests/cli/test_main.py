@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -5,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,18 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "too many steps": (
         ["run", "lenet-digits", "--set", "train.steps=1" + 23 * "0"],
         "less than or equal to 1000000000000",
+    ),
+    "levels that follow from a tiny rate": (
+        ["run", "lenet-digits", "--set", "prune.rate=1e-300", "--set", "prune.target=9"],
+        "more than 10,000 levels",
+    ),
+    "too many levels that follow": (
+        ["run", "lenet-digits", "--trials", "9000", "--set", "prune.rate=0.002", "--set", "prune.target=9"],
+        "make more than 10,000,000 measurements",
+    ),
+    "too many evaluations": (
+        ["run", "lenet-digits", "--set", f"train.steps=1{12 * '0'}"],
+        "make more than 10,000,000 measurements",
     ),
     "missing recipe file": (["run", "mine.toml"], "mine.toml"),
     "missing data": (["run", "lenet-mnist", "--data-dir", "nowhere"], "MNIST/raw/train-images-idx3-ubyte"),
@@ -126,6 +140,33 @@ def cut_histories(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def forged_control(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["search"].update(control="shuffled"))
+
+
+def empty_level(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["finished"][1].clear())
+
+
+def more_levels(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["finished"].extend(9 * manifest["finished"][-1:]))
+
+
+def fewer_trials(folder: Path) -> None:
+    def drop(manifest: dict[str, Any]) -> None:
+        for files in (manifest["initial"], *manifest["finished"]):
+            files.popitem()
+
+    change_manifest(folder, drop)
+
+
 def other_histories(folder: Path) -> None:
     Histories.empty(2, 7, [1, 2]).save(folder / "histories.npz")
 
@@ -142,6 +183,11 @@ def other_environment(folder: Path) -> None:
         ("resume", edit, "is not the recipe that this run of tiny began with"),
         *((verb, cut_manifest, "manifest.json") for verb in ("resume", "summary", "plot")),
         *((verb, empty_manifest, "manifest.json") for verb in ("resume", "plot")),
+        *(
+            (verb, damage, "manifest.json")
+            for verb in ("resume", "summary")
+            for damage in (forged_control, empty_level, more_levels, fewer_trials)
+        ),
         *((verb, cut_histories, "histories.npz") for verb in ("summary", "plot")),
         *((verb, other_histories, "histories.npz") for verb in ("summary", "plot")),
     ],
@@ -159,7 +205,10 @@ def test_a_damaged_run_ends_with_one_paragraph_and_stays_as_it_was(
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
-@pytest.mark.parametrize("damage", [cut_manifest, empty_manifest, cut_histories, other_histories, other_environment])
+@pytest.mark.parametrize(
+    "damage",
+    [cut_manifest, empty_manifest, empty_level, forged_control, cut_histories, other_histories, other_environment],
+)
 def test_runs_lists_the_others_beside_a_damaged_run(damage: Callable[[Path], None], finished: Run, cli: Cli) -> None:
     for name in ("damaged", "whole"):
         shutil.copytree(finished.folder, Path("runs") / name)
@@ -172,10 +221,13 @@ def test_runs_lists_the_others_beside_a_damaged_run(damage: Callable[[Path], Non
     assert states["damaged"] == ("finished" if damage is other_environment else "damaged")
 
 
+@pytest.mark.parametrize("environment", ["[]", '{"data_dir": "a\\u0000b"}'])
 @pytest.mark.parametrize("verb", ["summary", "resume"])
-def test_a_run_with_a_damaged_environment_is_resumed_and_shown(verb: str, finished: Run, cli: Cli) -> None:
+def test_a_run_with_a_damaged_environment_is_resumed_and_shown(
+    verb: str, environment: str, finished: Run, cli: Cli
+) -> None:
     folder = Path(shutil.copytree(finished.folder, "copy"))
-    other_environment(folder)
+    (folder / "environment.json").write_text(environment)
     assert cli(verb, folder).code == 0
 
 
