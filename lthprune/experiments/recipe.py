@@ -56,6 +56,9 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _held_in_memory(self) -> "Recipe":
+        return self._measured_within_memory()
+
     def _measured_within_memory(self) -> "Recipe":
         if self.train.in_epochs:
             return self
