@@ -18,7 +18,7 @@ LIBRARY, CLI = (Path(str(package.__file__)).parent for package in (lthprune, lth
 ROOMS = """
     errors
     arguments files memory
-    seeds section parts lengths writing
+    array_files seeds section parts lengths writing
     recipes
     pruning.naming pruning.steps
     pruning.masks
@@ -205,6 +205,7 @@ def test_the_root_holds_only_the_ground_floor_and_wings() -> None:
     assert {name.removeprefix("lthprune.") for name in GROUND} == {
         "errors",
         "arguments",
+        "array_files",
         "files",
         "memory",
         "parts",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lthprune.array_files import check_sizes
 from lthprune.data.arrays import NAMES, raw_from
 from lthprune.data.dataset import Raw
 from lthprune.errors import DataError
@@ -21,7 +22,9 @@ def load_npz(path: Path) -> Raw:
         DataError: there is no such file, or it has faults; the message names all of them.
     """
     try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream), np.load(stream, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            check_sizes(stream, NAMES)
+            file = np.load(stream, allow_pickle=False)
             missing = [name for name in NAMES if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'nothing'}.")

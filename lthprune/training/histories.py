@@ -10,6 +10,7 @@ from shlex import quote
 
 import numpy as np
 
+from lthprune.array_files import check_sizes
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
 from lthprune.search import Ticket
@@ -119,7 +120,9 @@ class Histories:
             StorageError: the file is missing or damaged.
         """
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            with path.open("rb") as stream:
+                check_sizes(stream, (*HISTORIES, *TASK_HISTORIES, "density", "steps"))
+                file = np.load(stream, allow_pickle=False)
                 names = [*HISTORIES, *(name for name in TASK_HISTORIES if name in file)]
                 return cls({name: file[name] for name in names}, file["density"], file["steps"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -1,3 +1,4 @@
+import io
 import zipfile
 from pathlib import Path
 
@@ -146,8 +147,21 @@ def damaged_compression(path: Path) -> None:
     path.write_bytes(data)
 
 
+def forged_header(path: Path) -> None:
+    """Ten elements, and a header that says 10**13."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays["x_train"]
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10)})
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("x_train.npy", content.getvalue() + bytes(40))
+
+
 @pytest.mark.parametrize(
-    "damage", [truncated, text, empty, a_folder, a_single_array, members_that_are_no_arrays, damaged_compression]
+    "damage",
+    [forged_header, truncated, text, empty, a_folder, a_single_array, members_that_are_no_arrays, damaged_compression],
 )
 def test_a_file_that_is_no_readable_npz_is_refused_with_its_name(tmp_path: Path, damage: object) -> None:
     path = write_npz(tmp_path / "own.npz")
@@ -161,3 +175,14 @@ def test_a_file_that_is_no_readable_npz_is_refused_with_its_name(tmp_path: Path,
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*own\.npz"):
         load_npz(tmp_path / "own.npz")
+
+
+def test_arrays_that_do_not_fit_into_the_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, x_train=np.zeros((60, 10_000)), y_train=np.zeros(60, int), x_test=0, y_test=0)
+    monkeypatch.setattr("lthprune.array_files.available_memory", lambda: 1_000_000)
+    with pytest.raises(DataError, match=r"its arrays take 0\.0 GB, and 0\.0 GB of memory are available"):
+        load_npz(path)
+    assert path.stat().st_size < 100_000
