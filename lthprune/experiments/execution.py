@@ -113,6 +113,7 @@ def resume_run(
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
     with only_writer(run.folder), torch_threads(place.threads):
         experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+        experiment.check_data(run)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
         before, now = run.recorded(), experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset, Task, data_root, load_data
-from lthprune.errors import RecipeError
+from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import describe_environment, find_device
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
@@ -83,6 +83,19 @@ class Experiment:
             "data": self.data.fingerprint,
         }
 
+    def check_data(self, run: Run) -> None:
+        """Check that the data are those that a run began with.
+
+        Raises:
+            StorageError: their files were changed or replaced.
+        """
+        if run.tickets.manifest()["search"]["data"] != self.data.fingerprint:
+            where = "" if self.data_dir is None else f" The data root is {self.data_dir}."
+            raise StorageError(
+                f"the data of {run.folder}, {self.recipe.data.name}, are not those that it began with: their files "
+                f"were changed or replaced. Put the original ones back, or start a new run.{where}"
+            )
+
     def environment(self, device: torch.device, threads: int | None) -> dict[str, Any]:
         """Return the contents of ``environment.json`` for a run that begins now, with so many ``threads`` asked for."""
         described = describe_environment(device, self.data_dir, threads)
@@ -140,6 +153,7 @@ def prepare_run(run: Run, place: Place) -> Experiment:
         StorageError: the data or the settings are not those that the run began with.
     """
     experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+    experiment.check_data(run)
     begun = run.tickets.manifest()["search"]
     run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
     return experiment

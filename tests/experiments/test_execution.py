@@ -302,7 +302,7 @@ def test_a_run_is_not_resumed_on_other_data_and_not_without_data(tmp_path: Path)
     run = run_recipe(tiny(f"data.name={path}", *words), "tiny", out=tmp_path / "runs")
     before = contents(run.folder)
     write_npz(path, seed=1)
-    with pytest.raises(StorageError, match="holds another search: data was"):
+    with pytest.raises(StorageError, match="are not those that it began with: their files were changed"):
         resume_run(run)
     path.unlink()
     with pytest.raises(DataError, match="no file"):
