@@ -8,7 +8,8 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 
 from lthprune.analysis.nearest_neighbours import neighbour_information
 from lthprune.errors import PruningError
-from tests.analysis.test_mine import gaussians, generator, truth
+from results.gaussians import Case
+from tests.analysis.test_mine import gaussians, generator
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 7])
@@ -24,7 +25,7 @@ def test_scalars_have_the_estimates_of_scikit_learn(neighbours: int) -> None:
 @pytest.mark.parametrize(("features", "correlation"), [(1, 0.0), (1, 0.9), (2, 0.6), (3, 0.5)])
 def test_gaussians_of_few_dimensions_have_about_what_the_formula_says(features: int, correlation: float) -> None:
     found = neighbour_information(*gaussians(features, correlation, 2000))
-    assert found == pytest.approx(truth(features, correlation), abs=0.08)
+    assert found == pytest.approx(Case(features, correlation).truth, abs=0.08)
 
 
 def test_labels_that_a_variable_tells_apart_give_their_entropy() -> None:
