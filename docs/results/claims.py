@@ -69,7 +69,7 @@ _CRITERIA = (
     "`lthprune run lenet-mnist --set train.steps=5000 --set train.evaluate_every=250 --set prune.levels=4 "
     "--set 'prune.rate={dense=0.536,output=0.3}' --trials 3` and its controls: a minute of a core each"
 )
-_GAUSSIANS = "`python -m results.gaussians`: seven minutes of a busy core for each trial"
+_GAUSSIANS = "`python -m results.gaussians`: ten minutes of a busy core for each trial"
 _INFORMATION = (
     "`lthprune run lenet-mnist-information`: a minute of a core for each trial; then `lthprune information --precise`"
 )

@@ -119,9 +119,10 @@ PRECISE = Mine(
     epochs=22,
     averaging=0.003,
 )
-"""Settings without noise. Of 55,000 samples of Gaussians they found 96 % of up to 3.4 nats, and 82 % of 6.7 nats.
+"""Settings without noise. In 55,000 samples of Gaussians they found 96 % or more of up to 3.4 nats.
 
-For so many samples, their learning rate ends at a hundredth of the first one.
+For so many samples, their learning rate ends at a hundredth of the first one. Stronger dependence needs more samples,
+units and steps: of 6.7 nats, 440,000 samples, 256 units and 6 epochs found 95 %.
 """
 
 
