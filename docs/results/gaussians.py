@@ -8,23 +8,16 @@ trial is written to docs/results/gaussians-mine.json, for the page on reproducti
 """
 
 import argparse
-import json
 import math
-import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from lthprune.analysis import PRECISE, Mine, mine, neighbour_information
-from lthprune.experiments.environment import describe_environment
-from lthprune.files import write_atomically
-from results.record import processor
+from results.record import origin_here, write
 
 NAME = "gaussians-mine"
 _ROW = "{:>8} {:>11} {:>5} {:>5} {:>10} {:>5} {:>10} {:>10}"
@@ -66,16 +59,8 @@ def estimate(case: Case, trial: int) -> Estimates:
 
 def record(trials: Sequence[Sequence[Estimates]], seconds: float, commit: str) -> dict[str, Any]:
     """Return what the page needs to know."""
-    environment = describe_environment(torch.device("cpu"), os.environ.get("LTHPRUNE_DATA"), None)
     return {
-        "name": NAME,
-        "commands": [f"python -m results.gaussians --commit {commit[:7]} --trials {len(trials)}"],
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": commit,
-        "versions": {"python": environment["python"], **environment["packages"]},
-        "processor": processor(),
-        "cores": environment["cores"],
-        "threads": environment["threads"],
+        **origin_here(NAME, commit, f"python -m results.gaussians --commit {commit[:7]} --trials {len(trials)}"),
         "seconds": round(seconds),
         "settings": {"mine": asdict(PRECISE)},
         "trials": len(trials),
@@ -112,9 +97,7 @@ def main() -> None:
         seconds = time.process_time() - began
         print(f"trial {trial}: {seconds:.0f} s of a core since the beginning", flush=True)
         if given.commit:
-            text = json.dumps(record(found, seconds, given.commit), indent=1)
-            text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), text)
-            write_atomically(Path(__file__).with_name(f"{NAME}.json"), f"{text}\n".encode())
+            write(record(found, seconds, given.commit))
 
 
 if __name__ == "__main__":

@@ -8,16 +8,21 @@ names neither the commit of lthprune nor the command, so both are given. Use it 
 
 import argparse
 import json
+import os
 import platform
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lthprune import Run
 from lthprune.analysis import Information, outcome
 from lthprune.experiments import Sweep, summarise_sweep, untrained_accuracies
+from lthprune.experiments.environment import describe_environment
 from lthprune.files import write_atomically
 
 
@@ -88,14 +93,28 @@ def origin(run: Run, name: str, commit: str, commands: list[str]) -> dict[str, A
         "commands": commands,
         "date": environment["started"][:10],
         "commit": commit,
-        "versions": {"python": environment["python"], **environment["packages"]},
-        "processor": processor() if environment["device"] == "cpu" else environment["device_name"],
-        "cores": environment["cores"],
-        "threads": environment["threads"],
+        **machine(environment),
         "seconds": round(sum(environment["seconds_per_level"].values())),
         "settings": settings,
         "trials": settings["run"]["trials"],
         "steps": settings["train"]["steps"],
+    }
+
+
+def origin_here(name: str, commit: str, command: str) -> dict[str, Any]:
+    """Return where the figures of a script come from that runs now."""
+    environment = describe_environment(torch.device("cpu"), os.environ.get("LTHPRUNE_DATA"), None)
+    started = f"{datetime.now(UTC):%Y-%m-%d}"
+    return {"name": name, "commands": [command], "date": started, "commit": commit, **machine(environment)}
+
+
+def machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions and the machine of an environment."""
+    return {
+        "versions": {"python": environment["python"], **environment["packages"]},
+        "processor": processor() if environment["device"] == "cpu" else environment["device_name"],
+        "cores": environment["cores"],
+        "threads": environment["threads"],
     }
 
 
@@ -124,6 +143,12 @@ def processor() -> str:
     return named[1] if named else platform.processor() or platform.machine()
 
 
+def write(result: Mapping[str, Any]) -> None:
+    """Write a result beside this file, under its name; lists of numbers are on one line."""
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), json.dumps(result, indent=1))
+    write_atomically(Path(__file__).with_name(f"{result['name']}.json"), f"{text}\n".encode())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", help="the run directory, or the folders of sweeps, joined by commas")
@@ -138,5 +163,4 @@ if __name__ == "__main__":
         result = record_sweeps(sweeps, **words)
     else:
         result = record(Run(given.run), **words, untrained=given.untrained)
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda each: " ".join(each[0].split()), json.dumps(result, indent=1))
-    write_atomically(Path(__file__).with_name(f"{given.name}.json"), f"{text}\n".encode())
+    write(result)
