@@ -117,7 +117,7 @@ ROOMS = """
     experiments.recipe
     experiments.levels
     experiments.preview experiments.structure experiments.summary experiments.frames
-    experiments.measurements
+    experiments.measurements experiments.run_entries
     experiments.stability_files experiments.information_files
     experiments.subject experiments.run_folder experiments.comparison experiments.pretraining
     experiments.figures

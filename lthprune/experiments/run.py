@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lthprune.analysis import Cost, LevelInformation, Stability, ticket_costs
+from lthprune.analysis import Cost, ticket_costs
 from lthprune.arguments import check_word
 from lthprune.compaction import Export, export_ticket
 from lthprune.data import shapes_of_parts, tasks_of
@@ -15,9 +15,7 @@ from lthprune.errors import LthpruneError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
-from lthprune.experiments.information_files import gather_information, information_files
 from lthprune.experiments.run_folder import RunFolder
-from lthprune.experiments.stability_files import gather_stability, stability_files
 from lthprune.experiments.structure import (
     LevelSplitting,
     LevelStructure,
@@ -162,26 +160,6 @@ class Run(RunFolder):
         """
         levels, of = range(self._some_levels()), self._trial(trial)
         return tuple(ticket_costs(of.model, (self.tickets.open(level)[trial] for level in levels), of.example))
-
-    def stability(self) -> tuple[Stability, ...]:
-        """Return what was measured of the stability of this run, level by level; empty before any measurement.
-
-        [`run_stability`][lthprune.experiments.run_stability] measures it.
-
-        Raises:
-            StorageError: the folder is no run, or a file is damaged.
-        """
-        return gather_stability(stability_files(self.folder), self.recipe().run.trials)
-
-    def information(self) -> tuple[LevelInformation, ...]:
-        """Return the mutual information that was estimated for all trials, level by level; empty before any estimate.
-
-        [`run_information`][lthprune.experiments.run_information] estimates it.
-
-        Raises:
-            StorageError: the folder is no run, or a file is damaged.
-        """
-        return gather_information(information_files(self.folder), self.recipe().run.trials)
 
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.

@@ -5,46 +5,20 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, StringConstraints, ValidationError
-from pydantic_core import from_json
 from torch import nn
 
+from lthprune.analysis import LevelInformation, Stability
 from lthprune.data import shape_of_data
 from lthprune.errors import PruningError, StorageError
+from lthprune.experiments.information_files import gather_information, information_files
 from lthprune.experiments.recipe import Recipe, parse_recipe
+from lthprune.experiments.run_entries import check_begun, read_environment
+from lthprune.experiments.stability_files import gather_stability, stability_files
 from lthprune.files import write_atomically
 from lthprune.search import Ticket, TicketStore
 from lthprune.training import Histories
-
-
-class _Environment(BaseModel, strict=True, extra="allow"):
-    """The entries of ``environment.json`` that are read again; earlier versions wrote fewer."""
-
-    started: str = ""
-    data_dir: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")] | None = None
-    device: str = "cpu"
-    threads: int = 1
-    threads_asked: int | None = None
-    packages: dict[str, str] = {}
-    seconds_per_level: dict[str, float] = {}
-    peak_memory_mb: int | None = None
-    train_samples: int = 1
-
-
-class _Control(BaseModel, strict=True):
-    kind: str
-    repeat: int
-
-
-class _Begun(BaseModel, strict=True, extra="allow"):
-    """The entries of a manifest's ``search`` that a recipe's run adds to those of its search."""
-
-    settings: dict[str, Any]
-    data: str
-    control: _Control | None = None
-    transfer: dict[str, Any] | None = None
 
 
 class RunFolder:
@@ -153,14 +127,7 @@ class RunFolder:
         begun: dict[str, Any] = self.tickets.manifest()["search"]
         if not {"recipe", "settings", "data"} <= begun.keys():
             raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
-        try:
-            _Begun.model_validate(begun)
-        except ValidationError as error:
-            (first, *_) = error.errors(include_url=False)
-            raise StorageError(
-                f"{self.folder / 'manifest.json'} is damaged (search.{'.'.join(map(str, first['loc']))}: "
-                f"{first['msg']}); the run cannot be resumed."
-            ) from error
+        check_begun(begun, self.folder / "manifest.json")
         return begun
 
     def recipe(self) -> Recipe:
@@ -221,13 +188,7 @@ class RunFolder:
         Raises:
             StorageError: the file is missing or damaged.
         """
-        path = self.folder / "environment.json"
-        try:
-            environment: dict[str, Any] = from_json(path.read_bytes())
-            _Environment.model_validate(environment)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
-        return environment
+        return read_environment(self.folder / "environment.json")
 
     @property
     def resume_command(self) -> str:
@@ -295,6 +256,26 @@ class RunFolder:
         recipe = self.recipe()
         levels = int(self.settings["prune"]["levels"])
         return Histories.empty(recipe.run.trials, levels, recipe.train.evaluation_steps, len(recipe.data.parts))
+
+    def stability(self) -> tuple[Stability, ...]:
+        """Return what was measured of the stability of this run, level by level; empty before any measurement.
+
+        [`run_stability`][lthprune.experiments.run_stability] measures it.
+
+        Raises:
+            StorageError: the folder is no run, or a file is damaged.
+        """
+        return gather_stability(stability_files(self.folder), self.recipe().run.trials)
+
+    def information(self) -> tuple[LevelInformation, ...]:
+        """Return the mutual information that was estimated for all trials, level by level; empty before any estimate.
+
+        [`run_information`][lthprune.experiments.run_information] estimates it.
+
+        Raises:
+            StorageError: the folder is no run, or a file is damaged.
+        """
+        return gather_information(information_files(self.folder), self.recipe().run.trials)
 
     def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
         """Store a finished level. The manifest is written last; until then, the level does not count."""

@@ -83,12 +83,13 @@ from lthprune.pruning.state import (
     restore,
     snapshot,
 )
-from lthprune.pruning.trajectories import Trajectory, count_parameters, extend, shared_counts
+from lthprune.pruning.trajectories import MOST_LEVELS, Trajectory, count_parameters, extend, shared_counts
 from lthprune.pruning.zero_hooks import forget_interrupted
 
 __all__ = [
     "DEFAULT_KINDS",
     "FORMS",
+    "MOST_LEVELS",
     "SCORES",
     "WITHOUT_INITIAL",
     "BiasAware",

@@ -9,7 +9,7 @@ from lthprune.arguments import whole_number
 from lthprune.errors import PruningError
 from lthprune.pruning.schedules import Geometric, Pool, check_rate, counts_per_level
 
-_MOST_LEVELS = 10_000  # as in a recipe
+MOST_LEVELS = 10_000  # of a search
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,9 @@ def _levels(weights: int, rate: float, target: int) -> int:
     if rate == 0 and target < weights:
         raise PruningError(f"a rate of 0 never prunes {weights:,} weights to {target:,}. Give a rate above 0.")
     levels = math.floor(math.log((target + 1) / weights) / math.log1p(-rate)) if target + 1 < weights and rate else 0
-    if levels > _MOST_LEVELS:
+    if levels > MOST_LEVELS:
         raise PruningError(
-            f"rate = {rate}: this needs more than {_MOST_LEVELS:,} levels to prune {weights:,} weights to {target:,}. "
+            f"rate = {rate}: this needs more than {MOST_LEVELS:,} levels to prune {weights:,} weights to {target:,}. "
             "Choose a larger rate."
         )
     while _left(weights, rate, levels) > target:  # rounding decides

@@ -14,7 +14,17 @@ from pydantic import (
 from lthprune.errors import RecipeError, suggestion
 from lthprune.lengths import Epochs, Moment, has_epochs
 from lthprune.parts import SCORE, check_part_name
-from lthprune.pruning import DEFAULT_KINDS, SCORES, BiasPruning, Kind, Pruning, Scope, Selection, check_rate
+from lthprune.pruning import (
+    DEFAULT_KINDS,
+    MOST_LEVELS,
+    SCORES,
+    BiasPruning,
+    Kind,
+    Pruning,
+    Scope,
+    Selection,
+    check_rate,
+)
 from lthprune.search.own import own_score
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
@@ -30,7 +40,7 @@ class PruneSpec(Section):
     """iterative or one-shot pruning"""
     scope: Scope = "global"
     """``global`` (all weights compete) or ``layerwise``"""
-    levels: int | None = Field(default=None, ge=0, le=10_000)
+    levels: int | None = Field(default=None, ge=0, le=MOST_LEVELS)
     """pruning rounds after the dense training; left out if ``rate`` and ``target`` determine them: the fewest that
     reach the target"""
     rate: float | dict[str, float] | None = None

@@ -17,6 +17,7 @@ from lthprune.files import read_tensors, write_atomically, write_tensors
 from lthprune.pruning import Masks, State, pack, unpack
 from lthprune.search.ticket_files import Part, Source, TicketFile
 from lthprune.search.tickets import Ticket
+from lthprune.section import first_fault
 
 _FORMAT = 1
 _INITIAL = "initial.safetensors"
@@ -117,10 +118,7 @@ class TicketStore:
         except OSError as error:
             raise StorageError(f"cannot read {self._manifest_path}: {error.strerror or error}.") from error
         except ValueError as error:
-            fault = str(error)
-            if isinstance(error, ValidationError):
-                (first, *_) = error.errors(include_url=False)
-                fault = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+            fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
             raise StorageError(f"{self._manifest_path} is damaged ({fault}); the run cannot be resumed.") from error
 
     def begin(self, search: Mapping[str, Any], initial: Sequence[State], masks: Sequence[Masks]) -> None:
