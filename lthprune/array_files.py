@@ -12,12 +12,13 @@ from lthprune.memory import available_memory
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def check_sizes(stream: BinaryIO, names: Iterable[str]) -> None:
+def check_sizes(stream: BinaryIO, names: Iterable[str], *, further: int = 0) -> None:
     """Check that arrays have the sizes that their headers state, and fit into the available memory together.
 
     Args:
         stream: an ``.npz`` file; read from the beginning, and left there.
         names: of the arrays that are to be read; those that the file lacks do not matter.
+        further: the bytes that every value takes besides those of the array, in copies that are made later.
 
     Raises:
         ValueError: an array is shorter or longer than its header says, or they do not fit into the memory.
@@ -31,20 +32,22 @@ def check_sizes(stream: BinaryIO, names: Iterable[str]) -> None:
             total += sum(each.file_size for each in found)
             for each in found[-1:]:
                 with archive.open(each) as member:
-                    _check_header(name, member, each.file_size)
+                    total += further * _check_header(name, member, each.file_size)
     stream.seek(0)
     available = available_memory()
     if available is not None and total > available:
         raise ValueError(f"its arrays take {total / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are available")
 
 
-def _check_header(name: str, member: IO[bytes], size: int) -> None:
-    """Check that the header of an array states as many bytes as follow it."""
+def _check_header(name: str, member: IO[bytes], size: int) -> int:
+    """Check that the header of an array states as many bytes as follow it, and return the number of values."""
     try:
         read_header = _HEADERS[npy.read_magic(member)]
     except (ValueError, KeyError):
-        return  # no array that numpy reads
+        return 0  # no array that numpy reads
     shape, _, dtype = read_header(member)
-    stated, held = math.prod(shape) * dtype.itemsize, size - member.tell()
+    values = math.prod(shape)
+    stated, held = values * dtype.itemsize, size - member.tell()
     if stated != held and not dtype.hasobject:
         raise ValueError(f"{name} has {held:,} bytes, and its header states {stated:,}")
+    return values

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lthprune.errors import LthpruneError
+
 _PAGED = 1 << 22  # bytes from which numpy asks the system for large pages
 _LARGE = 1 << 26  # freed bytes that are worth a call, which takes milliseconds
 
@@ -34,6 +36,27 @@ def available_memory() -> int | None:
         return int(kilobytes) * 1024
     except (OSError, ValueError):
         return None
+
+
+def check_available(needed: int, what: str, advice: str, error: type[LthpruneError]) -> None:
+    """Raise an error if something takes more memory than is available; where that is not known, more than a terabyte.
+
+    Args:
+        needed: how many bytes it takes.
+        what: what takes them, as in ``"a network of 3,000 weights"``.
+        advice: how to need less, as a sentence.
+        error: the type of the error.
+
+    Examples:
+        >>> check_available(10**15, "a network of 250,000,000,000,000 weights", "Choose smaller layers.", LthpruneError)
+        Traceback (most recent call last):
+        lthprune.errors.LthpruneError: a network of 250,000,000,000,000 weights takes 1,000,000.0 GB of memory, and ...
+    """
+    available = available_memory() or 10**12
+    if needed > available:
+        raise error(
+            f"{what} takes {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are available. {advice}"
+        )
 
 
 def give_back_freed_memory(freed: int) -> None:

@@ -144,6 +144,9 @@ class OwnDraws:
         generator: the seed is drawn from it, as by ``seeded_by``.
         device: whose default generator is used besides the CPU's.
 
+    Attributes:
+        states: what the next turn begins with, as ``default_states`` returns it.
+
     Examples:
         >>> with seeded_by(torch.Generator().manual_seed(0)):
         ...     both = torch.rand(4)
@@ -159,25 +162,27 @@ class OwnDraws:
     def __init__(self, generator: torch.Generator, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
         with seeded_by(generator, device):
-            self._states = default_states(self._device)
+            self.states = default_states(self._device)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Draw from this state, and continue with it at the next turn."""
         before = default_states(self._device)
-        self._set(self._states)
+        set_default_states(self.states, self._device)
         try:
             yield
         finally:
-            self._states = default_states(self._device)
-            self._set(before)
-
-    def _set(self, states: Sequence[Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        for state in states[1:]:
-            torch.cuda.set_rng_state(state, self._device)
+            self.states = default_states(self._device)
+            set_default_states(before, self._device)
 
 
 def default_states(device: torch.device) -> list[Tensor]:
     """Return the states of torch's default generators of the CPU and, if it has one, of a device."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_default_states(states: Sequence[Tensor], device: torch.device) -> None:
+    """Set the states of the generators of ``default_states``."""
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state, device)

@@ -269,6 +269,24 @@ def test_the_examples_for_training_frameworks_run_one_after_the_other(page, pack
     assert {name: len(names[name].tickets) for name in searches} == searches
 
 
+@pytest.mark.heavy
+def test_the_program_of_the_page_on_several_processes_runs_with_its_command(tmp_path):
+    page = PAGES["docs/how-to/distributed.md"]
+    (tmp_path / "search.py").write_text(blocks(page, "python")[0], "utf-8")
+    words = shlex.split(blocks(page, "sh")[0])
+    assert words[0] == "torchrun"
+    command = [sys.executable, "-m", "torch.distributed.run", *words[1:]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    accuracies = [
+        float(each) for each in re.findall(r"^level \d: density .*, accuracy (.*)%$", done.stdout, re.MULTILINE)
+    ]
+    assert len(accuracies) == 5
+    assert min(accuracies) > 70
+    assert lthprune.search.TicketStore(tmp_path / "digits").finished == 5
+    assert lthprune.load_ticket(tmp_path / "ticket.safetensors").left == 462
+
+
 def test_the_recipe_of_the_page_on_torchvision_and_timm_runs_as_it_stands(tmp_path, monkeypatch):
     pytest.importorskip("timm")
     monkeypatch.chdir(tmp_path)

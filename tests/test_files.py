@@ -1,7 +1,10 @@
 """Files that are there whole or not at all."""
 
+import json
+import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,10 +115,61 @@ def test_a_file_that_is_not_there_or_not_ours_is_refused(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "stranger", metadata={"format": "pt"})
     for name, complaint in {
         "absent": "there is no file",
-        ".": "is a folder. Give the path of a file in it",
+        ".": "it is a folder, not a regular file",
         "text": "is damaged or not a safetensors file",
         "foreign": "lthprune did not write it",
         "stranger": "lthprune did not write it",
     }.items():
         with pytest.raises(StorageError, match=complaint):
             read_tensors(tmp_path / name)
+
+
+def safetensors(entries, data=bytes(8)):
+    """A safetensors file with these entries in its header."""
+    header = json.dumps({"__metadata__": {"lthprune": "{}"}, **entries}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ((1 << 40).to_bytes(8, "little") + b"{}", "header states 1,099,511,627,776 bytes"),
+        (safetensors({"w": {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}}), "has the type F8_E8M0"),
+        (safetensors({"w": {"dtype": "F64", "shape": [1] * 40, "data_offsets": [0, 8]}}), "40 dimensions"),
+        (safetensors({"w": {"dtype": "F64", "shape": [0, 2**62], "data_offsets": [0, 0]}}, b""), "torch cannot hold"),
+        (safetensors({"w": {"dtype": "F64", "shape": [2**40], "data_offsets": [0, 8]}}), "damaged"),
+        (safetensors({"w": {"dtype": "F64", "shape": [1], "data_offsets": [0, 80]}}), "damaged"),
+        (safetensors({"w": []}), "damaged"),
+        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "damaged"),
+        ((2).to_bytes(8, "little") + b"[]", "damaged"),
+    ],
+)
+def test_a_header_that_no_tensors_can_have_is_refused_before_memory_is_taken(tmp_path, data, complaint):
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(StorageError, match=complaint):
+        read_tensors(tmp_path / "file")
+
+
+def test_a_boolean_that_is_neither_true_nor_false_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(safetensors({"w": {"dtype": "BOOL", "shape": [8], "data_offsets": [0, 8]}}))
+    assert read_tensors(tmp_path / "file")[0]["w"].tolist() == [False] * 8
+    data = bytes(7) + b"\x02"
+    (tmp_path / "file").write_bytes(safetensors({"w": {"dtype": "BOOL", "shape": [8], "data_offsets": [0, 8]}}, data))
+    with pytest.raises(StorageError, match="damaged at 'w'"):
+        read_tensors(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_no_file_of_tensors(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="a pipe or a device, not a regular file"):
+        read_tensors({"pipe": tmp_path / "pipe", "device": Path("/dev/zero")}[kind])
+
+
+def test_tensors_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path):
+    size = 1 << 42  # bytes, of a sparse file, which takes no space
+    entries = {"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+    (tmp_path / "file").write_bytes(safetensors(entries, b""))
+    os.truncate(tmp_path / "file", (tmp_path / "file").stat().st_size + size)
+    with pytest.raises(StorageError, match=r"GB of memory, and .* are available|unable to mmap"):
+        read_tensors(tmp_path / "file")

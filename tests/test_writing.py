@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +57,20 @@ def test_a_second_writer_is_refused_and_told_the_process_and_host_of_the_first(t
     with other_writer(tmp_path) as number, pytest.raises(StorageError) as refused, only_writer(tmp_path):
         pass
     assert f"process {number} on {platform.node()}" in str(refused.value)
+
+
+def test_a_lock_that_its_holder_is_about_to_release_is_waited_for(tmp_path: Path) -> None:
+    with other_writer(tmp_path):
+        (tmp_path / ".writer").unlink()
+        with pytest.raises(StorageError, match="another process writes there"), only_writer(tmp_path):
+            pass
+    with other_writer(tmp_path) as number:
+        (tmp_path / ".writer").unlink()
+        releasing = threading.Timer(0.15, os.kill, (number, signal.SIGKILL))
+        releasing.start()
+        with only_writer(tmp_path):
+            assert f"process {os.getpid()} " in (tmp_path / ".writer").read_text()
+        releasing.join()
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
@@ -147,6 +163,24 @@ def test_a_run_killed_before_its_manifest_is_begun_again_in_its_folder(tmp_path:
     assert contents(Run(folder).folder) == contents(other.folder)
     assert run.complete
     assert not list(folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize("failing", ["write_text", "unlink"])
+def test_a_writer_that_cannot_write_releases_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    write_atomically(tmp_path / ".manifest.json.abcd_123.part", b"half")
+
+    def full(*arguments: object, **words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, failing, full)
+        with pytest.raises(StorageError) as refused, only_writer(tmp_path):
+            pass
+    assert "No space left" in str(refused.value)
+    with other_writer(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("name", [".lock", ".writer", "trial-0", "controls/shuffled-0"])

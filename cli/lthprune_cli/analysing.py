@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from lthprune_cli.consoles import Console
+from lthprune_cli.failures import describe_failures
 from lthprune_cli.options import RunsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def analyze(
 def _over_levels(structure: "Structure") -> Iterator[Table | str]:
     """Yield neurons and parameters by state, a row for each level, and observations on biases."""
     yield _heading(structure)
+    yield from describe_failures(structure.failures)
     table = _table("Neurons", ["level", "density", *_names(structure.neurons.states)])
     for level, counts in zip(structure.levels, structure.neurons.counts, strict=True):
         table.add_row(str(level.level), f"{level.density:.2%}", *_counts(counts))
@@ -121,6 +123,7 @@ def _by_layer(counts: "LayerCounts") -> Iterator[Table | str]:
     trials = len(counts.active)
     kind = "functional" if counts.functional else "structural"
     yield f"{counts.run}: {kind} states of the neurons of {trials} trial{'' if trials == 1 else 's'}"
+    yield from describe_failures(counts.failures)
     for layer in counts.layers:
         table = _table(layer, ["level", "weights", "active", *_names(NeuronState)], vertical="top")
         for level, left in enumerate(counts.left):
@@ -154,6 +157,7 @@ def _at_level(at_level: "LevelStructure") -> Iterator[Table | str]:
     (level,) = structure.levels
     yield f"{_heading(structure)} of level {level.level}, density {level.density:.2%}"
     yield f"{level.active:,} of {level.left:,} weights are active."
+    yield from describe_failures([failure for failure in structure.failures if failure.level == level.level])
     table = _table("Neurons", ["layer", *_names(NeuronState), "frozen"])
     counts = network.count_neurons(functional=structure.functional)
     for layer in network.layers:

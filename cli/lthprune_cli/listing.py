@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from lthprune_cli.consoles import Console
+from lthprune_cli.failures import count_failures
 from lthprune_cli.options import RUNS, SWEEPS
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ def runs(
 
 @dataclass(frozen=True)
 class _Row:
-    """What the list of runs shows of one, and why it cannot show more."""
+    """What the list of runs shows of one, why it cannot show more, and how many of its trials failed."""
 
     run: "Run"
     cells: tuple[str, ...]
     state: str
     fault: str = ""
+    failed: str = ""
 
 
 def _row_of(run: "Run") -> _Row:
@@ -70,8 +72,9 @@ def _row_of(run: "Run") -> _Row:
             f"{100 * winner.test_acc.mean:.2f}" if winner else "",
             f"{winner.density:.2%}" if winner else "",
         )
-        trials = f"{settings['prune']['method']} x{settings['run']['trials']}"
-        return _Row(run, (trials, f"{finished} of {levels}", *accuracies), run.state)
+        trials = f"{settings['prune']['method']} x{len(manifest['initial'])}"
+        failed = count_failures(run.tickets.failures)
+        return _Row(run, (trials, f"{finished} of {levels}", *accuracies), run.state, failed=failed)
     except (LthpruneError, KeyError, TypeError) as error:
         return _Row(run, ("", "", "", "", ""), "damaged", str(error))
 
@@ -96,6 +99,9 @@ def _explain_states(rows: Sequence[_Row], console: Console) -> None:
     )
     if any(row.state == "store" for row in rows):
         console.print("A store holds the tickets of imp() or osp(), not of a recipe.")
+    for row in rows:
+        if row.failed:
+            console.print(f"Of the trials of {row.run.name}, {row.failed}.")
     _print_faults({row.run.name: row.fault for row in rows if row.fault}, console)
 
 

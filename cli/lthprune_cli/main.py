@@ -3,6 +3,7 @@
 Nothing here imports torch, so that ``lthprune --help`` answers at once; verbs import what they use.
 """
 
+import errno
 import io
 import logging
 import sys
@@ -20,13 +21,14 @@ from lthprune_cli import (
     listing,
     masking,
     matching,
+    merging,
     recipes,
     results,
     running,
     stability,
     sweeping,
 )
-from lthprune_cli.consoles import Console
+from lthprune_cli.consoles import Console, ignore_broken_pipes
 from lthprune_cli.stopping import signals_as_interruptions
 
 app = typer.Typer(
@@ -41,6 +43,7 @@ app.command("show")(recipes.show)
 app.command("run")(running.run)
 app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
+app.command("merge")(merging.merge)
 app.command("control")(controlling.control)
 app.command("transfer")(running.transfer)
 app.command("runs")(listing.runs)
@@ -72,6 +75,14 @@ def _lthprune(
     pass
 
 
+# What the system says of paths and disks; of other errors, such as that of a missing file, lthprune should have known.
+_REFUSALS = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "ELOOP", "ENOTDIR", "ENOSPC", "EDQUOT", "EIO", "ESTALE")
+    if hasattr(errno, name)
+}
+
+
 def main() -> None:
     """Run the command line; bad input ends it with exit code 2 and one paragraph, with no traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -79,6 +90,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; their bytes are printed as they are
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
             stream.reconfigure(errors="surrogateescape")
+    ignore_broken_pipes()
     errors = Console(stderr=True)
     warnings.showwarning = lambda message, *rest: errors.print(Text.assemble(("Warning:", "yellow"), f" {message}"))
     library = logging.getLogger("lthprune")
@@ -110,7 +122,7 @@ def _explain(error: Exception, errors: Console) -> int:
     if isinstance(error, LthpruneError):
         errors.print(Text.assemble(("Error:", "bold red"), f" {error}"))
         return 2
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
         errors.print(
             Text.assemble(
                 ("Error:", "bold red"), f" cannot open {error.filename}: {error.strerror}. Choose another path."

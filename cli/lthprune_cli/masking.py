@@ -31,6 +31,7 @@ def untrained(
 
 def _print(name: str, found: "Untrained") -> None:
     from lthprune.experiments import UNTRAINED_MASKS, UNTRAINED_WEIGHTS
+    from lthprune.training import over_trials
 
     console = Console()
     console.print(name, soft_wrap=True)
@@ -40,7 +41,7 @@ def _print(name: str, found: "Untrained") -> None:
         for column in ("level", "density", *(mask.replace("_", "\n", 1).replace("_", " ") for mask in UNTRAINED_MASKS)):
             table.add_column(column, justify="right", vertical="bottom", no_wrap=True)
         for level, density in enumerate(found.density):
-            means = (100 * found.accuracies[mask, weights][:, level].mean() for mask in UNTRAINED_MASKS)
+            means = (100 * over_trials(found.accuracies[mask, weights][:, level]).mean for mask in UNTRAINED_MASKS)
             table.add_row(str(level), f"{density:.2%}", *(f"{mean:.2f}" for mean in means))
         console.print(table)
     for mask, what in UNTRAINED_MASKS.items():

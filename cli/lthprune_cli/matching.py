@@ -38,7 +38,7 @@ def compare(
     matched = compare_runs(found)
     within = [mask_overlaps(run) for run in found] if overlap else []
     between = [mask_overlaps(found[0], run) for run in found[1:]] if overlap else []
-    costs = [[run.costs(trial) for trial in range(run.recipe().run.trials)] for run in found] if cost else []
+    costs = [[run.costs(trial) for trial in run.tickets.trials(0)] for run in found] if cost else []
     _print_runs(matched)
     _print_accuracies(matched)
     if cost:
@@ -85,7 +85,7 @@ def _print_costs(matched: "Sequence[MatchedRun]", costs: "Sequence[Sequence[Sequ
     for column in ("test acc %", "parameters", "multiply-adds"):
         table.add_column(column, justify="right", no_wrap=True)
     for _, number, level, start in _rows(table, matched):
-        trials = [trial[level.level] for trial in costs[number - 1]]
+        trials = [trial[level.level] for trial in costs[number - 1] if level.level < len(trial)]
         means = (round(sum(values) / len(trials)) for values in zip(*trials, strict=True))
         table.add_row(*start, _percent(level.estimates["test_acc"]), *(f"{mean:,}" for mean in means))
     console = Console()

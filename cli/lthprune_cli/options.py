@@ -1,5 +1,6 @@
 """Options and arguments that several verbs take."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,12 +56,28 @@ Method = Annotated[
 Trials = Annotated[
     int | None, typer.Option(metavar="N", help="Number of trials, one seed each. Short for --set run.trials=N")
 ]
+TrialsOrSome = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|A..B",
+        help="Number of trials, one seed each: short for --set run.trials=N. Or the numbers of some trials of the "
+        "recipe, as in 2..3: the run is then a piece; see lthprune merge.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Root seed. Short for --set run.seed=N")]
 Engine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         help="The engine: auto, reference, compiled, stacked or unhooked. Short for --set train.engine=NAME",
+    ),
+]
+EngineOrRay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The engine: auto, reference, compiled, stacked or unhooked. Short for --set train.engine=NAME. Or ray, "
+        "which trains on a Ray cluster, each trial by the engine of the recipe.",
     ),
 ]
 Settings = Annotated[
@@ -105,10 +122,37 @@ def with_options(
     return [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
+def read_trials(text: str | None) -> tuple[int | None, range | None]:
+    """Return the number of trials, and the numbers of those to run; None for what the option does not say.
+
+    Raises:
+        RecipeError: the text is neither ``N`` nor ``A..B``.
+
+    Examples:
+        >>> read_trials("5"), read_trials("2..3")
+        ((5, None), (None, range(2, 4)))
+    """
+    from lthprune.errors import RecipeError
+
+    words = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text or "0")
+    if words is None or (words[2] is not None and int(words[1]) > int(words[2])):
+        raise RecipeError(
+            f"--trials {text}: give the number of trials, as in --trials 5, or the first and the last of those to run, "
+            "as in --trials 2..3."
+        )
+    if text is None or words[2] is not None:
+        return None, None if text is None else range(int(words[1]), int(words[2]) + 1)
+    return int(words[1]), None
+
+
 def make_importable(recipe: str) -> None:
     """Let Python find modules beside a recipe file: the person who names the file has chosen the code that it names."""
-    folder = Path(recipe).expanduser().resolve().parent
+    if not recipe.endswith(".toml"):
+        return
+    from lthprune.reading import expanded
+
+    folder = expanded(recipe).resolve().parent
     if (folder / "manifest.json").exists():  # a run directory, perhaps somebody else's
         return
-    if recipe.endswith(".toml") and str(folder) not in sys.path:
+    if str(folder) not in sys.path:
         sys.path.append(str(folder))

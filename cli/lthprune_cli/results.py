@@ -1,5 +1,6 @@
 """Verbs about the results of runs: ``summary`` and ``plot``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from lthprune_cli.comparing import print_comparisons, print_winners
 from lthprune_cli.consoles import Console
+from lthprune_cli.failures import describe_failures
 from lthprune_cli.options import RunsOrSweepsArgument, TrustCode
 
 if TYPE_CHECKING:
@@ -35,7 +37,14 @@ def plot(
         typer.Option(min=0, metavar="N", help="The level of figures of one level. Without it the last finished one."),
     ] = None,
     trial: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="The trial of figures of one trial. Without it trial 0.")
+        int | None, typer.Option(min=0, metavar="N", help="The trial of figures of one trial. Without it the first.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder to write to, in a folder named as the run. Without it, figures in the run's directory.",
+        ),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -59,27 +68,36 @@ def plot(
                 "and --trial, or name the run of a cell: a folder in it."
             )
     for each in found:
-        paths = each.save_figures(trial=trial or 0, level=level) if isinstance(each, Run) else save_sweep_figures(each)
+        folder = None if out is None else out / each.name
+        if isinstance(each, Run):
+            paths = each.save_figures(trial=each.trials[0] if trial is None else trial, level=level, out=folder)
+        else:
+            paths = save_sweep_figures(each, out=folder)
         for path in paths:
             Console().print(str(path), soft_wrap=True)
 
 
 def print_summary(run: "Run") -> None:
     """Print a run's levels as a table and name its smallest winning ticket."""
-    from lthprune.experiments import smallest_winning
+    from lthprune.experiments import name_trials, smallest_winning
 
     settings, levels, console = run.settings, run.summary(), Console()
     if not levels:
-        console.print(f"No level of {run.folder} is finished yet.", soft_wrap=True)
+        console.print(f"No level of {run.folder} is finished{'' if run.complete else ' yet'}.", soft_wrap=True)
+        for sentence in describe_failures(run.tickets.failures):
+            console.print(sentence)
         _print_state(run, 0, settings["prune"]["levels"] + 1)
         return
     winners = (smallest_winning(levels, "accuracy"), "+"), (smallest_winning(levels), "*")
     marks = {level.level: mark for level, mark in winners if level is not None}
     table = Table(title=run.name, title_justify="left", box=box.SIMPLE, padding=0)
     tasks = _task_columns(levels[0])
+    trials = len(run.trials)
+    some_lack = bool(run.diverged)
     for column in ("level", "density", "weights", "val acc %", "test acc %", *tasks, "early\nstop"):
         table.add_column(column, justify="right", vertical="bottom", no_wrap=True)
-    trials = settings["run"]["trials"]
+    if some_lack:
+        table.add_column("trials", justify="right", vertical="bottom", no_wrap=True)
     ranges = trials > 1 and not tasks  # for which a table of several tasks has no room
     for level in levels:
         table.add_row(
@@ -88,14 +106,21 @@ def print_summary(run: "Run") -> None:
             f"{level.left:,}",
             *(_accuracy(each, ranges) for each in (level.val_acc, level.test_acc, *_task_accuracies(level))),
             f"{level.early_stop.mean:,.0f}",
+            *([f"{level.trials} of {trials}"] if some_lack else []),
             style="bold green" if marks.get(level.level) == "*" else None,
         )
     console.print(table)
     what = f"Mean{' (minimum-maximum)' if ranges else ''} over the trials at" if trials > 1 else "At"
     console.print(f"{what} early stopping: the step of lowest validation loss.")
+    for sentence in describe_failures(run.tickets.failures):
+        console.print(sentence)
+    if some_lack:
+        console.print("Diverged trials have no values from that level on; means are over the others.")
     if tasks:
         console.print("Accuracies are means over the tasks; those of a task alone are on test data.")
     print_winners(run, levels)
+    if run.piece:
+        console.print(f"This is a piece of a run: {name_trials(run.trials)} of {settings['run']['trials']}.")
     _print_state(run, len(levels), settings["prune"]["levels"] + 1)
     if comparisons := run.comparisons():
         console.print()

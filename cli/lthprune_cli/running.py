@@ -1,20 +1,22 @@
 """Verbs that train: ``run``, ``resume`` and ``transfer``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lthprune_cli.clusters import Address, OnCluster, check_cluster, connected, words_again
 from lthprune_cli.consoles import Console
 from lthprune_cli.options import (
     RUNS,
     DataDir,
     Device,
     Engine,
+    EngineOrRay,
     Method,
     RecipeArgument,
     RunArgument,
@@ -23,9 +25,10 @@ from lthprune_cli.options import (
     Seed,
     Settings,
     Threads,
-    Trials,
+    TrialsOrSome,
     TrustCode,
     make_importable,
+    read_trials,
     with_options,
 )
 
@@ -36,9 +39,10 @@ if TYPE_CHECKING:
 def run(
     recipe: RecipeArgument,
     method: Method = None,
-    trials: Trials = None,
+    trials: TrialsOrSome = None,
     seed: Seed = None,
-    engine: Engine = None,
+    engine: EngineOrRay = None,
+    address: Address = None,
     settings: Settings = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the run's directory.")] = RUNS,
@@ -46,22 +50,26 @@ def run(
     threads: Threads = None,
 ) -> None:
     """Run a recipe: train, prune and rewind, level by level. Everything is saved in a run directory."""
-    from lthprune.experiments import load_recipe, preview_recipe, run_recipe
+    from lthprune.experiments import load_recipe, preview_recipe, run_recipe, run_recipe_on
 
+    on_cluster, (number, some) = check_cluster(engine, address, also=True), read_trials(trials)
+    engine = None if on_cluster else engine
     make_importable(recipe)
-    loaded = load_recipe(recipe, with_options(settings, method=method, trials=trials, seed=seed, engine=engine))
+    loaded = load_recipe(recipe, with_options(settings, method=method, trials=number, seed=seed, engine=engine))
     preview = preview_recipe(loaded, data_dir=data_dir)
     if preview.recipe.pretrain is not None:
         before = preview.recipe.pretrain
         length = f"{before.steps:,} steps" if isinstance(before.steps, int) else before.steps
         Console().print(f"Pretraining on {before.data.name} ({length}) comes first.")
-    _watched(
-        preview.recipe,
-        0,
-        lambda watcher: run_recipe(
-            preview, _name(recipe), data_dir=data_dir, out=out, device=device, threads=threads, watcher=watcher
-        ),
-    )
+    words: dict[str, Any] = {"data_dir": data_dir, "out": out, "device": device, "threads": threads, "trials": some}
+
+    def go(watcher: "Watcher") -> "Run":
+        if not on_cluster:
+            return run_recipe(preview, _name(recipe), watcher=watcher, **words)
+        with connected(address) as cluster:
+            return run_recipe_on(cluster, preview, _name(recipe), watcher=watcher, **words)
+
+    _watched(preview.recipe, 0, some, go, words_again(address) if on_cluster else "")
 
 
 def resume(
@@ -74,24 +82,52 @@ def resume(
             metavar="N", help="The number of threads to compute with. Without it what the run or sweep was begun with."
         ),
     ] = None,
+    engine: OnCluster = None,
+    address: Address = None,
+    from_level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Train level N and those after it again, if their files are damaged, for instance."
+        ),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Resume an interrupted run, sweep, control or transfer after its last finished level."""
-    from lthprune.experiments import Run, Sweep, resume_run, resume_transfer, run_control
+    from lthprune.errors import LthpruneError, RecipeError
+    from lthprune.experiments import Run, Sweep, resume_run, resume_run_on, resume_transfer, run_control
     from lthprune_cli.sweeping import run_watched
 
+    on_cluster = check_cluster(engine, address)
+    words: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
     if Sweep(run).exists:
-        run_watched(Sweep(run, trust_code=trust_code), data_dir=data_dir, device=device, threads=threads)
+        if from_level is not None:
+            raise RecipeError(f"--from-level: {run} is a sweep. Resume one of the runs in it from that level.")
+        run_watched(Sweep(run, trust_code=trust_code), on_cluster, address, **words)
         return
     begun = Run(run, trust_code=trust_code)
+    if from_level is not None:
+        begun.tickets.go_back(from_level)
+    if on_cluster:
+        if begun.control is not None or begun.transfer is not None:
+            raise LthpruneError(
+                f"{run} is a control or a transfer. Resume it without --engine ray, or controls with: lthprune control "
+                f"{quote(str(run.resolve().parents[1]))} --kind KIND --engine ray"
+            )
+
+        def spread(watcher: "Watcher") -> "Run":
+            with connected(address) as cluster:
+                return resume_run_on(cluster, begun, watcher=watcher, **words)
+
+        _watched(begun.recipe(), begun.tickets.finished, begun.trials, spread, words_again(address))
+        return
     if begun.control is not None:
         go = partial(run_control, Run(run.resolve().parents[1], trust_code=trust_code), **begun.control)
     elif begun.transfer is not None:
         go = partial(resume_transfer, begun)
     else:
         go = partial(resume_run, begun)
-    go = partial(go, data_dir=data_dir, device=device, threads=threads)
-    _watched(begun.recipe(), begun.tickets.finished, lambda watcher: go(watcher=watcher))
+    go = partial(go, **words)
+    _watched(begun.recipe(), begun.tickets.finished, begun.trials, lambda watcher: go(watcher=watcher))
 
 
 def transfer(
@@ -126,6 +162,7 @@ def transfer(
     _watched(
         preview.recipe,
         0,
+        source.trials,
         lambda watcher: go(data_dir=data_dir, device=device, threads=threads, watcher=watcher),
     )
 
@@ -134,12 +171,20 @@ def _name(recipe: str) -> str:
     return Path(recipe).stem if recipe.endswith(".toml") else recipe
 
 
-def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") -> None:
-    """Run with progress shown, then print the summary; after an interruption print how to resume."""
+def _watched(
+    recipe: "Recipe", finished: int, trials: Sequence[int] | None, go: "Callable[[Watcher], Run]", again: str = ""
+) -> None:
+    """Run with progress shown, then print the summary; after an interruption how to resume, with ``again``.
+
+    Raises:
+        LthpruneError: the training of every trial has diverged.
+    """
+    from lthprune.errors import LthpruneError
+    from lthprune.search import ALL_DIVERGED, LOWER_RATE
     from lthprune_cli.progress import RunProgress
     from lthprune_cli.results import print_summary
 
-    progress = RunProgress(recipe, finished)
+    progress = RunProgress(recipe, finished, trials)
     try:
         with progress:
             done = go(progress.watcher())
@@ -149,9 +194,15 @@ def _watched(recipe: "Recipe", finished: int, go: "Callable[[Watcher], Run]") ->
             console.print("Stopped before anything was written.")
         else:
             console.print("Stopped. Finished levels are saved; resume with:")
-            console.print(f"  {progress.run.resume_command}", soft_wrap=True)
+            console.print(f"  {progress.run.resume_command}{again}", soft_wrap=True)
         raise typer.Exit(130) from None
     print_summary(done)
     console = Console()
     console.print(f"Run directory: {done.folder}", soft_wrap=True)
+    if done.tickets.ended == ALL_DIVERGED:
+        rate = done.settings["train"]["lr"]
+        raise LthpruneError(
+            f"{ALL_DIVERGED}, so the run ended; see the warnings above. {LOWER_RATE} It was {rate:g}: start a new run, "
+            f"as with --set train.lr={rate / 10:g}"
+        )
     console.print(f"Its plots:     lthprune plot {quote(str(done.folder))}", soft_wrap=True)

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
+from lthprune_cli.clusters import Address, OnCluster, check_cluster, connected, words_again
 from lthprune_cli.consoles import Console
+from lthprune_cli.failures import count_failures
 from lthprune_cli.options import SWEEPS, DataDir, Device, RecipeArgument, Settings, Threads, make_importable
 
 if TYPE_CHECKING:
@@ -33,10 +35,13 @@ def sweep(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the sweep's folder.")] = SWEEPS,
     device: Device = "cpu",
     threads: Threads = None,
+    engine: OnCluster = None,
+    address: Address = None,
 ) -> None:
     """Run a recipe over a grid of settings, cell by cell. Each cell has a run directory in the sweep's folder."""
     from lthprune.experiments import begin_sweep, parse_axes
 
+    on_cluster = check_cluster(engine, address)
     make_importable(recipe)
     try:
         begun = begin_sweep(
@@ -45,19 +50,26 @@ def sweep(
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped before anything was written.")
         raise typer.Exit(130) from None
-    run_watched(begun)
+    run_watched(begun, on_cluster, address)
 
 
 def run_watched(
-    sweep: "Sweep", *, data_dir: Path | None = None, device: str | None = None, threads: int | None = None
+    sweep: "Sweep",
+    on_cluster: bool = False,
+    address: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
 ) -> None:
-    """Run the unfinished cells of a sweep with progress shown, then print its table."""
-    from lthprune.experiments import run_sweep
-    from lthprune_cli.progress import RunProgress
+    """Run the unfinished cells of a sweep with progress shown, here or on a cluster, then print its table."""
+    from lthprune.experiments import run_sweep, run_sweep_on
+    from lthprune_cli.progress import JobsProgress, RunProgress
 
     console = Console()
     console.print(f"Sweep: {sweep.folder}", soft_wrap=True)
     numbers = {cell.run.folder: number for number, cell in enumerate(sweep.cells(), start=1)}
+    words: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
 
     @contextmanager
     def watch(cell: "Cell") -> "Iterator[Watcher]":
@@ -66,11 +78,20 @@ def run_watched(
             yield progress.watcher()
 
     try:
-        run_sweep(sweep, data_dir=data_dir, device=device, threads=threads, watch=watch)
+        if on_cluster:
+            with connected(address) as cluster, JobsProgress() as jobs:
+                run_sweep_on(
+                    cluster,
+                    sweep,
+                    watch=lambda cell: jobs.watcher(f"Cell {numbers[cell.run.folder]}", cell.run.recipe()),
+                    **words,
+                )
+        else:
+            run_sweep(sweep, watch=watch, **words)
     except KeyboardInterrupt:
         errors = Console(stderr=True)
         errors.print("Stopped. Finished levels are saved; resume with:")
-        errors.print(f"  {sweep.resume_command}", soft_wrap=True)
+        errors.print(f"  {sweep.resume_command}{words_again(address) if on_cluster else ''}", soft_wrap=True)
         raise typer.Exit(130) from None
     print_sweep(sweep)
 
@@ -96,6 +117,12 @@ def print_sweep(sweep: "Sweep") -> None:
         "Accuracies are means and ranges over the trials at early stopping. * marks the smallest winning ticket, "
         "chosen on validation accuracy. A cell without one shows its last level."
     )
+    for at, row in enumerate(rows):
+        if row.failures:
+            failed = count_failures(row.failures)
+            console.print(f"Cell {at + 1}, {row.cell}: of {row.cell.recipe.run.trials} trials {failed}.")
+    if any(failure.kind == "diverged" for row in rows for failure in row.failures):
+        console.print("Diverged trials have no values from that level on; means are over the others.")
     if any(row.outcomes for row in rows):
         _print_splitting(rows, axes)
     finished = sum(row.cell.finished for row in rows)

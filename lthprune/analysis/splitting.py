@@ -181,7 +181,7 @@ def _components(graph: Graph, alive: np.ndarray) -> tuple[np.ndarray, int]:
     from scipy.sparse.csgraph import connected_components
 
     pairs = np.concatenate([layer.pairs().numpy() for layer in graph.layers])
-    pairs = pairs[alive[pairs].all(axis=1)]
+    pairs = pairs[alive[pairs].all(axis=1)].astype(np.int32)  # csgraph of scipy 1.11.1 fails for others
     edges = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(graph.size, graph.size))
     _, labels = connected_components(edges, directed=False)
     found, sizes = np.unique(labels[alive], return_counts=True)

@@ -5,23 +5,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ValidationError
+from annotated_types import Len
+from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 
 from lthprune.compaction.compacting import Compacted
 from lthprune.compaction.compacting import compact as compact_network
-from lthprune.errors import PruningError, RecipeError, StorageError
+from lthprune.errors import PruningError, RecipeError, StorageError, listed, suggestion
 from lthprune.files import read_tensors, write_atomically, write_tensors
+from lthprune.formats import check_format
 from lthprune.models import ModelSpec, build_from, build_model, describe
 from lthprune.pruning import without_pruning
+from lthprune.reading import expanded, read_json
 from lthprune.search import Ticket
+from lthprune.section import first_fault
 from lthprune.training import use_dense_layers
 
 _FORMAT = 1
 _WEIGHTS, _ARCHITECTURE, _ONNX = "model.safetensors", "architecture.json", "model.onnx"
+_MOST_OUTPUTS = 10**6  # as many as classes; see data/arrays.py
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class _Architecture(BaseModel):
+    """The entries of a description that a network is built from, whoever wrote it."""
+
+    input: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=10**8)], ...], Len(1, 3)]
+    outputs: Annotated[int, Field(strict=True, ge=1, le=_MOST_OUTPUTS)]
+    layers: list[dict[str, Any]] = []
+    model: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +113,7 @@ def export_ticket(
         torch.Size([3, 10])
     """
     _check_options(spec, compact, drop_inputs, onnx)
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     for file in (_WEIGHTS, _ONNX, _ARCHITECTURE):
         if (folder / file).exists():
             raise StorageError(f"{folder / file} already exists. Remove it, or choose another folder: --out FOLDER")
@@ -145,33 +160,42 @@ def load_export(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
         StorageError: the folder is no export, or a file is missing or damaged.
         RecipeError: the network is unknown here, or a function of your own builds it and ``trust_code`` is missing.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     path = folder / _ARCHITECTURE
     try:
-        architecture = json.loads(path.read_bytes())
+        written = read_json(path)
     except (OSError, ValueError) as error:
         raise StorageError(
             f"cannot read {path}: {error}. An export is a folder with {_ARCHITECTURE} and {_WEIGHTS}, as `lthprune "
             "export` writes it."
         ) from error
-    tensors, _ = read_tensors(folder / _WEIGHTS)
+    if isinstance(written, dict):
+        check_format(path, written.get("format"), _FORMAT)
     try:
-        if architecture["format"] != _FORMAT:
-            raise StorageError(f"{path} has the format {architecture['format']}; this lthprune reads {_FORMAT}.")
-        model = _build(architecture, trust_code)
-        model.load_state_dict(tensors, assign=True)
-    except ValidationError as error:  # of a package that is not installed, or of a later version
-        raise RecipeError(
-            f"{path} names a network that is unknown here: {error.errors()[0]['msg']}. Install the package that builds "
-            "it."
-        ) from error
-    except RecipeError:  # its library is missing, or does not have the network
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        architecture = _Architecture.model_validate(written)
+    except ValidationError as error:
+        raise StorageError(f"{path} is damaged ({first_fault(error)}). Export the ticket again.") from error
+    tensors, _ = read_tensors(folder / _WEIGHTS)
+    model = _build(architecture, path, trust_code)
+    expected = model.state_dict()
+    faults = [f"{name!r} is missing{suggestion(name, tensors).rstrip('.')}" for name in expected if name not in tensors]
+    faults += [f"{name!r} belongs to no layer" for name in tensors if name not in expected]
+    faults += [
+        f"{name!r} has the shape {tuple(tensors[name].shape)} and not {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    faults += [
+        f"{name!r} has the type {tensors[name].dtype}, where {expected[name].dtype} is built"
+        for name in expected
+        if name in tensors and tensors[name].dtype != expected[name].dtype
+        if not {tensors[name].dtype, expected[name].dtype} <= set(_FLOATING)
+    ]
+    if faults:
         raise StorageError(
-            f"{path} is damaged, or not the description of {folder / _WEIGHTS} ({' '.join(str(error).split())}). "
-            "Export the ticket again."
-        ) from error
+            f"{path} is not the description of {folder / _WEIGHTS}: {listed(faults)}. Export the ticket again."
+        )
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
@@ -230,13 +254,22 @@ def _indescribable(what: str) -> PruningError:
     )
 
 
-def _build(architecture: Mapping[str, Any], trust_code: bool) -> nn.Module:
+def _build(architecture: _Architecture, path: Path, trust_code: bool) -> nn.Module:
     """Build the network of a description; its weights are to be replaced."""
-    if "model" not in architecture:
-        return build_from(architecture["layers"])
-    spec = ModelSpec.model_validate(architecture["model"])
-    shape, outputs = tuple(architecture["input"]), architecture["outputs"]
-    return build_model(spec, shape, outputs, torch.Generator(), trust_code=trust_code)
+    if architecture.model is None:
+        try:
+            return build_from(architecture.layers)
+        except (TypeError, ValueError, RuntimeError) as error:  # arguments that torch's layers refuse
+            reason = " ".join(str(error).split())
+            raise StorageError(f"{path} is damaged ({reason}). Export the ticket again.") from error
+    try:
+        spec = ModelSpec.model_validate(architecture.model)
+    except ValidationError as error:  # of a package that is not installed, or of a later version
+        raise RecipeError(
+            f"{path} names a network that is unknown here: {error.errors()[0]['msg']}. Install the package that builds "
+            "it."
+        ) from error
+    return build_model(spec, architecture.input, architecture.outputs, torch.Generator(), trust_code=trust_code)
 
 
 def _describe_compaction(compacted: Compacted) -> Mapping[str, Any]:

@@ -52,11 +52,11 @@ def _faults(split: str, x: np.ndarray, y: np.ndarray) -> list[str]:
         faults.append(f"x_{split} has {x.ndim} dimensions, not 2 (vectors), 3 or 4 (images)")
     if x.ndim == 4 and x.shape[3] > 4 and x.shape[1] > 4:
         faults.append(f"x_{split} of shape {x.shape} has no axis of 1 to 4 channels, neither last nor second")
-    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
+    if x.dtype.kind not in "fiu":
         faults.append(f"x_{split} holds {x.dtype}, not numbers")
     elif not np.isfinite(_single(x)).all():
         faults.append(f"x_{split} has values that are NaN or infinite, in single precision")
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+    if y.ndim != 1 or y.dtype.kind not in "iu":
         faults.append(f"y_{split} is not a vector of whole numbers but {y.dtype} of shape {y.shape}")
     elif len(y) and not 0 <= y.min() <= y.max() < _MOST_CLASSES:
         faults.append(

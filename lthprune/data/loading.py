@@ -15,6 +15,7 @@ from lthprune.data.reducing import keep_classes, resize_images
 from lthprune.data.sources import SOURCES, data_root, load_source
 from lthprune.data.spec import DataSpec, is_folder, is_path
 from lthprune.data.toys import TOYS, draw_toy
+from lthprune.reading import expanded
 from lthprune.seeds import Seeds
 
 _TOY_SAMPLES = 1_000  # by default, for training, after the validation part is held out; as many for testing
@@ -117,9 +118,9 @@ def _load_part(spec: DataSpec, place: int, root: Path, trust_code: bool) -> Raw:
     if name in SOURCES:
         raw = load_source(name, root)
     elif is_folder(name):
-        raw = load_folder(Path(name).expanduser(), spec.size)
+        raw = load_folder(expanded(name), spec.size)
     elif is_path(name):
-        raw = load_npz(Path(name).expanduser())
+        raw = load_npz(expanded(name))
     else:
         raw = load_own(name, spec.settings, root, trust_code=trust_code)
     if spec.classes is not None:

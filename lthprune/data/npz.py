@@ -1,7 +1,5 @@
 """Your own data set in a file: an ``.npz`` with x_train, y_train, x_test and y_test."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,9 @@ from lthprune.array_files import check_sizes
 from lthprune.data.arrays import NAMES, raw_from
 from lthprune.data.dataset import Raw
 from lthprune.errors import DataError
+from lthprune.reading import open_regular
+
+_FURTHER = 12  # bytes of each value at the peak of loading: three copies in single precision
 
 
 def load_npz(path: Path) -> Raw:
@@ -22,16 +23,18 @@ def load_npz(path: Path) -> Raw:
         DataError: there is no such file, or it has faults; the message names all of them.
     """
     try:
-        with path.open("rb") as stream:
-            check_sizes(stream, NAMES)
+        with open_regular(path) as stream:
+            check_sizes(stream, NAMES, further=_FURTHER)
             file = np.load(stream, allow_pickle=False)
             missing = [name for name in NAMES if name not in file]
             if missing:
-                raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'nothing'}.")
+                raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(list(file)[:10]) or 'nothing'}.")
             arrays = {name: np.asarray(file[name]) for name in NAMES}  # other files in it are bytes to numpy
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # numpy, zipfile and its decoders raise errors of many types
         raise DataError(
             f"{path} is not a readable .npz file of plain arrays ({error}). Write it with numpy.savez; arrays of "
             "Python objects are refused, because reading them would run code."

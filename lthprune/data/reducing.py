@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from lthprune.data.dataset import Raw
 from lthprune.errors import DataError
+from lthprune.memory import check_available
 
 
 def resize_images(raw: Raw, size: int, name: str) -> Raw:
@@ -16,10 +17,13 @@ def resize_images(raw: Raw, size: int, name: str) -> Raw:
     Bytes become fractions in [0, 1].
 
     Raises:
-        DataError: the data set has no images.
+        DataError: the data set has no images, or they do not fit into memory at this size.
     """
     if raw.x_train.ndim != 4:
         raise DataError(f"size = {size}, but {name} has vectors of {raw.x_train.shape[1]} features and no images.")
+    samples, channels = len(raw.x_train) + len(raw.x_test), raw.x_train.shape[1]
+    needed = 3 * 4 * samples * channels * size**2  # in single precision, and two copies when they are normalised
+    check_available(needed, f"{name} at {size}x{size} pixels", "Choose a smaller size.", DataError)
     return raw._replace(x_train=_resized(raw.x_train, size), x_test=_resized(raw.x_test, size))
 
 

@@ -14,6 +14,7 @@ from lthprune.data.npz import load_npz
 from lthprune.data.through_torchvision import Files, read_torchvision
 from lthprune.data.tiny_imagenet import load_tiny_imagenet
 from lthprune.errors import DataError
+from lthprune.reading import expanded
 
 _TRAIN = {"train": True}
 _MNIST, _FASHION_MNIST = (
@@ -35,7 +36,7 @@ def data_root(data_dir: str | Path | None = None) -> Path:
     chosen = data_dir or os.environ.get("LTHPRUNE_DATA")
     if not chosen and os.path.expanduser("~") == "~":  # a user without a home, as in some containers
         return Path(".cache") / "lthprune"
-    return Path(chosen or "~/.cache/lthprune").expanduser()
+    return expanded(chosen or "~/.cache/lthprune")
 
 
 def _digits(root: Path) -> Raw:

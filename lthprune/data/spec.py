@@ -1,7 +1,6 @@
 """The ``[data]`` table of a recipe."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from pydantic import (
@@ -16,7 +15,8 @@ from pydantic import (
 from lthprune.data.sources import SOURCES
 from lthprune.data.toys import TOYS
 from lthprune.parts import DATA, check_part_name, is_own_part
-from lthprune.section import Section
+from lthprune.reading import expanded
+from lthprune.section import Section, Single
 
 _KNOWN = (*SOURCES, *TOYS)
 
@@ -28,15 +28,15 @@ class DataSpec(Section):
     """``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``tiny-imagenet``, ``moons``,
     ``circles``, ``random``; the path of an ``.npz`` file, or of a folder of images, with ``/`` at its end; your own
     function, as in ``my_module:load``; or several of these joined, as in ``moons+circles``"""
-    validation: int = Field(ge=1)
+    validation: int = Field(ge=1, le=10**9)
     """how many training samples are held out for validation"""
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=4096)
     """images are resized to ``size`` x ``size`` pixels"""
     classes: tuple[int, ...] | None = None
     """keep only these classes, renumbered in this order; applies to every data set but toys"""
-    samples: int | None = Field(default=None, ge=2)
+    samples: int | None = Field(default=None, ge=2, le=10**9)
     """of toys: how many samples to train on, besides those held out, and as many for testing; by default 1,000"""
-    noise: float | None = Field(default=None, ge=0)
+    noise: Single | None = Field(default=None, ge=0)
     """of ``moons`` and ``circles``: the standard deviation of the points; by default 0.1"""
     factor: float | None = Field(default=None, gt=0, lt=1)
     """of ``circles``: the radius of the inner circle, where the outer one has 1; by default 0.35"""
@@ -46,6 +46,8 @@ class DataSpec(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
+        if "\0" in name:
+            raise ValueError(f"{name!r} is no path: it has a character of the number 0")
         for part in split_name(name):
             if not is_path(part):
                 also = ", the path of an .npz file, of a folder of images with / at its end, or several joined by +"
@@ -154,4 +156,4 @@ def absolute_part(part: str) -> str:
     """
     if not is_path(part):
         return part
-    return f"{Path(part).expanduser().resolve()}{'/' * is_folder(part)}"
+    return f"{expanded(part).resolve()}{'/' * is_folder(part)}"

@@ -6,8 +6,12 @@ import numpy as np
 import torch
 
 from lthprune.data.dataset import Raw
+from lthprune.errors import DataError
+from lthprune.memory import check_available
 
 TOYS: dict[str, dict[str, Any]] = {"moons": {"noise": 0.1}, "circles": {"noise": 0.1, "factor": 0.35}, "random": {}}
+
+_BYTES = 100  # of a sample at the peak of loading
 
 
 def draw_toy(name: str, train: int, test: int, seed: int, **settings: float) -> Raw:
@@ -24,11 +28,15 @@ def draw_toy(name: str, train: int, test: int, seed: int, **settings: float) -> 
         settings: in place of ``noise=0.1``, the standard deviation of the points of moons and circles, and
             ``factor=0.35``, the radius of the inner circle; those that do not apply to a toy are ignored.
 
+    Raises:
+        DataError: so many samples do not fit into memory.
+
     Examples:
         >>> moons = draw_toy("moons", train=1_500, test=1_000, seed=0)
         >>> moons.x_train.shape, moons.y_train.bincount()
         (torch.Size([1500, 2]), tensor([750, 750]))
     """
+    check_available((train + test) * _BYTES, f"{name} with {train + test:,} samples", "Draw fewer samples.", DataError)
     words = {key: settings.get(key, value) for key, value in TOYS[name].items()}
     stream = np.random.RandomState(seed % 2**32)  # RandomState is frozen by numpy's policy
     (x_test, y_test), (x_train, y_train) = (_draw(name, size, stream, words) for size in (test, train))

@@ -2,11 +2,11 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lthprune.errors import RecipeError
+from lthprune.reading import parse_toml
 
 Axes = Mapping[str, Sequence[Any]]
 
@@ -38,8 +38,8 @@ def _values(axis: str, text: str) -> list[Any]:
             raise RecipeError(f"the axis {axis!r} is empty: {first} is above {last}. Write the smaller bound first.")
         return list(range(first, last + 1))
     try:
-        listed = tomllib.loads(f"values = {text}")["values"]
-    except tomllib.TOMLDecodeError:
+        listed = parse_toml(f"values = {text}")["values"]
+    except ValueError:
         listed = None
     if not isinstance(listed, list):
         raise RecipeError(

@@ -46,6 +46,8 @@ class Difference(NamedTuple):
 def paired_difference(values: Sequence[float] | np.ndarray) -> Difference:
     """Return the mean of paired differences, with its interval and test; the same values give the same result.
 
+    Values that are NaN, of pairs that lack one of the two, are left out; without any other, all results are NaN.
+
     Examples:
         >>> difference = paired_difference([0.2, 0.3, 0.1, 0.25, 0.15])
         >>> round(difference.mean, 2), round(difference.low, 2), round(difference.high, 2), difference.positive
@@ -53,8 +55,8 @@ def paired_difference(values: Sequence[float] | np.ndarray) -> Difference:
     """
     from scipy import stats  # it takes a second to import
 
-    values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
+    values = _there(values)
+    mean = float(values.mean()) if len(values) else np.nan
     if len(values) < 2:
         return Difference(mean, np.nan, np.nan, np.nan)
     if np.ptp(values) <= 1e-9 * np.abs(values).max():  # they differ by rounding at most
@@ -74,6 +76,7 @@ def unpaired_difference(one: Sequence[float] | np.ndarray, other: Sequence[float
     """Return the mean of one sample minus that of another, with the interval and test of Welch (1947).
 
     The samples may differ in size and spread. A sample of one value has no spread to estimate, so there is no interval.
+    Values that are NaN are left out.
 
     Examples:
         >>> difference = unpaired_difference([0.97, 0.98, 0.96], [0.91, 0.94, 0.92, 0.93])
@@ -82,8 +85,8 @@ def unpaired_difference(one: Sequence[float] | np.ndarray, other: Sequence[float
     """
     from scipy import stats
 
-    samples = [np.asarray(values, dtype=float) for values in (one, other)]
-    mean = float(samples[0].mean() - samples[1].mean())
+    samples = [_there(values) for values in (one, other)]
+    mean = float(samples[0].mean() - samples[1].mean()) if all(map(len, samples)) else np.nan
     if min(map(len, samples)) < 2:
         return Difference(mean, np.nan, np.nan, np.nan)
     squared = [float(values.var(ddof=1)) / len(values) for values in samples]  # standard errors of the means, squared
@@ -94,6 +97,12 @@ def unpaired_difference(one: Sequence[float] | np.ndarray, other: Sequence[float
     freedom = sum(squared) ** 2 / sum(parts)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, freedom)))
+
+
+def _there(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the values that are not NaN."""
+    every = np.asarray(values, dtype=float)
+    return np.asarray(every[~np.isnan(every)])
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,8 @@ class Comparison:
 
 def compare(name: str, run: Histories, others: Sequence[Histories]) -> Comparison:
     """Compare a run with the repetitions of a control, trial by trial.
+
+    A level compares the trials that have finished it in the run and in each repetition.
 
     Args:
         name: of the control.

@@ -107,6 +107,7 @@ def refuse_control(run: Run, kind: str) -> None:
     """Raise an error if the control does not apply to the run."""
     if run.control is not None:
         raise StorageError(f"{run.folder} is itself a control. Name the run that it controls: {run.folder.parents[1]}")
+    run.check_whole("Train controls")
     run.check_started()
     reason = _reason_against(run, kind)
     if reason is not None:

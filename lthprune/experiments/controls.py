@@ -6,7 +6,7 @@ folder ``controls`` of that run, with the same trials and levels, so whatever re
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +28,13 @@ from lthprune.experiments.control_kinds import (
 )
 from lthprune.experiments.early_birds import draw_early_birds
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
-from lthprune.experiments.execution import begin_inside, collect_levels
+from lthprune.experiments.execution import (
+    begin_inside,
+    collect_levels,
+    end_inside,
+    of_every_trial,
+    starts_inside,
+)
 from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare_run, train_level
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
@@ -44,6 +50,8 @@ from lthprune.pruning import (
     snapshot,
 )
 from lthprune.search import (
+    Diverged,
+    Failure,
     Level,
     Metrics,
     Rewinder,
@@ -118,12 +126,13 @@ def run_control(
         with begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now) as control:
             job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
             job.watcher.on_begin(control)
+            trained_on = find_device(place.device)
             if not control.tickets.finished and kind not in OWN_DENSE:
-                collect_levels(iter([run.tickets.level(0)]), control, find_device(place.device), job.watcher)
+                collect_levels(iter([run.tickets.level(0)]), control, [], trained_on, job.watcher)
             missing = run.tickets.finished - control.tickets.finished
-            collect_levels(islice(job.levels(), missing), control, find_device(place.device), job.watcher)
-            if run.tickets.ended is not None and control.tickets.ended is None:
-                control.tickets.end("the run that it controls ended there")
+            if control.tickets.ended is None:
+                collect_levels(islice(job.levels(), missing), control, job.failures, trained_on, job.watcher)
+            end_inside(run, control, "the run that it controls ended there")
     return control
 
 
@@ -137,6 +146,7 @@ class _Control:
     kind: str
     repeat: int
     watcher: Watcher
+    failures: list[Failure] = field(default_factory=list)
 
     def levels(self) -> Iterator[tuple[Ticket, ...]]:
         """Train and yield level after level."""
@@ -146,7 +156,8 @@ class _Control:
             return self._narrower()
         if self.kind in EARLY_BIRDS:
             return self._early_birds()
-        return self._retrain(self.experiment.models, map(self._starts, self._missing()))
+        starts = (of_every_trial(self.run, self._starts(level)) for level in self._missing())
+        return self._retrain(self.experiment.models, starts)
 
     def _missing(self) -> range:
         return range(self.control.tickets.finished, self.run.tickets.finished)
@@ -158,55 +169,63 @@ class _Control:
             driver = "osp"
         else:
             search = replace(search, pruning=replace(search.pruning, score=_Inverted(search.pruning.score)))
+        stored = self.control.tickets.load()
         found = (imp_levels if driver == "imp" else osp_levels)(
-            self.experiment.models,
-            lambda models, level: train_level(self.experiment, models, level, self.watcher),
+            self.experiment.models_of(self.control, stored.trials),
+            lambda models, level: train_level(self.experiment, self.control, models, level, self.watcher),
             search,
-            self.control.tickets.load(),
+            stored,
+            self.failures.append,
         )
         return found
 
-    def _retrain(self, models: Sequence[nn.Module], starts: Iterable[Sequence[Ticket]]) -> Iterator[tuple[Ticket, ...]]:
+    def _retrain(
+        self, models: Sequence[nn.Module], starts: Iterable[Sequence[Ticket | None]]
+    ) -> Iterator[tuple[Ticket, ...]]:
         rewind, search = self.experiment.search.rewind, self.experiment.search
         late = rewind.at if isinstance(rewind, Rewinder) and self.kind not in FROM_NOTHING else 0
         fine_tuned = rewind == "none" and self.kind not in FROM_NOTHING  # at the last learning rate, as the run is
         experiment = replace(self.experiment, search=replace(search, rewind="none" if fine_tuned else "init"))
         return retrain_levels(
             models,
-            lambda models, level: train_level(experiment, models, level, self.watcher, self._orders(level)),
+            lambda models, level: train_level(
+                experiment, self.control, models, level, self.watcher, self._orders(level)
+            ),
             starts,
             levels=search.levels,
             start=late,
             pruning=search.pruning,
+            on_failure=self.failures.append,
         )
 
     def _orders(self, level: Level) -> list[torch.Generator] | None:
-        return self._generators(level.number) if self.kind == "dense-longer" else None
+        return self._generators(level.trials, level.number) if self.kind == "dense-longer" else None
 
-    def _generators(self, level: int = 0) -> list[torch.Generator]:
-        recipe = self.experiment.recipe.run
-        return [recipe.control_generator(trial, self.repeat, level) for trial in range(recipe.trials)]
+    def _generators(self, trials: Iterable[int], level: int = 0) -> list[torch.Generator]:
+        return [self.experiment.recipe.run.control_generator(trial, self.repeat, level) for trial in trials]
 
     def _starts(self, level: int) -> list[Ticket]:
-        """Return what the trials of a level start from."""
-        dense, tickets = self.run.tickets.open(0), self.run.tickets.open(level)
+        """Return what the remaining trials of a level start from."""
+        tickets = starts_inside(self.run, self.control, level)
+        trials = [ticket.trial for ticket in tickets]
+        dense = [ticket for ticket in self.run.tickets.open(0) if ticket.trial in trials]
         if self.kind == "dense-longer":
-            before = self.control.tickets.open(level - 1)
+            before = [ticket for ticket in self.control.tickets.open(level - 1) if ticket.trial in trials]
             return [_dense(level, first.masks, last.trained, first) for first, last in zip(dense, before, strict=True)]
         if self.kind == "constant":
             return [with_constant_magnitude(ticket, first) for ticket, first in zip(tickets, dense, strict=True)]
         if self.kind in DENSITIES:  # the same draws at every level, so that masks are nested as the run's are
             return [
                 randomly_masked(ticket, first, DENSITIES[self.kind], generator)
-                for ticket, first, generator in zip(tickets, dense, self._generators(), strict=True)
+                for ticket, first, generator in zip(tickets, dense, self._generators(trials), strict=True)
             ]
         if self.kind in BEFORE_TRAINING:
-            return [self._masked(*each) for each in zip(tickets, dense, self._generators(), strict=True)]
+            return [self._masked(*each) for each in zip(tickets, dense, self._generators(trials), strict=True)]
         redraw = reinitialised if self.kind == "reinitialised" else with_signs_kept
         spec = self.experiment.recipe.model
         return [
             redraw(ticket, self._build(spec, generator))
-            for ticket, generator in zip(tickets, self._generators(level), strict=True)
+            for ticket, generator in zip(tickets, self._generators(trials, level), strict=True)
         ]
 
     def _masked(self, ticket: Ticket, first: Ticket, generator: torch.Generator) -> Ticket:
@@ -228,31 +247,42 @@ class _Control:
         for level in self._missing():
             (left,) = {ticket.left for ticket in self.run.tickets.open(level)}
             small = narrow_to(spec, left, count)
-            models = [self._build(small, generator) for generator in self._generators(level)]
+            trials = [ticket.trial for ticket in starts_inside(self.run, self.control, level)]
+            models = [self._build(small, generator) for generator in self._generators(trials, level)]
             starts = []
-            for model, ticket in zip(models, self.run.tickets.open(0), strict=True):
+            dense = [ticket for ticket in self.run.tickets.open(0) if ticket.trial in trials]
+            for model, ticket in zip(models, dense, strict=True):
                 masks = current_masks(pruning.tensors(model))
                 starts.append(_dense(level, masks, snapshot(model), ticket))
             yield from self._retrain([model.to(self._device) for model in models], [starts])
 
     def _early_birds(self) -> Iterator[tuple[Ticket, ...]]:
         """Draw tickets from the first epochs of dense trainings, and train each on from the step it was drawn at."""
-        search, initial = self.experiment.search, self.run.tickets.load().initial
+        search, initial = self.experiment.search, self.run.tickets.initial()
         from_nothing = replace(search, rewind="init")  # no rewind point of the run counts
         experiment = replace(self.experiment, search=from_nothing)
         for number in self._missing():
-            layerwise, tickets = EARLY_BIRDS[self.kind], self.run.tickets.open(number)
+            layerwise, tickets = EARLY_BIRDS[self.kind], starts_inside(self.run, self.control, number)
             drawn = draw_early_birds(experiment, tickets, initial, layerwise=layerwise, trust_code=self.run.trust_code)
             steps = [ticket.provenance["early_bird"]["step"] for ticket in drawn]
 
-            def train_on(models: Sequence[nn.Module], level: Level, steps: Sequence[int] = steps) -> list[Metrics]:
+            def train_on(
+                models: Sequence[nn.Module], level: Level, steps: Sequence[int] = steps
+            ) -> list[Metrics | Diverged]:
                 return [
-                    train_level(experiment, [model], replace(level, start=step), self.watcher, first=trial)[0]
-                    for trial, (model, step) in enumerate(zip(models, steps, strict=True))
+                    train_level(
+                        experiment, self.control, [model], replace(level, start=step, trials=(trial,)), self.watcher
+                    )[0]
+                    for model, step, trial in zip(models, steps, level.trials, strict=True)
                 ]
 
             yield from retrain_levels(
-                experiment.models, train_on, [drawn], levels=search.levels, pruning=search.pruning
+                experiment.models,
+                train_on,
+                [of_every_trial(self.run, drawn)],
+                levels=search.levels,
+                pruning=search.pruning,
+                on_failure=self.failures.append,
             )
 
     @property

@@ -16,7 +16,12 @@ from lthprune.training import train
 
 
 def draw_early_birds(
-    experiment: Experiment, tickets: Sequence[Ticket], initial: Sequence[State], *, layerwise: bool, trust_code: bool
+    experiment: Experiment,
+    tickets: Sequence[Ticket],
+    initial: Mapping[int, State],
+    *,
+    layerwise: bool,
+    trust_code: bool,
 ) -> list[Ticket]:
     """Train every trial's dense network until its masks settle, and return these masks with its weights.
 
@@ -27,7 +32,7 @@ def draw_early_birds(
     Args:
         experiment: of the run.
         tickets: of a level of the run, one for each trial; they have the densities.
-        initial: the weights that each trial starts from.
+        initial: the weights that each trial starts from, by its number.
         layerwise: whether each layer has the density of the ticket's, rather than all together.
         trust_code: whether functions of your own that the recipe names may be imported.
 
@@ -36,11 +41,11 @@ def draw_early_birds(
     """
     data, recipe = experiment.data, experiment.recipe
     drawn = []
-    for trial, (ticket, state) in enumerate(zip(tickets, initial, strict=True)):
-        model = recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code)
+    for ticket in tickets:
+        model = recipe.build_model(data.input_shape, data.outputs, ticket.trial, trust_code=trust_code)
         model = model.to(data.x_train.device)
-        restore(model, state)
-        bird, step = _train_until_settled(experiment, trial, model, density_of(ticket, layerwise=layerwise))
+        restore(model, initial[ticket.trial])
+        bird, step = _train_until_settled(experiment, ticket.trial, model, density_of(ticket, layerwise=layerwise))
         assert bird.masks is not None
         about = {"step": step, "epoch": bird.epochs, "settled": bird.found, "distance": max(bird.distances)}
         weights = snapshot(model)

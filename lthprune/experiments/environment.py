@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,23 +21,28 @@ from lthprune.errors import LthpruneError
 
 def warn_of_other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Warn if a run is resumed with another device, number of threads, lthprune, torch or numba than it began with."""
-    differing = [
-        f"{name} was {before[name]} and is {now[name]}"
-        for name in ("device", "device_name", "threads")
-        if name in before and before[name] != now[name]
-    ]
-    packages = before.get("packages", {})
-    differing += [
-        f"{name} was {packages.get(name, 'not used')} and is {now['packages'][name]}"
-        for name in ("lthprune", "torch", "numba")
-        if packages and packages.get(name) != now["packages"][name]
-    ]
+    differing = other_roundings(before, now)
     if differing:
         warnings.warn(
             f"{'; '.join(differing)}: the remaining levels may differ in their last bits from those of an "
             "uninterrupted run.",
             stacklevel=3,
         )
+
+
+def other_roundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a phrase for each difference between two environments that makes results differ in their last bits."""
+    differing = [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in ("device", "device_name", "threads")
+        if name in before and before[name] != now[name]
+    ]
+    packages = before.get("packages", {})
+    return differing + [
+        f"{name} was {packages.get(name, 'not used')} and is {now['packages'][name]}"
+        for name in ("lthprune", "torch", "numba")
+        if packages and packages.get(name) != now["packages"][name]
+    ]
 
 
 def find_device(name: str) -> torch.device:
@@ -60,7 +65,7 @@ def describe_environment(
     packages = ["lthprune", "torch", "torchvision", "numba", "numpy", "scikit-learn", "safetensors"]
     packages += ["timm"] if find_spec("timm") is not None else []
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in packages},
         "platform": platform.platform(),

@@ -1,7 +1,8 @@
 """From a recipe to a finished run."""
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from lthprune.analysis import find_splitting, neuron_states
 from lthprune.data import load_data
 from lthprune.errors import StorageError
+from lthprune.experiments.checkpoint_files import remove_checkpoints
 from lthprune.experiments.environment import find_device, peak_memory_mb, warn_of_other_roundings
 from lthprune.experiments.experiment import Experiment, Place, Watcher, prepare, train_level
 from lthprune.experiments.folders import create_run, new_folder
@@ -20,9 +22,9 @@ from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import snapshot
-from lthprune.search import Ticket, imp_levels, osp_levels
+from lthprune.search import ALL_DIVERGED, Failure, Ticket, imp_levels, osp_levels
 from lthprune.training import stored_plan
-from lthprune.writing import check_links, only_writer
+from lthprune.writing import check_contents, only_writer
 
 
 def run_recipe(
@@ -33,6 +35,7 @@ def run_recipe(
     out: str | Path = "runs",
     device: str = "cpu",
     threads: int | None = None,
+    trials: Sequence[int] | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Run a recipe from the beginning, in a new directory in ``out``.
@@ -47,13 +50,17 @@ def run_recipe(
         device: ``cpu`` or ``cuda``.
         threads: the number of threads that torch computes with, from 1 to the number of cores; by default torch's
             present number, ``torch.get_num_threads()``, which stays as it is for the caller in both cases.
+        trials: the numbers of the trials to run, as in ``range(2, 4)``; by default all of the recipe's. A run of some
+            trials is a piece, and [`merge_runs`][lthprune.experiments.merge_runs] joins all pieces of a run.
         watcher: functions to call while the recipe runs.
 
     Raises:
         LthpruneError: the recipe, the data, the threads or the folder is refused, before a directory is made.
     """
     folder = new_folder(out, name)
-    return run_in(folder, recipe, name, data_dir=data_dir, device=device, threads=threads, watcher=watcher)
+    return run_in(
+        folder, recipe, name, data_dir=data_dir, device=device, threads=threads, trials=trials, watcher=watcher
+    )
 
 
 def run_in(
@@ -64,24 +71,44 @@ def run_in(
     data_dir: str | Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    trials: Sequence[int] | None = None,
     watcher: Watcher | None = None,
     load: LoadData | None = None,
 ) -> Run:
     """Run a recipe from the beginning, in this run directory; ``load`` is as for ``prepare``."""
+    words: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
+    with begin_in(folder, recipe, name, trials=trials, load=load, **words) as (experiment, run):
+        _descend(experiment, run, watcher or Watcher())
+    return run
+
+
+@contextmanager
+def begin_in(
+    folder: Path,
+    recipe: Recipe | Preview,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    trials: Sequence[int] | None = None,
+    load: LoadData | None = None,
+) -> Iterator[tuple[Experiment, Run]]:
+    """Begin a run in this directory, to write there alone; ``load`` is as for ``prepare``."""
     with torch_threads(threads):
-        experiment = prepare(recipe, data_dir=data_dir, device=device, load=load)
+        experiment = prepare(recipe, data_dir=data_dir, device=device, load=load, trials=trials)
         recipe, data_dir = experiment.recipe, experiment.data_dir
         if recipe.pretrain is not None:
             load, place = load or load_data, find_device(device)
             with deterministic_convolutions():
-                pretrain(recipe, recipe.pretrain, experiment.models, place, load=load, data_dir=data_dir)
+                models, numbers = experiment.models, experiment.trials
+                pretrain(recipe, recipe.pretrain, models, numbers, place, load=load, data_dir=data_dir)
         with only_writer(folder):
             run = create_run(recipe, folder)
             run.write_environment(experiment.environment(find_device(device), threads))
             states = [snapshot(model) for model in experiment.models]
-            run.tickets.begin(experiment.provenance(name), states, [{} for _ in states])
-            _descend(experiment, run, watcher or Watcher())
-    return run
+            run.tickets.begin(experiment.provenance(name), states, [{} for _ in states], experiment.trials)
+            yield experiment, run
 
 
 def resume_run(
@@ -92,7 +119,7 @@ def resume_run(
     threads: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Resume a run after its last finished level; it ends with the same bits as an uninterrupted one.
+    """Resume a run after its last finished level, and within a level from its last checkpoint, to the same bits.
 
     Data, device and the number of threads that was asked for are those of the run by default. Another device, or
     another number of threads, rounds differently.
@@ -103,7 +130,15 @@ def resume_run(
         RecipeError: the recipe names functions of your own, and the run was opened without ``trust_code``.
         LthpruneError: the device or the number of threads is not available here.
     """
-    place = Place.of(run, data_dir, device, threads)
+    with begin_again(run, Place.of(run, data_dir, device, threads)) as experiment:
+        _descend(experiment, run, watcher or Watcher())
+        shutil.rmtree(run.pieces_folder, ignore_errors=True)  # what an interrupted cluster left
+    return run
+
+
+@contextmanager
+def begin_again(run: Run, place: Place) -> Iterator[Experiment]:
+    """Load what the run of a recipe is resumed with, to write to it alone; the errors are those of ``resume_run``."""
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
     if run.transfer is not None:
@@ -112,33 +147,40 @@ def resume_run(
     if recipe.train.engine == "stacked":  # in runs of earlier versions this may stand for unhooked
         recipe = recipe.model_copy(update={"train": stored_plan(recipe.train, run.model())})
     with only_writer(run.folder), torch_threads(place.threads):
-        experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+        experiment = prepare(
+            recipe,
+            data_dir=place.data_dir,
+            device=place.device,
+            trust_code=run.trust_code,
+            trials=run.tickets.trials(),
+        )
         experiment.check_data(run)
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
         before, now = run.recorded(), experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)
         run.write_environment(before or now)
-        _descend(experiment, run, watcher or Watcher())
-    return run
+        run.write_missing_recipe()
+        yield experiment
 
 
 def _descend(experiment: Experiment, run: Run, watcher: Watcher) -> None:
     watcher.on_begin(run)
     levels = imp_levels if experiment.recipe.prune.method == "imp" else osp_levels
-    stored = run.tickets.load()
-    if _ended(experiment, run, stored.last):
-        run.gather_histories().save(run.folder / "histories.npz")
-        return
-    found = levels(
-        experiment.models,
-        lambda models, level: train_level(experiment, models, level, watcher),
-        experiment.search,
-        stored,
-    )
+    stored, last = run.tickets.load(), last_pruning_level(experiment)
+    failures: list[Failure] = []
+    if run.tickets.ended is not None or ends(experiment, run, last, stored.last):
+        found: Iterator[tuple[Ticket, ...]] = iter(())
+    else:
+        found = levels(
+            experiment.models_of(run, stored.trials),
+            lambda models, level: train_level(experiment, run, models, level, watcher),
+            experiment.search,
+            stored,
+            failures.append,
+        )
     del stored  # its initial weights, which the models have now
-    collect_levels(
-        found, run, experiment.data.x_train.device, watcher, lambda tickets: _ended(experiment, run, tickets)
-    )
+    device = experiment.data.x_train.device
+    collect_levels(found, run, failures, device, watcher, lambda tickets: ends(experiment, run, last, tickets))
 
 
 @contextmanager
@@ -150,40 +192,74 @@ def begin_inside(
     Raises:
         StorageError: the folder holds a run that began with something else, or another process writes to it.
     """
-    check_links(run.folder)
+    check_contents(run.folder)
     with only_writer(folder):
         inside = Run(folder, trust_code=run.trust_code)
         if inside.tickets.exists:
             inside.tickets.check(begun)
             inside.write_environment(inside.recorded() or environment)
+            inside.write_missing_recipe()
         else:
             create_run(recipe, folder)
             inside.write_environment(environment)
-            initial = run.tickets.load().initial
-            inside.tickets.begin(begun, initial, [{} for _ in initial])
+            initial = run.tickets.initial()
+            inside.tickets.begin(begun, [*initial.values()], [{} for _ in initial], [*initial])
         yield inside
+
+
+def starts_inside(run: Run, inside: Run, level: int) -> list[Ticket]:
+    """Return the tickets of a level of the trials that a run inside another still trains."""
+    finished = inside.tickets.finished
+    trials = inside.tickets.trials(finished - 1 if finished else None)
+    return [ticket for ticket in run.tickets.open(level) if ticket.trial in trials]
+
+
+def of_every_trial(run: Run, tickets: Iterable[Ticket]) -> list[Ticket | None]:
+    """Return the ticket of each trial that began, None for those that have none."""
+    by_trial = {ticket.trial: ticket for ticket in tickets}
+    return [by_trial.get(trial) for trial in run.tickets.trials()]
+
+
+def end_inside(run: Run, inside: Run, reason: str) -> None:
+    """Mark a run inside another as ended, if that has ended or none of its trials is left."""
+    if inside.tickets.ended is not None:
+        return
+    if inside.tickets.finished < run.tickets.finished:
+        inside.tickets.end("none of its trials is left")
+    elif run.tickets.ended is not None:
+        inside.tickets.end(reason)
 
 
 def collect_levels(
     found: Iterator[tuple[Ticket, ...]],
     run: Run,
+    failures: list[Failure],
     device: torch.device,
     watcher: Watcher,
     ends: Callable[[Sequence[Ticket]], bool] = lambda tickets: False,
 ) -> None:
-    """Keep the tickets of each level in a run as they are found, until there are no more or a level ends the run."""
+    """Keep the tickets of each level in a run as they are found, until there are no more or a level ends the run.
+
+    ``failures`` are those that were found while the next level was trained; each level takes its own from the list. If
+    there are some after the last level, all trials have diverged.
+    """
     histories = run.gather_histories()
     with deterministic_convolutions():
         started = time.perf_counter()
         for tickets in found:
             histories.record(tickets)
-            run.append(tickets, histories)
+            failures += [ticket.failure for ticket in tickets if ticket.failure is not None]
+            run.append(tickets, histories, failures)
+            failures.clear()
             _account_for_level(run, tickets[0].level, device, time.perf_counter() - started)
             watcher.on_level(tickets)
             if ends(tickets):
                 break
             started = time.perf_counter()
     histories.save(run.folder / "histories.npz")
+    if failures:
+        run.tickets.end(ALL_DIVERGED, failures)
+    remove_checkpoints(run.folder)
 
 
 def _account_for_level(run: Run, level: int, device: torch.device, seconds: float) -> None:
@@ -195,21 +271,49 @@ def _account_for_level(run: Run, level: int, device: torch.device, seconds: floa
     run.write_environment(environment)
 
 
-def _ended(experiment: Experiment, run: Run, tickets: Sequence[Ticket]) -> bool:
-    """Return whether a level fulfils the recipe's ``stop_when``, and record that in the manifest."""
+def last_pruning_level(experiment: Experiment) -> int:
+    """Return the last level that prunes; the models are dense."""
+    search = experiment.search
+    counts = search.pruning.counts(experiment.models[0], search.schedule, search.levels)
+    return max((level for level in range(1, len(counts)) if counts[level] != counts[level - 1]), default=0)
+
+
+def ends(experiment: Experiment, run: Run, last_pruning: int, tickets: Sequence[Ticket]) -> bool:
+    """Return whether a level ends the run, and record that in the manifest.
+
+    It does so if no later level prunes, or if it fulfils the recipe's ``stop_when``.
+    """
+    if not tickets:
+        return False
+    if last_pruning <= tickets[0].level < experiment.search.levels:
+        left = f"{tickets[0].left:,} weight{'' if tickets[0].left == 1 else 's'}"
+        run.tickets.end(f"no later level prunes any of the remaining {left}")
+        return True
     condition = experiment.recipe.run.stop_when
-    if condition is None or not tickets:
+    if condition is None or run.piece:  # the other trials of a piece decide as well
         return False
     model, data, coverage = experiment.models[0], experiment.data, experiment.recipe.run.coverage
     statuses = [
         find_splitting(neuron_states(model, data.x_train[:1], masks=each.masks), data.tasks, coverage=coverage).status
         for each in tickets
     ]
-    fulfilled = all(status in (condition, "degraded") for status in statuses)
-    if fulfilled and run.tickets.ended is None:
-        words = "separated or degraded" if "separated" in statuses else "degraded"
-        run.tickets.end(f"the networks of all trials are {words}")
-    return fulfilled
+    reason = reason_to_end(condition, statuses)
+    if reason is not None and run.tickets.ended is None:
+        run.tickets.end(reason)
+    return reason is not None
+
+
+def reason_to_end(condition: str, statuses: Sequence[str]) -> str | None:
+    """Return why a run ends at a level, given its ``stop_when`` and the splitting of each trial; None if it goes on.
+
+    Examples:
+        >>> reason_to_end("separated", ["separated", "degraded"])
+        'the networks of all trials are separated or degraded'
+    """
+    if not all(status in (condition, "degraded") for status in statuses):
+        return None
+    words = "separated or degraded" if "separated" in statuses else "degraded"
+    return f"the networks of all trials are {words}"
 
 
 @contextmanager

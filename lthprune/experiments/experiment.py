@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset, Task, data_root, load_data
-from lthprune.errors import RecipeError, StorageError
+from lthprune.errors import DivergedWarning, RecipeError, StorageError, warn_caller
+from lthprune.experiments.checkpoint_files import checkpoint_in
+from lthprune.experiments.collapse import find_collapse
 from lthprune.experiments.environment import describe_environment, find_device
+from lthprune.experiments.memory_needed import check_training_memory
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
-from lthprune.search import Level, Metrics, Rewinder, Search, Ticket
+from lthprune.search import LOWER_RATE, Diverged, Failure, Level, Metrics, Rewinder, Search, Ticket
 from lthprune.training import (
     Evaluation,
     Training,
@@ -25,6 +28,11 @@ from lthprune.training import (
 )
 
 
+def warn_of_divergence(failure: Failure) -> None:
+    """Warn that a trial is not trained any further."""
+    warn_caller(f"{failure}. This trial ends there. {LOWER_RATE}", DivergedWarning)
+
+
 @dataclass(frozen=True)
 class Watcher:
     """Functions to call while a recipe runs.
@@ -32,11 +40,13 @@ class Watcher:
     Attributes:
         on_begin: called with the run, once its directory exists.
         on_evaluation: called with the level, the trial and the evaluation.
-        on_level: called with the tickets of a finished level, one for each trial.
+        on_diverged: called with each trial whose training diverged, as soon as that is found. By default it warns.
+        on_level: called with the tickets of a finished level, one for each trial that goes on.
     """
 
     on_begin: Callable[[Run], object] = lambda run: None
     on_evaluation: Callable[[int, int, Evaluation], object] = lambda level, trial, evaluation: None
+    on_diverged: Callable[[Failure], object] = warn_of_divergence
     on_level: Callable[[Sequence[Ticket]], object] = lambda tickets: None
 
 
@@ -67,21 +77,36 @@ class Place:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The objects of a recipe: the data, a model for every trial, the search."""
+    """The objects of a recipe: the data, a model for every trial, the search.
+
+    Attributes:
+        recipe: with its lengths in steps and its levels worked out.
+        data: on the device of the models.
+        models: one for each trial.
+        search: what the recipe's ``[prune]`` table declares.
+        data_dir: the data root.
+        trials: the number of each model's trial.
+    """
 
     recipe: Recipe
     data: Dataset
     models: list[nn.Module]
     search: Search
     data_dir: str | Path | None
+    trials: tuple[int, ...]
 
     def provenance(self, recipe_name: str) -> dict[str, Any]:
         """Return what must be the same when the run is resumed: the settings and the data."""
         return {
             "recipe": recipe_name,
-            "settings": self.recipe.model_dump(mode="json"),
+            "settings": self.recipe.settings(),
             "data": self.data.fingerprint,
         }
+
+    def models_of(self, run: Run, trials: Sequence[int]) -> list[nn.Module]:
+        """Return the models of some trials of a run, by their numbers."""
+        models = dict(zip(run.tickets.trials(), self.models, strict=True))
+        return [models[trial] for trial in trials]
 
     def check_data(self, run: Run) -> None:
         """Check that the data are those that a run began with.
@@ -109,6 +134,7 @@ def prepare(
     device: str = "cpu",
     trust_code: bool = True,
     load: LoadData | None = None,
+    trials: Sequence[int] | None = None,
 ) -> Experiment:
     """Load the data and build the models of a recipe, or of its preview.
 
@@ -118,9 +144,11 @@ def prepare(
         device: ``cpu`` or ``cuda``.
         trust_code: whether functions of your own that the recipe names may be imported.
         load: replaces ``load_data``, for several recipes that share data.
+        trials: the numbers of the trials to build models for; by default all of the recipe's.
 
     Raises:
-        LthpruneError: the data are missing, the model does not fit them, or the pruning does not fit the model.
+        LthpruneError: the data are missing, the model does not fit them, the pruning does not fit the model, or the
+            recipe has no such trials.
     """
     place, load = find_device(device), load or load_data
     if isinstance(recipe, Preview):
@@ -133,16 +161,42 @@ def prepare(
     words: dict[str, Any] = {"data_dir": data_dir, "trust_code": trust_code}
     preview = recipe if isinstance(recipe, Preview) else preview_recipe(recipe, **words, load=load)
     recipe, data = preview.recipe, preview.data
+    chosen = chosen_trials(recipe, trials)
     if data is None:
         data = load(recipe.data, seed=recipe.run.first_seed, **words)
     check_batches(len(data.x_train), recipe.train.batch_size)
-    models: list[nn.Module] = [
-        recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place)
-        for trial in range(recipe.run.trials)
-    ]
+    models: list[nn.Module] = []
+    for trial in chosen:
+        models.append(recipe.build_model(data.input_shape, data.outputs, trial, trust_code=trust_code).to(place))
+        if len(models) == 1 and place.type == "cpu":
+            check_training_memory(recipe, len(chosen), models[0], data.input_shape)
     check_engine(models[0], recipe.train, place)
     warn_of_emulation(recipe.train.precision, place)
-    return Experiment(recipe, data.to(place), models, preview.search, data_dir)
+    return Experiment(recipe, data.to(place), models, preview.search, data_dir, chosen)
+
+
+def chosen_trials(recipe: Recipe, trials: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the numbers of these trials of a recipe, ascending; by default of all.
+
+    Raises:
+        RecipeError: there is none, or the recipe has no trial of such a number.
+
+    Examples:
+        >>> from lthprune import load_recipe
+        >>> chosen_trials(load_recipe("lenet-digits"), [3, 1])
+        (1, 3)
+    """
+    known = range(recipe.run.trials)
+    if trials is None:
+        return tuple(known)
+    chosen = tuple(sorted(set(trials)))
+    if not chosen or not set(chosen) <= set(known):
+        said = ", ".join(map(str, chosen)) or "none"
+        raise RecipeError(
+            f"the trials to train are {said}; the recipe has trials 0 to {known[-1]}. Choose from these, or set "
+            "run.trials for more."
+        )
+    return chosen
 
 
 def prepare_run(run: Run, place: Place) -> Experiment:
@@ -152,7 +206,13 @@ def prepare_run(run: Run, place: Place) -> Experiment:
         LthpruneError: as ``prepare``.
         StorageError: the data or the settings are not those that the run began with.
     """
-    experiment = prepare(run.recipe(), data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
+    experiment = prepare(
+        run.recipe(),
+        data_dir=place.data_dir,
+        device=place.device,
+        trust_code=run.trust_code,
+        trials=run.tickets.trials(),
+    )
     experiment.check_data(run)
     begun = run.tickets.manifest()["search"]
     run.tickets.check(begun | experiment.provenance(run.recipe_name) | {"settings": run.settings})
@@ -161,40 +221,49 @@ def prepare_run(run: Run, place: Place) -> Experiment:
 
 def train_level(
     experiment: Experiment,
+    run: Run,
     models: Sequence[nn.Module],
     level: Level,
     watcher: Watcher,
     orders: Sequence[torch.Generator] | None = None,
-    first: int = 0,
-) -> list[Metrics]:
-    """Train the trials of one level side by side, and return their metrics.
+) -> list[Metrics | Diverged]:
+    """Train the trials of one level side by side, and return their metrics, or why a training diverged.
 
     Args:
         experiment: data and plan.
+        run: the run that the level is of; its folder holds the checkpoints.
         models: one for each trial.
-        level: its number, and the step to start from.
-        watcher: whose ``on_evaluation`` is called.
+        level: its number, the step to start from, and the numbers of the trials.
+        watcher: whose ``on_evaluation`` and ``on_diverged`` are called.
         orders: the order of the samples, for each trial; by default the recipe's.
-        first: the number of the first of these trials.
     """
     recipe, rewind = experiment.recipe, experiment.search.rewind
-    late = rewind if isinstance(rewind, Rewinder) else None
-    trials = range(first, first + len(models))
+    late, manifest = rewind if isinstance(rewind, Rewinder) else None, run.tickets.manifest()
     trained = train_population(
         models,
         experiment.data,
         recipe.train,
-        orders or [recipe.run.generator("order", trial) for trial in trials],  # the same at every level
-        noises=[recipe.run.generator("noise", trial) for trial in trials],
-        augmenters=[recipe.run.generator("augment", trial) for trial in trials],
+        orders or [recipe.run.generator("order", trial) for trial in level.trials],  # the same at every level
+        noises=[recipe.run.generator("noise", trial) for trial in level.trials],
+        augmenters=[recipe.run.generator("augment", trial) for trial in level.trials],
         start=level.start,
         no_stop_before=late.at if late is not None else 0,
         fine_tune=rewind == "none" and level.number > 0,
         keep_early_stop=recipe.run.keep_early_stop,
-        on_steps=(lambda trial, steps: late.step(models[trial], steps)) if late is not None else None,
-        on_evaluation=lambda trial, evaluation: watcher.on_evaluation(level.number, first + trial, evaluation),
+        on_steps=(lambda place, steps: late.step(models[place], steps)) if late is not None else None,
+        on_evaluation=lambda place, measured: watcher.on_evaluation(level.number, level.trials[place], measured),
+        checkpoints=lambda place, trainer: checkpoint_in(run.folder, manifest, level, place, trainer),
+        on_diverged=lambda place, why: watcher.on_diverged(Failure.of(why, level.trials[place], level.number)),
     )
     return [
+        done.diverged or _metrics(done, model, experiment.data) for model, done in zip(models, trained, strict=True)
+    ]
+
+
+def _metrics(done: Training, model: nn.Module, data: Dataset) -> Metrics:
+    """Return the metrics of a training, with how the trained network has failed if it has."""
+    failed = find_collapse(model, data)
+    return (
         {
             "engine": done.engine,
             "early_stop_step": done.early_stop,
@@ -203,10 +272,10 @@ def train_level(
             "test_acc": done.at_early_stop("test_acc"),
             "history": done.history,
         }
-        | _of_each_task(experiment.data.tasks, done)
+        | _of_each_task(data.tasks, done)
         | ({"early_stop_state": done.early_stop_state} if done.early_stop_state is not None else {})
-        for done in trained
-    ]
+        | ({"failure": {"kind": failed[0], "reason": failed[1]}} if failed is not None else {})
+    )
 
 
 def _of_each_task(tasks: Sequence[Task], done: Training) -> Metrics:

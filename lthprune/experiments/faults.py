@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lthprune.errors import suggestion
+from lthprune.errors import listed, shortened, shown, suggestion
 from lthprune.section import Section
 
+_MOST = 20  # faults that are described
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -25,7 +26,7 @@ def describe_faults(error: ValidationError, tables: Mapping[str, type[Section]])
         table, _, rest = _place(fault["loc"], tables)
         found.setdefault((table, *rest[:1]) if table else fault["msg"], []).append(dict(fault))
     counted = "a fault" if len(found) == 1 else f"{len(found)} faults"
-    text = "; ".join(_fault(faults, tables) for faults in found.values())
+    text = listed([shortened(_fault(faults, tables)) for faults in found.values()], most=_MOST)
     return f"{counted}: {text}{'' if text.endswith('?') else '.'}"
 
 
@@ -41,12 +42,12 @@ def _fault(faults: Sequence[Mapping[str, Any]], tables: Mapping[str, type[Sectio
         return f"{place}: this {'key' if rest else 'table'} is missing"
     wanted = [_wanted(each) for each in faults]
     if all(wanted):
-        return f"{place}: {fault['input']!r} is not {', or '.join(wanted)}{_near(fault)}"
+        return f"{place}: {shown(fault['input'])} is not {', or '.join(wanted)}{_near(fault)}"
     message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     quoted = fault["type"] == "value_error" or isinstance(
         fault["input"], dict | Section
     )  # our own messages already quote the value
-    got = "" if quoted else f" (it is {fault['input']!r})"
+    got = "" if quoted else f" (it is {shown(fault['input'])})"
     return f"{place}: {message[:1].lower()}{message[1:]}{got}"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lthprune.analysis import Splitting
 from lthprune.arguments import check_word
-from lthprune.errors import LthpruneError, PruningError, RecipeError, StorageError
+from lthprune.errors import LthpruneError, PruningError, RecipeError
 from lthprune.experiments.structure import LevelSplitting
 from lthprune.experiments.subject import NotApplicableError, Subject
 
@@ -61,12 +61,8 @@ def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
     from lthprune.plots import save
 
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            save(figure, path)
-    except OSError as error:
-        raise StorageError(f"cannot write into {folder}: {error.strerror or error}.") from error
+    for path in paths:
+        save(figure, path)
     return paths
 
 

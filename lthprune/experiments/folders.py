@@ -10,6 +10,7 @@ from lthprune.errors import StorageError
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
 from lthprune.files import write_atomically
+from lthprune.reading import expanded
 
 
 def new_folder(out: str | Path, name: str) -> Path:
@@ -18,7 +19,7 @@ def new_folder(out: str | Path, name: str) -> Path:
     Raises:
         StorageError: ``out`` is itself a run.
     """
-    out = Path(out).expanduser()
+    out = expanded(out)
     if (out / "manifest.json").is_file():
         raise StorageError(
             f"{out} is itself a run, or a store of tickets. Choose another folder for new runs, or resume it: "
@@ -68,7 +69,7 @@ def find_files(folder: str | Path, name: str, *, of: str) -> list[Path]:
     Raises:
         StorageError: there is no such folder.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise StorageError(f"{folder} is {'a file' if folder.exists() else 'not there'}. Name a folder of {of}.")
     return list(folder.glob(f"*/{name}"))

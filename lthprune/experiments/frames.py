@@ -26,18 +26,18 @@ def evaluation_columns(histories: Histories, tasks: Sequence[str]) -> Columns:
 
 
 def level_columns(histories: Histories, tasks: Sequence[str]) -> Columns:
-    """Return a row for each trial and finished level, measured at the early-stopping step."""
-    trials, levels = histories.curves["val_loss"].shape[0], np.arange(histories.finished)
+    """Return a row for each trial and level that it has finished, measured at the early-stopping step."""
+    trial, level = np.nonzero(histories.measured)
     columns = {
-        "trial": np.repeat(np.arange(trials), len(levels)),
-        "level": np.tile(levels, trials),
-        "density": np.tile(histories.density[levels], trials),
-        "early_stop_step": histories.early_stop_steps()[:, levels].ravel().astype(int),
+        "trial": trial,
+        "level": level,
+        "density": histories.density[level],
+        "early_stop_step": histories.early_stop_steps()[trial, level].astype(int),
     }
     for name in (name for name, curve in histories.curves.items() if curve.ndim == 3):
-        columns[name] = histories.at_early_stop(name)[:, levels].ravel()
+        columns[name] = histories.at_early_stop(name)[trial, level]
     for name, task, place in _of_tasks(tasks):
-        columns[f"{name}_{task}"] = histories.at_early_stop(f"task_{name}")[:, levels, place].ravel()
+        columns[f"{name}_{task}"] = histories.at_early_stop(f"task_{name}")[trial, level, place]
     return columns
 
 

@@ -115,7 +115,7 @@ def run_information(
     files, found = information_files(run.folder), []
     with torch_threads(place.threads):
         experiment = prepare_run(run, place)
-        available, trials = len(experiment.data.x_train), experiment.recipe.run.trials
+        available = len(experiment.data.x_train)
         if samples is not None and not 0 < whole_number("samples", samples) <= available:
             raise PruningError(f"samples = {samples:,}: the run has {available:,} training samples; take 1 to all.")
         samples = samples or available
@@ -125,7 +125,8 @@ def run_information(
         with only_writer(files.folder):
             files.begin({**asdict(settings), "samples": samples, "neighbour_samples": neighbour_samples})
             for level in chosen:
-                for trial in range(trials):
+                trials = run.tickets.trials(level)
+                for trial in trials:
                     kept = {step: files.read(level, step, trial) for step in places if files.has(level, step, trial)}
                     known = {step: own.pairs for step, own in kept.items()}
                     missing = {step: [pair for pair in pairs if pair not in known.get(step, {})] for step in places}
@@ -214,6 +215,7 @@ class _Estimation:
 
 
 def _check_levels(run: Run, levels: Sequence[int] | None) -> Sequence[int]:
+    run.check_whole("Estimate the mutual information")
     run.check_started()
     if levels is None:
         return range(run.tickets.finished)

@@ -1,7 +1,7 @@
 """The states of all trials' neurons, layer by layer, over the levels of a run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from lthprune.analysis import NeuronState
 from lthprune.experiments.run import Run
 from lthprune.experiments.structure import Structure
-from lthprune.experiments.summary import Spread
+from lthprune.experiments.summary import Spread, spread
+from lthprune.search import Failure
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +22,10 @@ class LayerCounts:
         functional: whether the states are functional; otherwise they are structural.
         layers: the names of the layers.
         left: (levels,), the number of remaining prunable weights.
-        active: (trials, levels), how many of these are active.
-        neurons: (trials, levels, layers, 6), the number of neurons in each state, in the order of ``NeuronState``.
+        active: (trials, levels), how many of these are active; NaN for levels that a trial does not have.
+        neurons: (trials, levels, layers, 6), the number of neurons in each state, in the order of ``NeuronState``; NaN
+            likewise. A trial without any level is left out.
+        failures: of all trials, at all levels.
     """
 
     run: str
@@ -31,14 +34,15 @@ class LayerCounts:
     left: np.ndarray
     active: np.ndarray
     neurons: np.ndarray
+    failures: tuple[Failure, ...] = ()
 
     def spread(self, layer: str, level: int, state: NeuronState) -> Spread:
         """Return mean, minimum and maximum over the trials of a layer's neurons in a state at a level."""
-        return _spread(self.neurons[:, level, self.layers.index(layer), state])
+        return spread(self.neurons[:, level, self.layers.index(layer), state])
 
     def active_spread(self, level: int) -> Spread:
         """Return mean, minimum and maximum over the trials of the active weights at a level."""
-        return _spread(self.active[:, level])
+        return spread(self.active[:, level])
 
     def describe(self) -> dict[str, Any]:
         """Return means, minima and maxima over the trials as nested plain values, ready for JSON."""
@@ -46,6 +50,7 @@ class LayerCounts:
             "run": self.run,
             "trials": len(self.active),
             "states": "functional" if self.functional else "structural",
+            "failures": [failure.model_dump(exclude_none=True) for failure in self.failures],
             "levels": [
                 {
                     "level": level,
@@ -82,22 +87,19 @@ def count_by_layer(run: Run, *, functional: bool = False) -> LayerCounts:
         ((2, 2, 3, 6), Spread(mean=300.0, low=300.0, high=300.0))
     """
     run.check_started()
-    trials = run.settings["run"]["trials"]
-    return _counted(run.name, functional, (run.structure(trial, functional=functional) for trial in range(trials)))
+    structures = (run.structure(trial, functional=functional) for trial in run.tickets.trials(0))
+    return replace(_counted(run.name, functional, run.tickets.finished, structures), failures=run.tickets.failures)
 
 
-def _counted(run: str, functional: bool, structures: Iterable[Structure]) -> LayerCounts:
+def _counted(run: str, functional: bool, finished: int, structures: Iterable[Structure]) -> LayerCounts:
     """Count structures one at a time, so that no more than one is in memory."""
-    active, neurons = [], []
+    active, neurons, left = [], [], np.zeros(finished, int)
     for structure in structures:
         levels = structure.levels
-        active.append([level.active for level in levels])
-        neurons.append(
-            [[np.bincount(own, minlength=len(NeuronState)) for own in level.neurons.values()] for level in levels]
-        )
-    left = np.array([level.left for level in levels])
-    return LayerCounts(run, functional, tuple(levels[0].neurons), left, np.array(active), np.array(neurons))
-
-
-def _spread(values: np.ndarray) -> Spread:
-    return Spread(float(values.mean()), float(values.min()), float(values.max()))
+        layers = tuple(levels[0].neurons)
+        active.append(np.full(finished, np.nan))
+        neurons.append(np.full((finished, len(layers), len(NeuronState)), np.nan))
+        for place, level in enumerate(levels):
+            left[place], active[-1][place] = level.left, level.active
+            neurons[-1][place] = [np.bincount(own, minlength=len(NeuronState)) for own in level.neurons.values()]
+    return LayerCounts(run, functional, layers, left, np.array(active), np.array(neurons))

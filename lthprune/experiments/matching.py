@@ -19,6 +19,7 @@ from lthprune.experiments.comparison import (
 )
 from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
+from lthprune.reading import expanded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ MOST_APART = 1.1  # the largest ratio of two densities that count as about the s
 
 
 class Estimate(NamedTuple):
-    """A mean over the trials with its 95 % interval.
+    """A mean over the trials that have finished a level, with its 95 % interval.
 
     Attributes:
         mean: a fraction for accuracies, a number of steps for early stopping.
@@ -157,7 +158,7 @@ def save_runs(runs: Sequence[Run], out: str | Path = "comparisons") -> list[Path
         StorageError: as of ``compare_runs``, or the folder cannot be written.
     """
     name = "+".join(map(_full_name, runs))[:_LONGEST_NAME]
-    return write_figure(plot_runs(runs), Path(out).expanduser(), name)
+    return write_figure(plot_runs(runs), expanded(out), name)
 
 
 def _full_name(run: Run) -> str:
@@ -181,6 +182,7 @@ def check_runs(runs: Sequence[Run]) -> None:
         )
     for place, run in enumerate(runs):
         run.recipe()
+        run.check_whole("Compare the tickets")
         run.check_started()
         if run.folder.resolve() in [other.folder.resolve() for other in runs[:place]]:
             raise PruningError(f"{run.folder} is named twice. Name each run once.")
@@ -216,7 +218,8 @@ def unlike_trials(first: Run, other: Run) -> str | None:
 def _estimate(values: np.ndarray) -> Estimate:
     from scipy import stats
 
-    mean = float(values.mean())
+    values = values[~np.isnan(values)]
+    mean = float(values.mean()) if len(values) else np.nan
     if len(values) < 2:
         return Estimate(mean, np.nan)
     error = float(values.std(ddof=1)) / np.sqrt(len(values))

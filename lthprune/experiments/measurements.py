@@ -3,13 +3,17 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
 
 from lthprune.arguments import differences
 from lthprune.errors import StorageError
 from lthprune.files import write_atomically
+from lthprune.reading import read_json
+from lthprune.section import first_fault
 
 _NAME = re.compile(r"level-(\d+)(?:-step-(\d+))?-trial-(\d+)\.json")
 
@@ -24,8 +28,8 @@ class Measurements(Generic[Measured]):
     Args:
         folder: the folder.
         store: returns a measurement as plain values for a file of JSON.
-        restore: returns the measurement, given such values and, as ``trial``, the trial's number. Raises a KeyError,
-            TypeError or ValueError if they are damaged.
+        restore: returns the measurement, given such values and, as ``trial``, the trial's number. Raises a
+            ValueError if they are damaged.
     """
 
     def __init__(
@@ -74,11 +78,15 @@ class Measurements(Generic[Measured]):
         text = json.dumps(self._store(measured), indent=1, allow_nan=False)
         write_atomically(self._path(level, step, trial), text.encode())
 
-    def complete(self, trials: int) -> list[tuple[int, int | None]]:
-        """Return the levels and steps that are measured for all trials, in order, the end of each level last."""
+    def complete(self, trials: Sequence[Sequence[int]]) -> list[tuple[int, int | None]]:
+        """Return the levels and steps that are measured for all trials, in order, the end of each level last.
+
+        ``trials`` are the numbers of those that each finished level has.
+        """
         names = [_NAME.fullmatch(path.name) for path in self.folder.glob("*.json")]
         found = {(int(name[1]), int(name[2]) if name[2] else None, int(name[3])) for name in names if name}
-        keys = {key[:2] for key in found if all((*key[:2], trial) in found for trial in range(trials))}
+        there = {key[:2] for key in found if key[0] < len(trials)}
+        keys = {key for key in there if all((*key, trial) in found for trial in trials[key[0]])}
         return sorted(keys, key=lambda key: (key[0], math.inf if key[1] is None else key[1]))
 
     def _path(self, level: int, step: int | None, trial: int) -> Path:
@@ -87,8 +95,12 @@ class Measurements(Generic[Measured]):
 
 def _read(path: Path, restore: Callable[[Mapping[str, Any]], Measured]) -> Measured:
     try:
-        return restore(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored = read_json(path)
+        if not isinstance(stored, dict):
+            raise ValueError("it is no table")
+        return restore(stored)
+    except (OSError, ValueError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise StorageError(
-            f"cannot read {path} ({error}). Restore it from a copy, or delete it and measure it again."
+            f"cannot read {path} ({fault}). Restore it from a copy, or delete it and measure it again."
         ) from error

@@ -64,6 +64,8 @@ def mask_overlaps(run: Run, other: Run | None = None) -> tuple[Overlap | None, .
     if other is None:
         return tuple(_overlap(list(combinations(run.tickets.open(level), 2))) for level in range(run.tickets.finished))
     other.check_started()
+    for each in (run, other):
+        each.check_whole("Compare the masks")
     _check_architecture(run, other)
     paired = unlike_trials(run, other) in (None, "number of trials")
     found: list[Overlap | None] = []
@@ -72,12 +74,14 @@ def mask_overlaps(run: Run, other: Run | None = None) -> tuple[Overlap | None, .
             found.append(None)
             continue
         one, two = run.tickets.open(level), other.tickets.open(matched)
-        found.append(_overlap(list(zip(one, two, strict=False) if paired else product(one, two))))
+        found.append(_overlap(_of_same_trial(one, two) if paired else list(product(one, two))))
     return tuple(found)
 
 
 def level_overlaps(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Return the overlap of masks between the levels of a run, as means over the trials, and what chance gives.
+
+    Two levels are compared in the trials that have both.
 
     If the masks of a level are subsets of those of the level before, as in iterative pruning, their overlap is the
     ratio of their densities. One-shot pruning chooses each level's masks from the dense network.
@@ -92,10 +96,16 @@ def level_overlaps(run: Run) -> tuple[np.ndarray, np.ndarray]:
     levels = [run.tickets.open(level) for level in range(run.tickets.finished)]
     found = np.ones((2, len(levels), len(levels)))
     for one, two in combinations(range(len(levels)), 2):
-        pair = _overlap(list(zip(levels[one], levels[two], strict=True)))
+        pair = _overlap(_of_same_trial(levels[one], levels[two]))
         assert pair is not None
         found[:, one, two] = found[:, two, one] = pair.mean, pair.chance
     return found[0], found[1]
+
+
+def _of_same_trial(one: Sequence[Ticket], other: Sequence[Ticket]) -> list[tuple[Ticket, Ticket]]:
+    """Return the tickets of the trials that both have, in pairs."""
+    others = {ticket.trial: ticket for ticket in other}
+    return [(ticket, others[ticket.trial]) for ticket in one if ticket.trial in others]
 
 
 def _overlap(pairs: Sequence[tuple[Ticket, Ticket]]) -> Overlap | None:
@@ -113,7 +123,7 @@ def _densities(run: Run) -> list[float]:
 
 
 def _check_architecture(run: Run, other: Run) -> None:
-    shapes = [{name: mask.shape for name, mask in each.tickets.ticket(0).masks.items()} for each in (run, other)]
+    shapes = [{name: mask.shape for name, mask in each.tickets.open(0)[0].masks.items()} for each in (run, other)]
     if shapes[0] != shapes[1]:
         raise PruningError(
             f"the masks of {run.folder} and {other.folder} differ in names or shapes, so they cannot overlap. Compare "

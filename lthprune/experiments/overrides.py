@@ -1,11 +1,11 @@
 """Overrides of a recipe's settings, as in ``train.lr=3e-4``."""
 
-import tomllib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from lthprune.errors import RecipeError
+from lthprune.errors import RecipeError, shown
 from lthprune.models import ModelSpec, keys_of
+from lthprune.reading import parse_toml
 from lthprune.search import SCHEDULES
 
 _RATES = {"lr_schedule": "lr_milestones", "lr_milestones": "lr_schedule"}  # keys of [train] that replace one another
@@ -53,11 +53,14 @@ def _read(setting: str) -> tuple[list[str], Any]:
     key, equals, text = setting.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or len(path) < 2 or not all(path):
-        raise RecipeError(f"cannot read the setting {setting!r}; write table.key=value, as in train.lr=3e-4.")
+        raise RecipeError(f"cannot read the setting {shown(setting)}; write table.key=value, as in train.lr=3e-4.")
+    if not text.strip():
+        raise RecipeError(f"the setting {shown(setting)} has no value; for an empty text, write {key.strip()}=''.")
     try:
-        return path, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path, text.strip()
+        read = parse_toml(f"value = {text}")
+    except ValueError:
+        read = {}
+    return path, read["value"] if read.keys() == {"value"} else text.strip()
 
 
 def _remove_replaced(tables: dict[str, Any], path: Sequence[str], value: object, before: Collection[str]) -> None:

@@ -19,6 +19,7 @@ def pretrain(
     recipe: Recipe,
     spec: PretrainSpec,
     models: Sequence[nn.Module],
+    trials: Sequence[int],
     device: torch.device,
     *,
     load: LoadData,
@@ -32,6 +33,7 @@ def pretrain(
         recipe: with its ``[train]`` table in steps.
         spec: its ``[pretrain]`` table.
         models: a network of the recipe for each trial, with initial weights; changed in place.
+        trials: the number of each model's trial.
         device: the device of the models.
         load: ``load_data``, or what replaces it.
         data_dir: the data root.
@@ -41,7 +43,6 @@ def pretrain(
     """
     data = load(spec.data, data_dir=data_dir, seed=recipe.run.first_seed, trust_code=True).to(device)
     check_batches(len(data.x_train), recipe.train.batch_size)
-    trials = range(len(models))
     twins: list[nn.Module] = [
         recipe.build_model(data.input_shape, data.outputs, trial, trust_code=True).to(device) for trial in trials
     ]

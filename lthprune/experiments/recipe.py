@@ -4,7 +4,6 @@ Parsing checks a recipe as a whole and does nothing else: it builds no model, op
 """
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,12 +14,13 @@ from pydantic import ValidationError, model_validator
 from torch import nn
 
 from lthprune.data import DataSpec, absolute_part, split_name
-from lthprune.errors import RecipeError, suggestion
+from lthprune.errors import RecipeError, shown, suggestion
 from lthprune.experiments.faults import describe_faults
 from lthprune.experiments.overrides import override
-from lthprune.experiments.spec import PretrainSpec, RunSpec
+from lthprune.experiments.spec import PretrainSpec, ResourceSpec, RunSpec
 from lthprune.lengths import has_epochs, in_steps
 from lthprune.models import ModelSpec, build_model
+from lthprune.reading import expanded, parse_toml, read_toml
 from lthprune.search import PruneSpec
 from lthprune.section import Section
 from lthprune.training import TrainingPlan, check_batches
@@ -37,6 +37,7 @@ class Recipe(Section):
     prune: PruneSpec
     run: RunSpec = RunSpec()
     pretrain: PretrainSpec | None = None
+    resources: ResourceSpec = ResourceSpec()
 
     @model_validator(mode="after")
     def _rewinds_within_training(self) -> "Recipe":
@@ -150,6 +151,10 @@ class Recipe(Section):
         recipe, prune = self.model_copy(update=tables), begun.prune
         return recipe.with_levels(prune.levels) if self.prune.extends is None else recipe.with_counts(prune.densities)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that decide the results, as nested plain values: all but the resources."""
+        return self.model_dump(mode="json", exclude={"resources"})
+
     @property
     def names_code(self) -> bool:
         """Whether the recipe names functions of your own, which are imported only with consent."""
@@ -168,6 +173,7 @@ _TABLES: dict[str, type[Section]] = {
     "prune": PruneSpec,
     "run": RunSpec,
     "pretrain": PretrainSpec,
+    "resources": ResourceSpec,
 }
 
 
@@ -204,11 +210,22 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def read_recipe(name: str | Path) -> tuple[dict[str, Any], str]:
     """Return the unchecked tables of a recipe, and its name for error messages."""
-    text, where = _read(name)
+    recipes, path = bundled(), expanded(name)
+    if str(name) in recipes:
+        return parse_toml(recipes[str(name)]), f"the recipe {name}"
+    if path.suffix != ".toml" and not path.is_file():
+        raise RecipeError(
+            f"unknown recipe {shown(str(name))}{suggestion(str(name), recipes)} Bundled: {', '.join(recipes)}; "
+            "or give the path of a .toml file."
+        )
     try:
-        return tomllib.loads(text), where
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {error}.") from error
+        return read_toml(path), str(path)
+    except FileNotFoundError:
+        raise RecipeError(f"there is no file {path}.") from None
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
 
 
 def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
@@ -220,6 +237,8 @@ def parse_recipe(tables: Mapping[str, Any], where: str) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)  # TOML has JSON's types
     except ValidationError as error:
         raise RecipeError(f"{where} has {describe_faults(error, _TABLES)}") from None
+    except (ValueError, RecursionError) as error:  # integers of thousands of digits, or tables built in Python
+        raise RecipeError(f"{where} cannot be read: {error}.") from None
     updates: dict[str, Section] = {"data": _with_absolute_name(recipe.data)}
     if recipe.pretrain is not None:
         data = _with_absolute_name(recipe.pretrain.data)
@@ -241,22 +260,3 @@ def absolute_name(name: str) -> str:
         'moons+/own.npz'
     """
     return "+".join(map(absolute_part, split_name(name)))
-
-
-def _read(name: str | Path) -> tuple[str, str]:
-    recipes = bundled()
-    if str(name) in recipes:
-        return recipes[str(name)], f"the recipe {name}"
-    path = Path(name).expanduser()
-    if path.suffix == ".toml" and not path.exists():
-        raise RecipeError(f"there is no file {path}.")
-    if path.suffix == ".toml" or path.is_file():
-        try:
-            return path.read_text("utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise RecipeError(f"cannot read the recipe {path}: {reason}.") from error
-    raise RecipeError(
-        f"unknown recipe {str(name)!r}{suggestion(str(name), recipes)} Bundled: {', '.join(recipes)}; "
-        "or give the path of a .toml file."
-    )

@@ -15,7 +15,7 @@ from lthprune.errors import LthpruneError
 from lthprune.experiments import figures
 from lthprune.experiments.comparison import Comparison, compare
 from lthprune.experiments.frames import as_frame, evaluation_columns, level_columns
-from lthprune.experiments.run_folder import RunFolder
+from lthprune.experiments.run_folder import RunFolder, name_trials
 from lthprune.experiments.structure import (
     LevelSplitting,
     LevelStructure,
@@ -25,8 +25,9 @@ from lthprune.experiments.structure import (
     analyse_level,
     split_levels,
 )
-from lthprune.experiments.subject import Subject
+from lthprune.experiments.subject import NotApplicableError, Subject
 from lthprune.experiments.summary import LevelSummary, summarise
+from lthprune.reading import expanded
 from lthprune.search import Ticket
 from lthprune.training import Histories
 
@@ -72,7 +73,9 @@ class Run(RunFolder):
             return f"the tickets of {search['driver']}(), {finished} of {search['levels'] + 1} levels"
         settings = self.settings
         method, trials = settings["prune"]["method"].upper(), settings["run"]["trials"]
-        text = f"{self.recipe_name}, {method}, {trials} trial{'s' if trials > 1 else ''}, {self.state}"
+        number = f"{trials} trial{'s' if trials > 1 else ''}"
+        said = f"{name_trials(self.trials)} of {trials}" if self.piece else number
+        text = f"{self.recipe_name}, {method}, {said}, {self.state}"
         text += f", {finished} of {settings['prune']['levels'] + 1} levels"
         try:
             density = self.histories().density
@@ -90,12 +93,16 @@ class Run(RunFolder):
         """
         if not self.tickets.manifest()["finished"]:
             return []
-        dense = self.tickets.ticket(0)
+        dense = self._first(0)
         histories, weights = self.histories(), sum(mask.numel() for mask in dense.masks.values())
         left = [round(float(density) * weights) for density in histories.density[: histories.finished]]
         if self.narrowed:
-            left = [self.tickets.ticket(level).left for level in range(histories.finished)]
-        return summarise(histories, left, tuple(dense.metrics.get("tasks", {})))
+            left = [self._first(level).left for level in range(histories.finished)]
+        return summarise(histories, left, tuple(dense.metrics.get("tasks", {})), self.tickets.failures)
+
+    def _first(self, level: int) -> Ticket:
+        """Return a level's ticket of the first trial that it has."""
+        return self.tickets.ticket(level, self.tickets.trials(level)[0])
 
     def controls(self) -> dict[tuple[str, int], "Run"]:
         """Return the controls of this run that were begun, by kind and repetition.
@@ -134,7 +141,7 @@ class Run(RunFolder):
             StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
             PruningError: the network cannot be traced.
         """
-        return analyse(self._trial(trial), range(self._some_levels()), functional=functional)
+        return analyse(self._trial(trial), self.levels_of(trial), functional=functional)
 
     def structure_at(self, level: int, trial: int = 0, *, functional: bool = False) -> LevelStructure:
         """Return the states of one trial's neurons and parameters at one level, neuron by neuron.
@@ -147,7 +154,8 @@ class Run(RunFolder):
         """Return how far one trial's network has split at each finished level; empty for data of a single task."""
         if len(self.recipe().data.parts) < 2:  # there is nothing to build the network for
             return ()
-        return split_levels(self._trial(trial), range(self.tickets.finished))
+        there = [level for level in range(self.tickets.finished) if trial in self.tickets.trials(level)]
+        return split_levels(self._trial(trial), there)
 
     def costs(self, trial: int = 0) -> tuple[Cost, ...]:
         """Return the parameters and multiply-adds of one trial's network at each finished level.
@@ -158,8 +166,8 @@ class Run(RunFolder):
             StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
             PruningError: the run prunes layers whose multiply-adds cannot be counted.
         """
-        levels, of = range(self._some_levels()), self._trial(trial)
-        return tuple(ticket_costs(of.model, (self.tickets.open(level)[trial] for level in levels), of.example))
+        levels, of = self.levels_of(trial), self._trial(trial)
+        return tuple(ticket_costs(of.model, (self.tickets.ticket(level, trial) for level in levels), of.example))
 
     def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
         """Return one of the run's figures.
@@ -170,7 +178,7 @@ class Run(RunFolder):
                 ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``,
                 ``decidedness`` or ``separation`` of one trial; or ``weights`` or ``network`` of one level of it.
             trial: the number of that trial.
-            level: the number of that level; by default the last finished one.
+            level: the number of that level; by default the last that the trial has finished.
 
         Raises:
             StorageError: no level is finished, there is no such trial or level, or a file is damaged.
@@ -193,7 +201,7 @@ class Run(RunFolder):
             StorageError: no level is finished, there is no such trial or level, a file is damaged, or the folder
                 cannot be written.
         """
-        folder = self.folder / "figures" if out is None else Path(out).expanduser()
+        folder = self.folder / "figures" if out is None else expanded(out)
         return figures.save_figures(self._subject(trial, level), folder)
 
     def to_frame(self, per: Literal["evaluation", "level"] = "evaluation") -> Any:
@@ -212,7 +220,7 @@ class Run(RunFolder):
             StorageError: the folder is no run, or its histories are damaged.
         """
         check_word("per", per, ("evaluation", "level"))
-        tasks = list(self.tickets.ticket(0).metrics.get("tasks", {})) if self.tickets.finished else []
+        tasks = list(self._first(0).metrics.get("tasks", {})) if self.tickets.finished else []
         columns = evaluation_columns if per == "evaluation" else level_columns
         return as_frame(columns(self.histories(), tasks))
 
@@ -243,7 +251,8 @@ class Run(RunFolder):
             PruningError: as of ``export_ticket``; nothing is written then.
         """
         if level is None:
-            level = max(0, self.tickets.finished - 1)
+            self.check_started()
+            level = self.tickets.finished - 1
         recipe, ticket = self.recipe(), self.tickets.ticket(level, trial)
         folder = self.folder / "exports" / f"level-{level:02d}-trial-{trial}" if out is None else out
         return export_ticket(
@@ -259,11 +268,6 @@ class Run(RunFolder):
             source={"recipe": self.recipe_name, "run": self.name, "level": level, "trial": trial},
         )
 
-    def _some_levels(self) -> int:
-        """Return the number of finished levels, at least one."""
-        self.check_started()
-        return self.tickets.finished
-
     def _trial(self, number: int, read: Callable[[int], Ticket] | None = None) -> Trial:
         recipe = self.recipe()
         return Trial(
@@ -275,26 +279,34 @@ class Run(RunFolder):
             example=torch.zeros(1, *self.data_shape()[0]),
             tasks=tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             coverage=recipe.run.coverage,
+            failures=tuple(failure for failure in self.tickets.failures if failure.trial == number),
         )
 
     def _subject(self, trial: int, level: int | None) -> Subject:
-        finished = self._some_levels()
+        self.check_started()
         recipe = self.recipe()
         self.check_trial(trial)
-        shown = finished - 1 if level is None else level
+        levels = [each for each in range(self.tickets.finished) if trial in self.tickets.trials(each)]
+        shown = level if level is not None else levels[-1] if levels else 0
         self.check_level(shown)
-        read = cache(partial(self.tickets.ticket, trial=trial))
+
+        @cache
+        def read(level: int) -> Ticket:
+            if not levels:
+                raise NotApplicableError(f"{self.diverged[trial]}, so no figure can show this trial. Name another one.")
+            return self.tickets.ticket(level, trial)
+
         what = recipe.prune.method.upper() + (", transferred" if self.transfer else "")
         what = what if self.control is None else self.control["kind"]
         return Subject(
             title=f"{self.recipe_name}: {what}",
             trial=trial,
             level=shown,
-            levels=finished,
+            levels=len(levels) or 1,
             tasks=len(recipe.data.parts),
             per_epoch=self.steps_per_epoch,
             read_shapes=lambda: shapes_of_parts(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
-            read_histories=self.histories,
+            read_histories=lambda: self.histories().only(self.trials),
             read_controls=lambda: {
                 kind: Histories.pooled(repeats, self.histories().density)
                 for kind, repeats in self._histories_of_controls().items()
@@ -303,6 +315,6 @@ class Run(RunFolder):
             read_information=self.information,
             read_tasks=lambda: tasks_of(recipe.data, data_dir=self.data_dir, trust_code=self.trust_code),
             read_ticket=read,
-            analyse=lambda: analyse(self._trial(trial, read), range(finished)),
+            analyse=lambda: analyse(self._trial(trial, read), levels or [0]),
             analyse_level=lambda: analyse_level(self._trial(trial, read), shown),
         )

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StringConstraints, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from lthprune.errors import StorageError
+from lthprune.pruning import MOST_LEVELS
+from lthprune.reading import read_json
 from lthprune.section import first_fault
 
 
@@ -17,12 +18,12 @@ class _Environment(BaseModel, strict=True, extra="allow"):
     started: str = ""
     data_dir: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")] | None = None
     device: str = "cpu"
-    threads: int = 1
-    threads_asked: int | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+    threads_asked: Annotated[int, Field(ge=1)] | None = None
     packages: dict[str, str] = {}
     seconds_per_level: dict[str, float] = {}
     peak_memory_mb: int | None = None
-    train_samples: int = 1
+    train_samples: Annotated[int, Field(ge=1)] = 1
 
 
 class _Control(BaseModel, strict=True):
@@ -30,10 +31,27 @@ class _Control(BaseModel, strict=True):
     repeat: int
 
 
+class _Prune(BaseModel, strict=True, extra="allow"):
+    method: str
+    levels: Annotated[int, Field(ge=0, le=MOST_LEVELS)]
+
+
+class _Trials(BaseModel, strict=True, extra="allow"):
+    trials: Annotated[int, Field(ge=1)]
+
+
+class _Settings(BaseModel, strict=True, extra="allow"):
+    """The settings that are read before the recipe is, to list runs."""
+
+    prune: _Prune
+    run: _Trials
+
+
 class _Begun(BaseModel, strict=True, extra="allow"):
     """The entries of a manifest's ``search`` that a recipe's run adds to those of its search."""
 
-    settings: dict[str, Any]
+    recipe: str
+    settings: _Settings
     data: str
     control: _Control | None = None
     transfer: dict[str, Any] | None = None
@@ -46,10 +64,11 @@ def read_environment(path: Path) -> dict[str, Any]:
         StorageError: the file is missing or damaged.
     """
     try:
-        environment: dict[str, Any] = from_json(path.read_bytes())
+        environment: dict[str, Any] = read_json(path)
         _Environment.model_validate(environment)
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
+        raise StorageError(f"cannot read {path}: {fault}. Restore it from a copy.") from error
     return environment
 
 

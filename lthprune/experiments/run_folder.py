@@ -1,7 +1,6 @@
 """The folder of a run: its recipe, environment, histories and tickets."""
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -11,13 +10,15 @@ from torch import nn
 
 from lthprune.analysis import LevelInformation, Stability
 from lthprune.data import shape_of_data
-from lthprune.errors import PruningError, StorageError
+from lthprune.errors import PruningError, RecipeError, StorageError
+from lthprune.experiments.checkpoint_files import remove_checkpoints
 from lthprune.experiments.information_files import gather_information, information_files
 from lthprune.experiments.recipe import Recipe, parse_recipe
 from lthprune.experiments.run_entries import check_begun, read_environment
 from lthprune.experiments.stability_files import gather_stability, stability_files
 from lthprune.files import write_atomically
-from lthprune.search import Ticket, TicketStore
+from lthprune.reading import read_toml
+from lthprune.search import LOWER_RATE, Failure, Ticket, TicketStore
 from lthprune.training import Histories
 
 
@@ -48,7 +49,7 @@ class RunFolder:
 
     @property
     def state(self) -> Literal["finished", "ended", "resumable"]:
-        """``"finished"`` after the last level, ``"ended"`` if the run stopped before by its ``run.stop_when``.
+        """``"finished"`` after the last level, ``"ended"`` if the run ended before it; ``tickets.ended`` says why.
 
         Raises:
             StorageError: the folder is no run.
@@ -96,6 +97,16 @@ class RunFolder:
         return origin
 
     @property
+    def trials(self) -> tuple[int, ...]:
+        """The numbers of the trials that this run trains; those of a piece are some of its recipe's."""
+        return self.tickets.trials()
+
+    @property
+    def piece(self) -> bool:
+        """Whether this is a piece: a run of only some trials of its recipe."""
+        return len(self.trials) < int(self.settings["run"]["trials"])
+
+    @property
     def narrowed(self) -> bool:
         """Whether this is a control by smaller dense networks, which have other sizes at every level."""
         return self.control is not None and self.control["kind"] == "small-dense"
@@ -112,8 +123,44 @@ class RunFolder:
                     f"{self.folder} is a {kind}. {done} of the run around it: {self.folder.resolve().parents[1]}"
                 )
 
+    @property
+    def diverged(self) -> dict[int, Failure]:
+        """The trials that a level and those after it lack because their training diverged, by number."""
+        return {each.trial: each for each in self.tickets.failures if each.kind == "diverged"}
+
+    def levels_of(self, trial: int) -> range:
+        """Return the finished levels that a trial has.
+
+        Raises:
+            StorageError: it has none: no level is finished, there is no such trial, or its first training diverged.
+        """
+        self.check_started()
+        self.check_trial(trial)
+        levels = range(sum(trial in trials for trials in self._trials_of_levels()))
+        if not levels:
+            raise StorageError(f"{self.folder}: {self.diverged[trial]}. So it has no network; name another trial.")
+        return levels
+
+    @property
+    def pieces_folder(self) -> Path:
+        """Where the pieces of a run are kept while a cluster trains them."""
+        return self.folder / "pieces"
+
+    def check_whole(self, done: str) -> None:
+        """Raise a StorageError for a piece; ``done`` is what to do with the whole run, as in ``"Train controls"``."""
+        if self.piece:
+            raise StorageError(
+                f"{self.folder} is a piece: it has {name_trials(self.trials)} of {self.settings['run']['trials']}. "
+                f"{done} of the run that `lthprune merge` makes of all its pieces."
+            )
+
     def check_started(self) -> None:
         """Raise a StorageError if no level is finished."""
+        if not self.tickets.finished and self.tickets.ended is not None:
+            failures = "; ".join(str(failure) for failure in self.tickets.failures)
+            raise StorageError(
+                f"{self.folder} has no finished level: {self.tickets.ended} ({failures}). {LOWER_RATE} Start a new run."
+            )
         if not self.tickets.finished:
             raise StorageError(f"no level of {self.folder} is finished yet; resume with: {self.resume_command}")
 
@@ -126,36 +173,52 @@ class RunFolder:
     def _begun(self) -> dict[str, Any]:
         begun: dict[str, Any] = self.tickets.manifest()["search"]
         if not {"recipe", "settings", "data"} <= begun.keys():
-            raise StorageError(f"{self.folder} is not the run of a recipe; it may be a store of imp() or osp().")
+            raise StorageError(
+                f"{self.folder} is not the run of a recipe, by its manifest.json; it may be a store of imp() or osp()."
+            )
         check_begun(begun, self.folder / "manifest.json")
         return begun
 
     def recipe(self) -> Recipe:
-        """Return the recipe as run.
+        """Return the recipe as run, from ``recipe.toml``, or from the manifest if that file is missing.
 
         Raises:
             StorageError: the folder is no run, or its recipe is not the one that the run began with.
         """
         begun = self._begun()
-        path = self.folder / "recipe.toml"
+        path = self._recipe_path
+        manifest = self.folder / "manifest.json"
+        recipe = begun_with = parse_recipe(begun["settings"], str(manifest))  # keys newer than the run by default
         try:
-            text = path.read_text("utf-8")
-            recipe = parse_recipe(tomllib.loads(text), str(path))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise StorageError(f"cannot read {path}: {error}. Restore it from a copy.") from error
-        begun_with = parse_recipe(begun["settings"], "the manifest")  # keys that are newer than the run by default
-        if recipe != begun_with:
+            if path.exists():
+                recipe = parse_recipe(read_toml(path), str(path))
+        except (OSError, ValueError, RecipeError) as error:
             raise StorageError(
-                f"{path} is not the recipe that this run of {begun['recipe']} began with. Put the original back; to "
-                "run the other recipe, copy it to a folder of its own."
+                f"cannot read {path}: {str(error).rstrip('.')}. The manifest has the recipe too: delete the file, and "
+                f"`{self.resume_command}` writes it again."
+            ) from error
+        if recipe.settings() != begun_with.settings():
+            raise StorageError(
+                f"{path} is not the recipe that this run of {begun['recipe']} began with, as in {manifest}. Put the "
+                f"original back, or delete the file, and `{self.resume_command}` writes it again. To run the other "
+                "recipe, copy it to a folder of its own."
             )
-        trials, levels = len(self.tickets.manifest()["initial"]), int(self.settings["prune"]["levels"]) + 1
-        if trials != recipe.run.trials or self.tickets.finished > levels:
+        trials, levels = self.trials, int(self.settings["prune"]["levels"]) + 1
+        if not set(trials) <= set(range(recipe.run.trials)) or self.tickets.finished > levels:
             raise StorageError(
-                f"{self.folder / 'manifest.json'} is damaged ({trials} trials and {self.tickets.finished} finished "
-                f"levels, where the recipe has {recipe.run.trials} and {levels}); the run cannot be resumed."
+                f"{manifest} is damaged ({name_trials(trials)}, {self.tickets.finished} finished levels, where the "
+                f"recipe has {recipe.run.trials} trials and {levels} levels); the run cannot be resumed."
             )
         return recipe
+
+    def write_missing_recipe(self) -> None:
+        """Write ``recipe.toml`` if it is missing."""
+        if not self._recipe_path.exists():
+            write_atomically(self._recipe_path, self.recipe().to_toml().encode())
+
+    @property
+    def _recipe_path(self) -> Path:
+        return self.folder / "recipe.toml"
 
     def model(self, trial: int = 0) -> nn.Module:
         """Return the recipe's network as a trial builds it, before any pretraining, on the CPU, to apply tickets to.
@@ -178,9 +241,9 @@ class RunFolder:
 
     def check_trial(self, trial: int) -> None:
         """Raise a StorageError if there is no such trial."""
-        trials = self.recipe().run.trials
-        if trial not in range(trials):
-            raise StorageError(f"{self.folder} has trials 0 to {trials - 1}; there is no trial {trial}.")
+        self.recipe()
+        if trial not in self.trials:
+            raise StorageError(f"{self.folder} has {name_trials(self.trials)}; there is no trial {trial}.")
 
     def environment(self) -> dict[str, Any]:
         """Return the versions, the machine and the durations of the run.
@@ -200,7 +263,7 @@ class RunFolder:
             around = RunFolder(self.folder.resolve().parents[1])
             if around.tickets.exists and around.tickets.finished <= self.tickets.finished:
                 return around.resume_command
-        recipe = parse_recipe(self.settings, "the manifest")
+        recipe = parse_recipe(self.settings, str(self.folder / "manifest.json"))
         return f"lthprune resume {quote(str(self.folder))}{' --trust-code' if recipe.names_code else ''}"
 
     def recorded(self) -> dict[str, Any]:
@@ -238,12 +301,13 @@ class RunFolder:
         """
         path = self.folder / "histories.npz"
         histories = Histories.load(path)
-        if not histories.fits(self._no_histories()):
+        finished = self.tickets.finished
+        if not histories.fits(self._no_histories()) or not histories.plausible(finished):
             raise StorageError(
-                f"{path} has other trials, levels or evaluations than this run. `{self.resume_command}` writes it "
-                "again."
+                f"{path} has other trials, levels or evaluations than this run, or other values than measurements. "
+                f"`{self.resume_command}` writes it again."
             )
-        return histories.up_to(self.tickets.finished)
+        return histories.up_to(finished)
 
     def gather_histories(self) -> Histories:
         """Collect the histories from the tickets of the finished levels, without the file."""
@@ -265,7 +329,8 @@ class RunFolder:
         Raises:
             StorageError: the folder is no run, or a file is damaged.
         """
-        return gather_stability(stability_files(self.folder), self.recipe().run.trials)
+        self.recipe()
+        return gather_stability(stability_files(self.folder), self._trials_of_levels())
 
     def information(self) -> tuple[LevelInformation, ...]:
         """Return the mutual information that was estimated for all trials, level by level; empty before any estimate.
@@ -275,9 +340,27 @@ class RunFolder:
         Raises:
             StorageError: the folder is no run, or a file is damaged.
         """
-        return gather_information(information_files(self.folder), self.recipe().run.trials)
+        self.recipe()
+        return gather_information(information_files(self.folder), self._trials_of_levels())
 
-    def append(self, tickets: Sequence[Ticket], histories: Histories) -> None:
+    def _trials_of_levels(self) -> list[tuple[int, ...]]:
+        return [self.tickets.trials(level) for level in range(self.tickets.finished)]
+
+    def append(self, tickets: Sequence[Ticket], histories: Histories, failures: Sequence[Failure]) -> None:
         """Store a finished level. The manifest is written last; until then, the level does not count."""
         histories.save(self.folder / "histories.npz")
-        self.tickets.append(tickets)
+        self.tickets.append(tickets, failures)
+        remove_checkpoints(self.folder)
+
+
+def name_trials(trials: Sequence[int]) -> str:
+    """Return a phrase that names trials.
+
+    Examples:
+        >>> name_trials([0, 1, 2, 4]), name_trials([3])
+        ('trials 0-2, 4', 'trial 3')
+    """
+    starts = [trial for trial in trials if trial - 1 not in trials]
+    ends = [trial for trial in trials if trial + 1 not in trials]
+    spans = [str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True)]
+    return f"trial{'s' if len(trials) > 1 else ''} {', '.join(spans)}"

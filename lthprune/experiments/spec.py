@@ -1,4 +1,4 @@
-"""The ``[run]`` and ``[pretrain]`` tables of a recipe."""
+"""The ``[run]``, ``[pretrain]`` and ``[resources]`` tables of a recipe."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from lthprune.analysis import Coverage
 from lthprune.data import DataSpec
 from lthprune.lengths import Steps
-from lthprune.section import Section
+from lthprune.section import Section, Single
 from lthprune.seeds import Seeds, Stream
 
 
@@ -17,10 +17,19 @@ class PretrainSpec(Section):
 
     steps: Steps
     """optimiser steps before the search, or epochs of these data"""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Single | None = Field(default=None, gt=0)
     """the learning rate, which is constant; by default that of ``[train]``"""
     data: DataSpec
     """what to train on: a table with the keys of ``[data]``; its inputs need the shape of those of ``[data]``"""
+
+
+class ResourceSpec(Section):
+    """The ``[resources]`` table of a recipe: what each job takes of a cluster. It does not change the results."""
+
+    cpus: float = Field(default=1, gt=0, le=10_000)
+    """CPUs for each trial of a run, and for each control or cell of a sweep"""
+    gpus: float = Field(default=0, ge=0, le=1_000)
+    """GPUs likewise; 0.5 lets two share one"""
 
 
 class RunSpec(Section):

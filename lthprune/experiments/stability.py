@@ -93,14 +93,14 @@ def run_stability(
         _check_samples(samples, len(experiment.data.x_train))
         warn_of_other_roundings(run.recorded(), experiment.environment(find_device(place.device), place.threads))
         files, job = stability_files(run.folder), _Stability(experiment, run, copies, points, samples)
-        keys = [(level, trial) for level in chosen for trial in range(experiment.recipe.run.trials)]
+        keys = [(level, trial) for level in chosen for trial in run.tickets.trials(level)]
         with only_writer(files.folder):
             files.begin({"copies": copies, "points": points, "samples": samples})
             for step in steps:
                 missing = [(level, trial) for level, trial in keys if not files.has(level, step, trial)]
-                states = job.states_at(step) if missing else []
+                states = job.states_at(step) if missing else {}
                 for level, trial in missing:
-                    ticket = run.tickets.open(level)[trial]
+                    ticket = run.tickets.ticket(level, trial)
                     pairs = job.pairs(ticket, trial, step, states[trial])
                     files.write(level, step, trial, TrialStability(ticket.density, pairs))
                     if on_measured is not None:
@@ -138,13 +138,13 @@ class _Stability:
         plan = self.experiment.recipe.train
         return plan.model_copy(update={"patience": None, "loss_cutoff": None, "evaluate_every": plan.steps})
 
-    def states_at(self, step: int) -> list[State]:
-        """Train the dense network of each trial to a step, and return their states."""
-        spec, initial = self.experiment.recipe.run, self.run.tickets.load().initial
-        trials = range(spec.trials)
+    def states_at(self, step: int) -> dict[int, State]:
+        """Train the dense network of each trial to a step, and return their states by the trial's number."""
+        spec, initial = self.experiment.recipe.run, self.run.tickets.initial()
+        trials = self.run.tickets.trials(0)
         models = [self._fresh(trial) for trial in trials]
-        for model, state in zip(models, initial, strict=True):
-            restore(model, state)
+        for model, trial in zip(models, trials, strict=True):
+            restore(model, initial[trial])
         if step:
             train_population(
                 models,
@@ -155,7 +155,7 @@ class _Stability:
                 augmenters=[spec.generator("augment", trial) for trial in trials],
                 end=step,
             )
-        return [snapshot(model) for model in models]
+        return {trial: snapshot(model) for trial, model in zip(trials, models, strict=True)}
 
     def pairs(self, ticket: Ticket, trial: int, step: int, state: State) -> list[Pair]:
         """Train copies of a trial's network from a step on, with the masks of a ticket, and measure all pairs."""
@@ -186,7 +186,8 @@ class _Stability:
         ]
 
     def _fresh(self, trial: int) -> nn.Module:
-        return copy.deepcopy(self.experiment.models[trial])
+        (model,) = self.experiment.models_of(self.run, [trial])
+        return copy.deepcopy(model)
 
     def _train(self, models: Sequence[nn.Module], level: Level, trial: int) -> list[Metrics]:
         draw, copies = self.experiment.recipe.run.stability_generator, range(len(models))
@@ -234,6 +235,7 @@ def _check_steps(run: Run, at: Sequence[int]) -> tuple[int, ...]:
 def _check_levels(run: Run, levels: Sequence[int] | None) -> tuple[int, ...]:
     """Return the levels whose masks the copies have, or raise an error."""
     run.check_searched("Measure the stability")
+    run.check_whole("Measure the stability")
     run.check_started()
     rewind = run.recipe().prune.rewind
     keeps = rewind in ("lr", "none")

@@ -32,7 +32,7 @@ from lthprune.analysis import (
 )
 from lthprune.data import Task
 from lthprune.pruning import State
-from lthprune.search import Ticket, source_level
+from lthprune.search import Failure, Ticket, source_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,7 @@ class Structure:
         network: both states of every neuron at the last of these levels, inputs included.
         trained: the trained weights at the last of these levels, by plain name.
         splittings: how far the network has split at each level; empty for data of a single task.
+        failures: the levels at which the trial's training diverged, or its network collapsed or is dead.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Structure:
     network: NetworkStates
     trained: State
     splittings: tuple[LevelSplitting, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def __repr__(self) -> str:
         states = "functional" if self.functional else "structural"
@@ -113,6 +115,7 @@ class Structure:
                 "trial": self.trial,
                 "states": words,
                 "levels": [self._describe_level(place) for place in range(len(self.levels))],
+                "failures": [failure.model_dump(exclude_none=True) for failure in self.failures],
                 "splittings": [_describe_splitting(each) for each in self.splittings],
                 "flows": {"neurons": _flows(self.neurons), "parameters": _flows(self.parameters)},
                 "zombies": vars(self.zombies) | {"correlation": self.zombies.correlation},
@@ -156,7 +159,7 @@ class LevelStructure:
         """Return all numbers and every neuron's state as nested plain values, ready for JSON; None for unknown ones."""
         described = self.structure.describe()
         (level,) = described["levels"]
-        head = {name: described[name] for name in ("run", "trial", "states", "splittings")}
+        head = {name: described[name] for name in ("run", "trial", "states", "failures", "splittings")}
         return {**head, **level, "network": json.loads(self.network.to_json())}
 
 
@@ -173,6 +176,7 @@ class Trial:
         example: an input (1, ...) of the data's shape.
         tasks: the tasks of the data.
         coverage: what a task must keep, as of ``find_splitting``.
+        failures: of the trial, at all levels.
     """
 
     run: str
@@ -183,6 +187,7 @@ class Trial:
     example: Tensor
     tasks: Sequence[Task]
     coverage: Coverage
+    failures: tuple[Failure, ...] = ()
 
 
 def analyse(trial: Trial, levels: Iterable[int], *, functional: bool = False) -> Structure:
@@ -207,7 +212,14 @@ def _analysed(trial: Trial, tickets: Iterable[tuple[Ticket, Ticket | None]], fun
         if len(trial.tasks) > 1:
             splittings.append(_split(trial, ticket, network))
     return Structure(
-        trial.run, trial.number, functional, tuple(levels), network, ticket.trained, splittings=tuple(splittings)
+        trial.run,
+        trial.number,
+        functional,
+        tuple(levels),
+        network,
+        ticket.trained,
+        splittings=tuple(splittings),
+        failures=trial.failures,
     )
 
 

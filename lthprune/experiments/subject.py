@@ -29,7 +29,7 @@ class Subject:
         title: the recipe and the method, for the figures' titles.
         trial: the trial that structure and weights are of.
         level: the level that figures of one level show.
-        levels: how many levels are finished.
+        levels: how many finished levels the trial has.
         tasks: how many tasks the data have.
         per_epoch: how many steps an epoch has; None for runs that do not say.
         read_shapes: reads the shape of a sample of each data set that the run's data join.
@@ -124,15 +124,17 @@ class Subject:
     @cached_property
     def winner(self) -> int | None:
         """The level of the smallest winning ticket; None if no pruned level wins."""
-        unshown = [0] * self.levels  # no figure shows the numbers of weights
+        unshown = [0] * self.histories.finished  # no figure shows the numbers of weights
         found = smallest_winning(summarise(self.histories, unshown))
         return found.level if found else None
 
     @property
     def all_trials(self) -> str:
         """The title of figures that show all trials."""
-        trials = len(self.histories.curves["val_acc"])
-        return f"{self.title}, {trials} trial{'' if trials == 1 else 's'}"
+        measured = self.histories.measured
+        trials, gone = len(measured), int((~measured[:, self.histories.finished - 1]).sum())
+        diverged = f", {gone} diverged" if gone else ""
+        return f"{self.title}, {trials} trial{'' if trials == 1 else 's'}{diverged}"
 
     @property
     def tickets(self) -> Sequence[Ticket]:

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lthprune.arguments import check_word
-from lthprune.training import Histories
+from lthprune.search import Failure
+from lthprune.training import Histories, over_trials
 
 
 class Spread(NamedTuple):
@@ -32,6 +33,8 @@ class LevelSummary:
         task_test_acc: each task's test accuracy, by the task's name; empty for data of a single task.
         cut_off: the number of trials whose validation loss was lowest at the last step of the plan, so that a longer
             training might have reached a lower one later.
+        trials: the number of trials that have finished this level, over which means and ranges are taken.
+        failures: the trials that diverged, collapsed or are dead at this level.
     """
 
     level: int
@@ -42,15 +45,20 @@ class LevelSummary:
     early_stop: Spread
     task_test_acc: dict[str, Spread] = field(default_factory=dict)
     cut_off: int = 0
+    trials: int = 1
+    failures: tuple[Failure, ...] = ()
 
 
-def summarise(histories: Histories, left: Sequence[int], tasks: Sequence[str] = ()) -> list[LevelSummary]:
+def summarise(
+    histories: Histories, left: Sequence[int], tasks: Sequence[str] = (), failures: Sequence[Failure] = ()
+) -> list[LevelSummary]:
     """Summarise the finished levels of some histories.
 
     Args:
         histories: of a run.
         left: the number of weights that remain at each finished level.
         tasks: the names of the tasks, for data of several.
+        failures: what failed at some levels.
     """
     val_acc, test_acc = histories.at_early_stop("val_acc"), histories.at_early_stop("test_acc")
     steps = histories.early_stop_steps()
@@ -60,13 +68,15 @@ def summarise(histories: Histories, left: Sequence[int], tasks: Sequence[str] = 
             level=level,
             density=float(histories.density[level]),
             left=left[level],
-            val_acc=_spread(val_acc[:, level]),
-            test_acc=_spread(test_acc[:, level]),
-            early_stop=_spread(steps[:, level]),
-            task_test_acc={name: _spread(of_tasks[:, level, place]) for place, name in enumerate(tasks)}
+            val_acc=spread(val_acc[:, level]),
+            test_acc=spread(test_acc[:, level]),
+            early_stop=spread(steps[:, level]),
+            task_test_acc={name: spread(of_tasks[:, level, place]) for place, name in enumerate(tasks)}
             if of_tasks is not None
             else {},
             cut_off=int((steps[:, level] == histories.steps[-1]).sum()),
+            trials=int(histories.measured[:, level].sum()),
+            failures=tuple(failure for failure in failures if failure.level == level),
         )
         for level in range(histories.finished)
     ]
@@ -79,7 +89,8 @@ def smallest_winning(
 
     Frankle & Carbin (2019), section 1, ask for an accuracy of at least the dense network's and for an early-stopping
     step no later than its. Both are means over the trials; accuracy is that on validation data, since test accuracy
-    must not choose.
+    must not choose. A level counts only if it has all trials of the dense level and none of them has failed there: its
+    means would be over other trials, or over outputs that do not depend on the input.
 
     Args:
         levels: what ``Run.summary`` returned.
@@ -97,11 +108,14 @@ def smallest_winning(
     winning = [
         level
         for level in levels[1:]
-        if level.val_acc.mean >= levels[0].val_acc.mean
+        if level.trials == levels[0].trials
+        and not level.failures
+        and level.val_acc.mean >= levels[0].val_acc.mean
         and (condition == "accuracy" or level.early_stop.mean <= levels[0].early_stop.mean)
     ]
     return min(winning, key=lambda level: level.density, default=None)
 
 
-def _spread(values: np.ndarray) -> Spread:
-    return Spread(float(values.mean()), float(values.min()), float(values.max()))
+def spread(values: np.ndarray) -> Spread:
+    """Return mean, minimum and maximum of the values of some trials, without those that are NaN."""
+    return Spread(*map(float, over_trials(values)))

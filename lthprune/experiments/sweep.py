@@ -1,6 +1,6 @@
 """Sweeps: a grid of recipes, run cell by cell in one folder, which can be resumed at any time."""
 
-import tomllib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from typing import Any
 import tomli_w
 
 from lthprune.data import Dataset, DataSpec, data_root, is_path, load_data, split_name
-from lthprune.errors import LthpruneError, StorageError
+from lthprune.errors import LthpruneError, RecipeError, StorageError, shown
 from lthprune.experiments.axes import Axes, check_axes, in_toml
 from lthprune.experiments.environment import find_device
 from lthprune.experiments.execution import resume_run, run_in
@@ -24,10 +24,13 @@ from lthprune.experiments.recipe import Recipe, absolute_name, parse_recipe, rea
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.files import write_atomically
+from lthprune.formats import check_format
+from lthprune.reading import read_toml
 from lthprune.writing import only_writer
 
 _FORMAT = 1
 _FILE = "sweep.toml"
+_MOST_CELLS = 10_000  # of a sweep
 _SEEDS = "run.seed"  # the axis whose values are the trials of every cell's run
 
 
@@ -100,19 +103,26 @@ class Sweep:
         """
         path = self.folder / _FILE
         try:
-            declared = tomllib.loads(path.read_text("utf-8"))
-            if declared["format"] != _FORMAT:
-                raise StorageError(f"{path} has the format {declared['format']}, not {_FORMAT}.")
+            declared = read_toml(path)
+            check_format(path, declared["format"], _FORMAT)
             types = {"recipe": str, "settings": list, "device": str, "data_dir": str, "axes": dict, "tables": dict}
             for key, kind in types.items():
                 if not isinstance(declared[key], kind):
-                    raise StorageError(f"{path} is damaged: {key} = {declared[key]!r}. Restore it from a copy.")
+                    raise StorageError(f"{path} is damaged: {key} = {shown(declared[key])}. Restore it from a copy.")
+            lists = all(isinstance(values, list) and values for values in declared["axes"].values())
+            if not lists or not all(isinstance(setting, str) for setting in declared["settings"]):
+                raise StorageError(
+                    f"{path} is damaged: axes are lists of values, and settings are texts. Restore it from a copy."
+                )
             threads = declared.get("threads")
             if threads is not None and not isinstance(threads, int):
                 raise StorageError(f"{path} is damaged: threads = {threads!r}. Restore it from a copy.")
             return {key: declared[key] for key in types} | {"threads": threads}
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
-            raise StorageError(f"{path} is missing or damaged ({error}). Restore it from a copy.") from error
+        except (OSError, ValueError, KeyError) as error:
+            raise StorageError(
+                f"{path} is missing or damaged ({error}). Restore it from a copy. The runs beside it are not affected: "
+                "each can be resumed and read by itself."
+            ) from error
 
     def cells(self) -> list[Cell]:
         """Return the cells of the grid, the last axis fastest; builds no model and imports no code.
@@ -182,7 +192,7 @@ def begin_sweep(
         axes["data.name"] = [absolute_name(str(name)) for name in axes["data.name"]]
     folder = new_folder(out, name)
     cells = _grid(Sweep(folder, trust_code=True), tables, where, settings, axes)
-    load = _keeping_the_last()
+    load = keeping_the_last()
     with torch_threads(threads):
         for cell in cells:
             try:
@@ -230,7 +240,7 @@ def run_sweep(
         StorageError: the folder is not a sweep, or a file in it is damaged or was changed.
         RecipeError: a recipe names functions of your own, and the sweep was opened without ``trust_code``.
     """
-    declared, load = sweep.declaration(), _keeping_the_last()
+    declared, load = sweep.declaration(), keeping_the_last()
     name, data_dir, device = declared["recipe"], data_dir or declared["data_dir"], device or declared["device"]
     threads = declared["threads"] if threads is None else threads
     cells = sweep.cells()
@@ -249,7 +259,7 @@ def run_sweep(
     return sweep
 
 
-def _keeping_the_last() -> LoadData:
+def keeping_the_last() -> LoadData:
     """Return a ``load_data`` that keeps the last data set in memory, for the cells that share it."""
     kept: dict[str, Dataset] = {}
 
@@ -277,6 +287,9 @@ def _grid(sweep: Sweep, tables: Mapping[str, Any], where: str, settings: Sequenc
     """Return the cells; the name of a run directory is its place in the grid and its values."""
     keys = [key for key in axes if key != _SEEDS]
     seeds = [f"{_SEEDS}={in_toml(list(axes[_SEEDS]))}"] if _SEEDS in axes else []
+    number = math.prod(len(axes[key]) for key in keys)
+    if number > _MOST_CELLS:
+        raise RecipeError(f"{where} has {number:,} cells; a sweep has at most {_MOST_CELLS:,}. Shorten its axes.")
     places = list(product(*(axes[key] for key in keys)))
     cells = []
     for at, place in enumerate(places):

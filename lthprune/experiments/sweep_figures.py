@@ -11,6 +11,7 @@ from lthprune.experiments.figures import write_figure
 from lthprune.experiments.subject import NotApplicableError
 from lthprune.experiments.sweep import Sweep
 from lthprune.experiments.sweep_summary import CellSummary, summarise_sweep
+from lthprune.reading import expanded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def save_sweep_figures(sweep: Sweep, *, out: str | Path | None = None) -> list[P
     """
     rows, paths = summarise_sweep(sweep), []
     _begun(rows)
-    folder = sweep.folder / "figures" if out is None else Path(out).expanduser()
+    folder = sweep.folder / "figures" if out is None else expanded(out)
     for name, draw in SWEEP_FIGURES.items():
         try:
             figure = draw(sweep.name, rows)

@@ -8,6 +8,7 @@ from lthprune.errors import StorageError
 from lthprune.experiments.structure import LevelSplitting
 from lthprune.experiments.summary import LevelSummary, smallest_winning
 from lthprune.experiments.sweep import Cell, Sweep
+from lthprune.search import Failure
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class CellSummary:
         levels: its finished levels.
         seconds: how long they took; None if that is unknown.
         splittings: for each trial, how far its network has split at each level; empty for data of a single task.
+        failures: the trials that diverged, collapsed or are dead at some level.
     """
 
     cell: Cell
     levels: list[LevelSummary]
     seconds: float | None
     splittings: list[tuple[LevelSplitting, ...]] = field(default_factory=list)
+    failures: tuple[Failure, ...] = ()
 
     @property
     def winner(self) -> LevelSummary | None:
@@ -57,4 +60,4 @@ def _summarise_cell(cell: Cell) -> CellSummary:
     except (StorageError, KeyError):
         seconds = None  # only a record: the summary does without it
     splittings = [cell.run.splittings(trial) for trial in range(cell.recipe.run.trials)]
-    return CellSummary(cell, cell.run.summary(), seconds, splittings)
+    return CellSummary(cell, cell.run.summary(), seconds, splittings, cell.run.tickets.failures)

@@ -33,7 +33,7 @@ def training_states(
     recipe, rewind, made = experiment.recipe, experiment.search.rewind, 0
     start = rewind.at if isinstance(rewind, Rewinder) and ticket.level else 0
     if not ticket.level:  # its weights are those of the step that a run rewinds to
-        initial = run.tickets.load().initial[trial]
+        initial = run.tickets.initial()[trial]
         ticket = Ticket(0, ticket.masks, initial, initial, late_buffers=ticket.late_buffers, tied=ticket.tied)
     ticket.apply(model)
     if start in steps:

@@ -8,14 +8,20 @@ from typing import Any
 from lthprune.data import shape_of_data
 from lthprune.errors import RecipeError, StorageError
 from lthprune.experiments.environment import find_device, warn_of_other_roundings
-from lthprune.experiments.execution import begin_inside, collect_levels
+from lthprune.experiments.execution import (
+    begin_inside,
+    collect_levels,
+    end_inside,
+    of_every_trial,
+    starts_inside,
+)
 from lthprune.experiments.experiment import Place, Watcher, prepare, train_level
 from lthprune.experiments.folders import fit_for_a_file
 from lthprune.experiments.recipe import Recipe, parse_recipe
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import check_fit
-from lthprune.search import retrain_levels
+from lthprune.search import Failure, retrain_levels
 
 
 def transfer_run(
@@ -62,6 +68,7 @@ def transfer_run(
         ...     [level.left for level in transferred.summary()]
         [50200, 40260]
     """
+    run.check_whole("Transfer the tickets")
     recipe = recipe_of_transfer(run, recipe, data_dir=data_dir)
     return _trained(run, recipe, name, None, Place.of(run, data_dir, device, threads), watcher or Watcher())
 
@@ -107,16 +114,19 @@ def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Plac
         with begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now) as transferred:
             warn_of_other_roundings(transferred.recorded(), now)
             watcher.on_begin(transferred)
+            missing = range(transferred.tickets.finished, run.tickets.finished)
+            failures: list[Failure] = []
             found = retrain_levels(
                 experiment.models,
-                lambda models, level: train_level(experiment, models, level, watcher),
-                (run.tickets.open(level) for level in range(transferred.tickets.finished, run.tickets.finished)),
+                lambda models, level: train_level(experiment, transferred, models, level, watcher),
+                (of_every_trial(run, starts_inside(run, transferred, level)) for level in missing),
                 levels=experiment.search.levels,
                 pruning=experiment.search.pruning,
+                on_failure=failures.append,
             )
-            collect_levels(found, transferred, find_device(place.device), watcher)
-            if run.tickets.ended is not None and transferred.tickets.ended is None:
-                transferred.tickets.end("the run that its tickets come from ended there")
+            if transferred.tickets.ended is None:
+                collect_levels(found, transferred, failures, find_device(place.device), watcher)
+            end_inside(run, transferred, "the run that its tickets come from ended there")
     return transferred
 
 

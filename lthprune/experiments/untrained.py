@@ -12,6 +12,7 @@ from lthprune.experiments.figures import write_figure
 from lthprune.experiments.run import Run
 from lthprune.experiments.threads import torch_threads
 from lthprune.pruning import Masks, State, choose_masks, random_masks, restore
+from lthprune.reading import expanded
 from lthprune.search import Ticket, constant_magnitudes
 from lthprune.training import evaluate
 
@@ -37,8 +38,8 @@ class Untrained:
 
     Attributes:
         density: of each finished level, (levels,).
-        accuracies: fractions in [0, 1] by mask and weights, each (trials, levels). The names are the keys of
-            ``UNTRAINED_MASKS`` and ``UNTRAINED_WEIGHTS``.
+        accuracies: fractions in [0, 1] by mask and weights, each (trials, levels); NaN for levels that a trial does not
+            have. The names are the keys of ``UNTRAINED_MASKS`` and ``UNTRAINED_WEIGHTS``.
     """
 
     density: np.ndarray
@@ -75,23 +76,25 @@ def untrained_accuracies(
         ((2, 2), True)
     """
     run.check_searched("Test the untrained networks")  # the initial weights of a control may be those of its run
+    run.check_whole("Test the untrained networks")
     run.check_started()
     place = Place.of(run, data_dir, device, threads)
     with torch_threads(place.threads):
         experiment = prepare_run(run, place)
-        initial, dense = run.tickets.load().initial, run.tickets.level(0)
+        initial, dense = run.tickets.initial(), {ticket.trial: ticket for ticket in run.tickets.level(0)}
         levels, density = range(run.tickets.finished), run.histories().density
-        shape = len(dense), len(levels)
-        found = {(masks, weights): np.zeros(shape) for masks in UNTRAINED_MASKS for weights in UNTRAINED_WEIGHTS}
+        shape = len(initial), len(levels)
+        found = {(masks, weights): np.full(shape, np.nan) for masks in UNTRAINED_MASKS for weights in UNTRAINED_WEIGHTS}
         for level in levels:
-            for trial, ticket in enumerate(run.tickets.open(level)):
-                start = initial[trial]
+            for ticket in run.tickets.open(level):
+                trial = ticket.trial
+                start, row = initial[trial], [*initial].index(trial)
                 constant = start | constant_magnitudes({name: start[name] for name in ticket.masks})
                 for name in UNTRAINED_MASKS:
                     masks = _masks(name, experiment, trial, ticket, start, dense[trial].trained)
                     for weights, state in (("initial", start), ("constant", constant)):
                         masked = state | {each: state[each] * mask for each, mask in masks.items()}
-                        found[name, weights][trial, level] = _accuracy(experiment, experiment.models[trial], masked)
+                        found[name, weights][row, level] = _accuracy(experiment, experiment.models[row], masked)
     return Untrained(density[: len(levels)].copy(), found)
 
 
@@ -108,7 +111,7 @@ def save_untrained(run: Run, untrained: Untrained, out: str | Path | None = None
     """
     from lthprune.plots import plot_untrained
 
-    folder = run.folder / "figures" if out is None else Path(out).expanduser()
+    folder = run.folder / "figures" if out is None else expanded(out)
     figure = plot_untrained(untrained.density, untrained.accuracies, f"{run.recipe_name}: before training")
     return write_figure(figure, folder, "untrained")
 

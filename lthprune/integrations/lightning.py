@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 
 from lthprune.errors import PruningError
 from lthprune.integrations.repeated import RepeatedTraining
-from lthprune.search import Rewinder
+from lthprune.search import Rewinder, ranks_of
 
 __all__ = ["IterativePruning", "OneShotPruning"]
 
@@ -58,7 +58,7 @@ class IterativePruning(RepeatedTraining, Callback):
             self._check(pl_module)
             self._check_trainer(trainer)
             if self._descent is not None:
-                self._prepare(pl_module)
+                self._descent.prepare()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to continue a training from a checkpoint."""
@@ -73,7 +73,7 @@ class IterativePruning(RepeatedTraining, Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set masks and rewound weights, now that all parameters exist on their device."""
-        self._prepare(pl_module, writes=trainer.is_global_zero)
+        self._prepare(pl_module, ranks_of([trainer.model]))
         self._restart(trainer.optimizers, [config.scheduler for config in trainer.lr_scheduler_configs])
         self._start_step = self._last_step = trainer.global_step
 

@@ -18,7 +18,7 @@ from lthprune.pruning import (
     Selection,
     warn_of_gaps,
 )
-from lthprune.search import Descent, FoundTickets, Rewind, Rewinder, Search, Tickets, schedule_from
+from lthprune.search import Descent, FoundTickets, Ranks, Rewind, Rewinder, Search, Tickets, schedule_from
 
 
 class RepeatedTraining:
@@ -116,14 +116,14 @@ class RepeatedTraining:
                 "None`: a hook that builds them again for each training undoes rewinding and masks."
             )
 
-    def _prepare(self, model: nn.Module, *, writes: bool = True) -> None:
-        """Set the masks and weights of the next level; only one process ``writes`` to the store."""
+    def _prepare(self, model: nn.Module, ranks: Ranks) -> None:
+        """Set the masks and weights of the next level; ``ranks`` are the processes that train together."""
         self._check(model)
         if self._descent is None:
             if self._warns:
                 warn_of_gaps(model)
-            stored = self._found.begin([model], writes=writes)
-            self._descent = Descent(self.driver, [model], self._search, stored)
+            stored = self._found.begin([model], ranks)
+            self._descent = Descent(self.driver, [model], self._search, stored, ranks)
             self._parameters = dict(model.named_parameters())
         self._descent.prepare()
 

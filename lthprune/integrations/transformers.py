@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
 
 try:
@@ -14,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from lthprune.errors import PruningError
 from lthprune.integrations.repeated import RepeatedTraining
+from lthprune.search import Ranks
 
 __all__ = ["IterativePruning", "OneShotPruning"]
 
@@ -78,7 +80,8 @@ class IterativePruning(RepeatedTraining, TrainerCallback):
                     f"{name} replaces the parameters of the model by shards, which masks cannot follow. Train on one "
                     "device or with DistributedDataParallel."
                 )
-        self._prepare(model, writes=state.is_world_process_zero)
+        together = AcceleratorState().num_processes > 1  # accelerate then wraps by DistributedDataParallel
+        self._prepare(model, Ranks(dist.group.WORLD if together else None))
         scaler = getattr(optimizer, "scaler", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)  # inside accelerate's wrapper
         self._restart([optimizer], [lr_scheduler], [] if scaler is None else [scaler])

@@ -1,13 +1,16 @@
 """From the ``[model]`` table to a module with its initial weights."""
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from lthprune.errors import RecipeError
+from lthprune.memory import check_available
 from lthprune.models.named import build_named
 from lthprune.models.own import build_own
 from lthprune.models.residual import residual_layers
@@ -61,11 +64,21 @@ def build_model(
         return build_named(spec, input_shape, outputs, generator, samples=samples)
     if spec.own:
         return build_own(spec, input_shape, outputs, generator, samples=samples, trust_code=trust_code)
-    with torch.device("meta"):  # no memory, and no draws from the global generator
+    model = _without_memory(spec, input_shape, outputs)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    check_available(4 * weights, f"a network of {weights:,} weights", "Choose smaller layers or images.", RecipeError)
+    model.to_empty(device="cpu")
+    initialise(model, spec, generator)
+    return model
+
+
+def _without_memory(spec: ModelSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """Return the layers of a network that lthprune builds, whose tensors have shapes, but no memory yet."""
+    with torch.device("meta"), _countable():  # no draws from the global generator either
         layers, shape = _image_layers(spec, input_shape)
         if len(shape) > 1:
             layers["flatten"] = nn.Flatten()
-        features = torch.Size(shape).numel()
+        features = math.prod(shape)
         for index, size in enumerate(spec.architecture.dense, start=1):
             layers[f"dense{index}"] = nn.Linear(features, size)
             layers[f"activation{index + _conv_count(layers)}"] = ACTIVATIONS[spec.activation]()
@@ -73,10 +86,19 @@ def build_model(
                 layers[f"dropout{index}"] = nn.Dropout(spec.dropout)
             features = size
         layers["output"] = nn.Linear(features, outputs)
-        model = nn.Sequential(layers)
-    model.to_empty(device="cpu")
-    initialise(model, spec, generator)
-    return model
+        return nn.Sequential(layers)
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Raise a RecipeError in place of torch's error about a tensor whose number of entries has more than 64 bits."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RecipeError(
+            f"a layer has more weights than torch can count ({' '.join(str(error).split())}). Choose smaller layers or "
+            "images."
+        ) from error
 
 
 def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator) -> None:

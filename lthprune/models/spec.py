@@ -4,13 +4,17 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from lthprune.errors import RecipeError, suggestion
+from lthprune.errors import RecipeError, shown, suggestion
 from lthprune.parts import MODEL, check_part_name
-from lthprune.section import Section
+from lthprune.section import Section, Single
 
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "leaky_relu"]
 BiasInit = Literal["zeros", "uniform"]
 Init = Literal["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "normal"]
+
+MOST_UNITS = 10**8  # of a layer; more are a mistake, or would ask for weights that no memory holds
+_MOST_LAYERS = 2_000
+_MOST_PIXELS = 1_000  # of kernels and their padding
 
 LIBRARIES = ("torchvision", "timm")
 RESIDUAL = {"resnet": 2, "wide-resnet": 4}  # three stages of n blocks: the depth is 6n + 2, or 6n + 4
@@ -65,24 +69,24 @@ class ModelSpec(Section):
     ``conv``, ``dense`` or both; ``resnet``, ``wide-resnet`` and ``vgg`` need ``depth``; ``torchvision`` and ``timm``
     need ``name`` and take only ``settings`` besides; or your own function, as in ``my_module:build``, which takes only
     ``settings``"""
-    depth: int | None = None
+    depth: int | None = Field(default=None, le=_MOST_LAYERS)
     """the number of layers with weights: of ``resnet`` 20, 32, 44, 56, 110 or another 6n + 2, of ``wide-resnet`` 16,
     22, 28, 40 or another 6n + 4, of ``vgg`` 11, 13, 16 or 19"""
-    width: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1, le=MOST_UNITS)
     """the channels of the first stage of ``resnet``, 16 by default; the later stages have 2 and 4 times as many"""
-    widen: int | None = Field(default=None, ge=1)
+    widen: int | None = Field(default=None, ge=1, le=MOST_UNITS)
     """how many times the channels of ``wide-resnet`` are those of a ``resnet``: 8 in WRN-16-8; 1 by default"""
     name: str | None = None
     """a classification network of torchvision or timm, as in ``resnet18``"""
     settings: dict[str, JsonValue] | None = None
     """keyword arguments for that network's constructor, as in ``{ zero_init_residual = true }``, or for your own
     function; see [Extending](extending.md)"""
-    conv: tuple[int | str, ...] | None = None
+    conv: tuple[int | str, ...] | None = Field(default=None, max_length=_MOST_LAYERS)
     """convolutional layers: ``64`` channels, ``"64B"`` with batch norm, ``"M"`` max-pooling, ``"A"`` average-pooling,
     ``"G"`` the mean over all positions"""
-    dense: tuple[int, ...] | None = None
+    dense: tuple[int, ...] | None = Field(default=None, max_length=_MOST_LAYERS)
     """sizes of the dense layers; the output layer is added, with the size that the data need"""
-    hidden: int | None = Field(default=None, ge=1)
+    hidden: int | None = Field(default=None, ge=1, le=MOST_UNITS)
     """one size for all dense layers but the output; it replaces every size that ``dense`` lists"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """the probability with which a training step sets an output of a hidden dense layer to zero, after the activation
@@ -91,13 +95,13 @@ class ModelSpec(Section):
     """after every layer but the output: ``relu``, ``tanh``, ``sigmoid``, ``elu``, ``gelu`` or ``leaky_relu``"""
     init: Init = "glorot_normal"
     """of the weights: ``glorot_normal``, ``glorot_uniform``, ``kaiming_normal``, ``kaiming_uniform`` or ``normal``"""
-    init_std: float = Field(default=0.1, gt=0)
+    init_std: Single = Field(default=0.1, gt=0)
     """the standard deviation for ``init = "normal"``"""
     bias_init: BiasInit = "zeros"
     """of the biases: ``zeros``, or ``uniform`` within 1/sqrt(fan-in) of zero, which is PyTorch's default"""
-    kernel_size: int | None = Field(default=None, ge=1)
+    kernel_size: int | None = Field(default=None, ge=1, le=_MOST_PIXELS)
     """of the convolutions, in pixels; by default that of the named network, or 3"""
-    padding: int | None = Field(default=None, ge=0)
+    padding: int | None = Field(default=None, ge=0, le=_MOST_PIXELS)
     """of the convolutions, in pixels; by default that of the named network, or 1"""
 
     @field_validator("kind")
@@ -116,8 +120,10 @@ class ModelSpec(Section):
     @field_validator("dense")
     @classmethod
     def _positive(cls, dense: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if any(size < 1 for size in dense or ()):
-            raise ValueError(f"dense layers have at least one unit; this says {list(dense or ())}")
+        if not all(1 <= size <= MOST_UNITS for size in dense or ()):
+            raise ValueError(
+                f"dense layers have at least one unit and at most {MOST_UNITS:,}; this says {shown(list(dense or ()))}"
+            )
         return dense
 
     @model_validator(mode="after")
@@ -246,9 +252,10 @@ def parse_item(item: int | str) -> ConvItem | Literal["M", "A", "G"]:
     if text in ("M", "A", "G"):
         return text  # type: ignore[return-value]
     digits = text.removesuffix("B")
-    if not digits.isdecimal() or int(digits) < 1:
+    if not digits.isdecimal() or len(digits) > 9 or not 1 <= int(digits) <= MOST_UNITS:
         raise RecipeError(
-            f"conv lists channel numbers (64), channels with batch norm ('64B'), 'M', 'A' and 'G'; not {item!r}"
+            f"conv lists channel numbers (64; at most {MOST_UNITS:,}), channels with batch norm ('64B'), 'M', 'A' "
+            f"and 'G'; not {shown(item)}"
             f"{suggestion(text, ('M', 'A', 'G', '64B'))}"
         )
     return ConvItem(int(digits), batch_norm=text.endswith("B"))

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from lthprune.plots.curves import Series, label_densities
 from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, RANGE, styled
+from lthprune.training import over_trials
 
 _MOST_BANDS = 4  # more would hide one another
 
@@ -39,10 +40,10 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
             histories, finished = each.histories, each.histories.finished
             values = histories.at_early_stop("test_acc") if name == "accuracy" else histories.early_stop_steps()
             values = values[:, :finished]
-            own = 100 * histories.density[:finished]
+            own, (mean, low, high) = 100 * histories.density[:finished], over_trials(values)
             axes.plot(
                 own,
-                values.mean(axis=0),
+                mean,
                 color=colour,
                 linestyle=each.line,
                 marker=marker,
@@ -52,7 +53,6 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
                 zorder=2 if place else 3,
             )
             if len(values) > 1 and (not each.dotted or len(series) <= _MOST_BANDS):
-                low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(own, low, high, color=colour, alpha=0.1 if each.dotted else 0.15, lw=0, zorder=1)
         label_densities(axes, density)
     lowest = [_mean_accuracies(each) for each in series]
@@ -72,5 +72,5 @@ def plot_controls(series: Sequence[Series], title: str = "") -> Figure:
 
 
 def _mean_accuracies(series: Series) -> np.ndarray:
-    means: np.ndarray = series.histories.at_early_stop("test_acc")[:, : series.histories.finished].mean(axis=0)
-    return means
+    means = over_trials(series.histories.at_early_stop("test_acc")).mean
+    return np.asarray(means[~np.isnan(means)])

@@ -26,7 +26,7 @@ from lthprune.plots.style import (
     shades,
     styled,
 )
-from lthprune.training import Histories
+from lthprune.training import Histories, over_trials
 
 _MOST_CURVES = 6  # as many levels as colours that a reader can tell apart
 _LABELS = {"test_acc": "test accuracy (%)", "val_acc": "validation accuracy (%)"}
@@ -103,7 +103,7 @@ def plot_accuracy_over_steps(
     axes.yaxis.set_major_formatter(FuncFormatter(_in_percent))
     handles = [*axes.get_legend_handles_labels()[0], *_explain_lines(series)]
     if _trials(first) > 1:
-        handles.append(Patch(color=GREY, alpha=0.3, lw=0, label=f"{RANGE}\nof {_trials(first)} trials; lines: means"))
+        handles.append(Patch(color=GREY, alpha=0.3, lw=0, label=f"{RANGE}\nof {_counted(first)}; lines: means"))
     axes.legend(handles=handles, title="weights left", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
@@ -147,7 +147,7 @@ def plot_early_stop_steps(
     for place, each in enumerate(series):
         label = each.label if place else "early-stopping step"
         _over_density(axes, each, each.histories.early_stop_steps(), label, (BLUE, place))
-    highest = max(float(np.nanmax(each.histories.early_stop_steps())) for each in series)
+    highest = max(float(np.nan_to_num(each.histories.early_stop_steps()).max()) for each in series)
     last = int(series[0].histories.steps[-1])
     if highest > 0.5 * last:
         axes.axhline(last, color="black", lw=0.8, label=f"last step of training ({last:,})", zorder=1)
@@ -175,11 +175,18 @@ def _trials(histories: Histories) -> int:
     return len(histories.curves["val_acc"])
 
 
+def _counted(histories: Histories) -> str:
+    """Return how many trials the levels have, as in ``5 trials``, or ``3 to 5 trials``."""
+    numbers = histories.measured[:, : histories.finished].sum(axis=0)
+    least = "" if numbers.min() == numbers.max() else f"{numbers.min()} to "
+    return f"{least}{numbers.max()} trial{'' if numbers.max() == 1 else 's'}"
+
+
 def _measured(histories: Histories, curve: str, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps at which all trials of a level were evaluated, and the values (trials, steps)."""
-    if level >= histories.finished:
+    """Return the steps at which all trials that a level has were evaluated, and the values (trials, steps)."""
+    if level >= histories.finished or not histories.measured[:, level].any():
         return np.empty(0), np.empty((1, 0))
-    values = histories.curves[curve][:, level]
+    values = histories.curves[curve][histories.measured[:, level], level]
     measured = ~np.isnan(values).any(axis=0)
     return histories.steps[measured], values[:, measured]
 
@@ -202,8 +209,8 @@ def _over_density(
     done = ~np.isnan(series.histories.density)
     density, values = 100 * series.histories.density[done], values[:, done]
     colour, place = look
-    mean = values.mean(axis=0)
-    spread = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean]).clip(min=0)  # rounding may make it < 0
+    mean, low, high = over_trials(values)
+    spread = np.stack([mean - low, high - mean]).clip(min=0)  # rounding may make it < 0
     style: Look = {
         "color": colour,
         "linestyle": series.line,
@@ -227,7 +234,7 @@ def _finish(figure: Figure, axes: Axes, series: Sequence[Series], winner: int | 
     curves = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
     others = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     dense = Line2D([], [], color=GREY, linestyle="--", linewidth=0.8, label="dense network")
-    title = f"means; bars: {RANGE} of {_trials(first)} trials" if _trials(first) > 1 else None
+    title = f"means; bars: {RANGE} of {_counted(first)}" if _trials(first) > 1 else None
     figure.legend(handles=[*curves, dense, *others], title=title, loc="outside lower center", ncols=2)
 
 

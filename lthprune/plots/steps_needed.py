@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lthprune.plots.style import BLUE, FULL_WIDTH, RANGE, Look, evenly, styled
-from lthprune.training import Histories
+from lthprune.training import Histories, over_trials
 
 _MOST_TICKS = 13  # levels with a label
 
@@ -25,7 +25,8 @@ def plot_steps_needed(histories: Histories, title: str = "", *, per_epoch: int |
     """
     levels = np.arange(histories.finished)
     evaluated = ~np.isnan(histories.curves["val_loss"][:, levels])  # (trials, levels, evaluations)
-    trained = np.where(evaluated, histories.steps, 0).max(axis=2)
+    trained = np.where(evaluated, histories.steps, 0).max(axis=2).astype(float)
+    trained[~histories.measured[:, levels]] = np.nan
     figure = Figure(figsize=(FULL_WIDTH, 2.9))
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -33,10 +34,10 @@ def plot_steps_needed(histories: Histories, title: str = "", *, per_epoch: int |
     pale: Look = {"facecolor": "white", "edgecolor": BLUE, "hatch": "////", "label": "last step trained"}
     dark: Look = {"facecolor": BLUE, "edgecolor": BLUE, "label": "early-stopping step"}
     for steps, look, shift in ((trained, pale, 0.15), (histories.early_stop_steps()[:, levels], dark, -0.15)):
-        mean = steps.mean(axis=0)
+        mean, low, high = over_trials(steps)
         axes.bar(levels, mean, width=0.8, lw=0.5, **look)
         if len(steps) > 1:
-            spread = np.stack([mean - steps.min(axis=0), steps.max(axis=0) - mean]).clip(min=0)
+            spread = np.stack([mean - low, high - mean]).clip(min=0)
             axes.errorbar(levels + shift, mean, yerr=spread, fmt="none", ecolor="black", elinewidth=0.7)
     last = int(histories.steps[-1])
     axes.axhline(last, color="black", lw=0.8, label=f"last step of training ({last:,})", zorder=1)

@@ -1,7 +1,9 @@
 """The style of all figures: sizes and fonts for a thesis or a paper, and colours that are distinct in greyscale too."""
 
+import io
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lthprune.analysis import NeuronState
+from lthprune.files import write_atomically
 
 ONE_COLUMN = 3.3  # inches: one of two columns of a page
 FULL_WIDTH = 6.3  # inches: both columns, or the text of an A4 page (16 cm)
@@ -79,10 +82,16 @@ def styled(draw: Callable[_Words, Figure]) -> Callable[_Words, Figure]:
     return drawn
 
 
-def save(figure: Figure, path: Any) -> None:
-    """Write a figure in this style, in the format that the path's ending names."""
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure in this style, in the format that the path's ending names; an earlier file is replaced at the end.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    drawn = io.BytesIO()
     with rc_context(_STYLE):
-        figure.savefig(path)
+        figure.savefig(drawn, format=Path(path).suffix.removeprefix("."))
+    write_atomically(Path(path), drawn.getvalue())
 
 
 def shades(number: int) -> list[str]:

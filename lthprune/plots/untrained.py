@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter
 
 from lthprune.plots.curves import label_densities
 from lthprune.plots.style import FULL_WIDTH, MARKERS, QUALITATIVE, RANGE, styled
+from lthprune.training import over_trials
 
 
 @styled
@@ -31,9 +32,10 @@ def plot_untrained(density: np.ndarray, accuracies: Mapping[tuple[str, str], np.
         for name, colour, marker in zip(masks, QUALITATIVE, MARKERS, strict=False):
             values = 100 * accuracies[name, kind]
             label = name.replace("_", " ") if axes is panels[0] else f"_{name}"
-            axes.plot(100 * density, values.mean(axis=0), color=colour, marker=marker, markersize=3, label=label)
+            mean, low, high = over_trials(values)
+            axes.plot(100 * density, mean, color=colour, marker=marker, markersize=3, label=label)
             if len(values) > 1:
-                axes.fill_between(100 * density, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, lw=0)
+                axes.fill_between(100 * density, low, high, color=colour, alpha=0.12, lw=0)
         label_densities(axes, 100 * density)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     panels[0].set_ylabel("test accuracy before training (%)")

@@ -68,7 +68,7 @@ def _draw_layer(figure: SubFigure, name: str, weights: np.ndarray, mask: np.ndar
         vmin=-largest,
         vmax=largest,
         aspect="auto" if weights.ndim == 2 else "equal",
-        interpolation="nearest" if small else "auto",
+        interpolation="nearest" if small else "antialiased",
     )
     left.set_title(f"{name}: {what}, {counted(len(kept), 'weight')} left", size=7)
     left.set_xticks([])

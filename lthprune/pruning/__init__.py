@@ -11,8 +11,8 @@ from lthprune.pruning.forms import (
     without_pruning,
     write_masks,
 )
-from lthprune.pruning.keeping import chunks, kept_mask, project, set_zeros
-from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, model_parameters
+from lthprune.pruning.keeping import all_finite, chunks, kept_mask, project, set_zeros
+from lthprune.pruning.kinds import DEFAULT_KINDS, Kind, is_bias_name, model_parameters
 from lthprune.pruning.masks import (
     Count,
     Masks,
@@ -35,7 +35,7 @@ from lthprune.pruning.methods import (
 )
 from lthprune.pruning.naming import join, named_modules
 from lthprune.pruning.prunable import PrunableTensor, select
-from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, choose_masks, current_masks, prune
+from lthprune.pruning.pruner import BiasPruning, Pruning, Scope, check_finite, choose_masks, current_masks, prune
 from lthprune.pruning.ranking import keep_highest
 from lthprune.pruning.rounds import pools_with_densities, prune_in_rounds
 from lthprune.pruning.schedules import (
@@ -120,6 +120,8 @@ __all__ = [
     "State",
     "Target",
     "Trajectory",
+    "all_finite",
+    "check_finite",
     "check_fit",
     "check_rate",
     "choose_masks",
@@ -137,6 +139,7 @@ __all__ = [
     "grasp",
     "hamming_distance",
     "has_other_hooks",
+    "is_bias_name",
     "join",
     "keep_highest",
     "kept_mask",

@@ -97,7 +97,7 @@ def _is_weight(name: str) -> bool:
 
 
 def is_bias_name(name: str) -> bool:
-    """Return whether a parameter of this name is the bias of a layer with weights."""
+    """Return whether a parameter of this name in its module is the bias of a layer with weights."""
     return re.fullmatch(r"bias(_(ih|hh)(_l\d+)?(_reverse)?)?|in_proj_bias", name) is not None
 
 

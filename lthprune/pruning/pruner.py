@@ -170,8 +170,8 @@ def choose_masks(
     return {name: chosen[name] for name in masks}
 
 
-def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Raise a PruningError that names all tensors with a remaining weight that is NaN or infinite."""
+def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, what: str | None = None) -> None:
+    """Raise a PruningError that names ``what`` and all its tensors with a remaining weight that is NaN or infinite."""
     diverged = [
         name
         for name, mask in masks.items()
@@ -179,8 +179,8 @@ def check_finite(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
     ]
     if diverged:
         raise PruningError(
-            f"{', '.join(map(repr, diverged))}: some weights are NaN or infinite and cannot be ranked: the training "
-            "before this pruning diverged. A lower learning rate usually helps."
+            f"{'' if what is None else f'{what}: '}{', '.join(map(repr, diverged))}: some weights are NaN or infinite "
+            "and cannot be ranked: the training before this pruning diverged. A lower learning rate usually helps."
         )
 
 

@@ -5,7 +5,7 @@ the dense one, which it prunes to the counts that IMP reaches.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from lthprune.pruning import (
     WITHOUT_INITIAL,
     Masks,
     State,
+    check_finite,
     check_fit,
     choose_masks,
     convert,
@@ -31,8 +32,10 @@ from lthprune.pruning import (
     snapshot,
     write_masks,
 )
+from lthprune.search.failures import Diverged, Failure
 from lthprune.search.lazy_states import Continued
 from lthprune.search.metrics import Metrics, metrics_of_trials
+from lthprune.search.ranks import Ranks, ranks_of
 from lthprune.search.rewinding import Rewinder, rewinder_for
 from lthprune.search.settings import Search, counts_of_search
 from lthprune.search.store import Stored
@@ -52,6 +55,9 @@ def source_level(driver: str, level: int) -> int:
     return 0 if driver == "osp" else max(0, level - 1)
 
 
+Entry = TypeVar("Entry")
+
+
 class _Source(NamedTuple):
     """What masks are chosen from: the masks and trained weights of a level's ticket."""
 
@@ -68,12 +74,15 @@ class Descent:
         models: one model, or a population.
         search: levels, schedule, pruning, rewinding.
         stored: the state of an interrupted search, to continue it.
+        ranks: the processes that search together; by default those of DistributedDataParallel wrappers in the models.
 
     Raises:
         PruningError: the models or the search are refused; nothing is changed.
 
     Attributes:
         level: the level that is trained next.
+        trials: the number of each model's trial.
+        failures: the models whose training diverged, which the search continues without.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
@@ -86,12 +95,22 @@ class Descent:
         102
     """
 
-    def __init__(self, driver: str, models: Sequence[nn.Module], search: Search, stored: Stored | None = None) -> None:
+    def __init__(
+        self,
+        driver: str,
+        models: Sequence[nn.Module],
+        search: Search,
+        stored: Stored | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         if torch.is_inference_mode_enabled():
             raise PruningError("a search trains, which torch.inference_mode does not allow. Call it outside.")
         self.models = list(models)
         self.level = 0
+        self.trials = tuple(range(len(self.models))) if stored is None else stored.trials
+        self.failures: list[Failure] = []
         self._driver, self._search = driver, search
+        self._ranks = ranks_of(self.models) if ranks is None else ranks
         self._rewinder = rewinder_for(search.rewind)
         self._dense: tuple[Ticket, ...] = ()
         self._last: tuple[Ticket, ...] = ()
@@ -127,8 +146,8 @@ class Descent:
 
     @property
     def finished(self) -> bool:
-        """Whether all levels are trained."""
-        return self.level > self._search.levels
+        """Whether all levels are trained, or the trainings of all models have diverged."""
+        return self.level > self._search.levels or not self.models
 
     @property
     def current(self) -> Level:
@@ -142,12 +161,15 @@ class Descent:
         counts = count(self._masks[0]).values()
         start = self._rewinder.start if self._rewinder is not None else 0
         left, total = (sum(numbers) for numbers in zip(*counts, strict=True))
-        return Level(self.level, self._search.levels, left / total, start)
+        return Level(self.level, self._search.levels, left / total, start, self.trials)
 
     def prepare(self) -> None:
         """Set the masks and weights that the training of this level starts from.
 
         An interrupted training can be prepared again; it then starts from the same masks and weights.
+
+        Raises:
+            PruningError: the scores cannot be ranked (NaN), or the masks of processes that search together differ.
         """
         forget_interrupted()
         for module, training in self._modes:
@@ -157,16 +179,18 @@ class Descent:
         if self._checks and not self._dense:
             self._restart()
         rewinds = self._rewinder is not None and self._rewinder.weights
-        if self._dense:
-            self._choose()
-            if rewinds:
-                self._sources = []
-                self._tidy()
-            else:  # training continues from the source's weights, in a resumed search too
-                for model, source, registered in zip(self.models, self._sources, self._registered, strict=True):
-                    restore(model, source.trained, registered=registered | source.trained.keys())
-        else:
-            self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
+        with self._ranks.together():
+            if self._dense:
+                self._choose()
+            else:
+                self._masks = [current_masks(self._search.pruning.tensors(model)) for model in self.models]
+        self._ranks.check_masks(self.level, self._masks)
+        if self._dense and rewinds:
+            self._sources = []
+            self._tidy()
+        elif self._dense:  # training continues from the source's weights, in a resumed search too
+            for model, source, registered in zip(self.models, self._sources, self._registered, strict=True):
+                restore(model, source.trained, registered=registered | source.trained.keys())
         if self._dense or self._search.form == "plain":  # a plain model has its hooks before it is compiled
             for model, masks in zip(self.models, self._masks, strict=True):
                 write_masks(model, masks, self._search.form)
@@ -185,20 +209,24 @@ class Descent:
         ]
 
     def finish(self, metrics: object) -> tuple[Ticket, ...]:
-        """Verify the training of this level and return its tickets, one for each model.
+        """Verify the training of this level and return its tickets, one for each model whose training did not diverge.
 
         Args:
-            metrics: a list with one dict of metrics, or None, for each model; or None.
+            metrics: a list with one dict of metrics, None or ``Diverged`` for each model; or None.
 
         Raises:
             PruningError: the metrics cannot be stored, or the training changed something that it must not change.
         """
-        checked = metrics_of_trials(metrics, len(self.models))
-        if self._dense:
-            self._compare()
-        self._sources = []
-        self._tidy()
-        tickets = tuple(self._ticket(trial, checked[trial]) for trial in range(len(self.models)))
+        with self._ranks.together():
+            checked = metrics_of_trials(metrics, len(self.models))
+        agreed = self._agreed(checked)
+        with self._ranks.together():
+            measured = self._without_diverged(agreed)
+            if self._dense:
+                self._compare()
+            self._sources = []
+            self._tidy()
+            tickets = tuple(self._ticket(*each) for each in enumerate(measured))
         if source_level(self._driver, self.level + 1) == self.level:
             self._sources = [
                 _Source(self.level, masks, ticket.trained) for masks, ticket in zip(self._masks, tickets, strict=True)
@@ -217,6 +245,40 @@ class Descent:
         self._tidy()
         for model in self.models:
             convert(model, self._search.final_form)
+
+    def _agreed(self, metrics: Sequence[Metrics | Diverged]) -> list[Metrics | Diverged]:
+        """Return the metrics of each model, or ``Diverged`` if any rank says so."""
+        reports = self._ranks.gather([each if isinstance(each, Diverged) else None for each in metrics])
+        return [
+            next((report for report in said if report is not None), own)
+            for own, *said in zip(metrics, *reports, strict=True)
+        ]
+
+    def _without_diverged(self, metrics: Sequence[Metrics | Diverged]) -> list[Metrics]:
+        """Continue without the models whose training diverged, and return the metrics of the others."""
+        measured: dict[int, Metrics] = {}
+        for place, (model, each) in enumerate(zip(self.models, metrics, strict=True)):
+            if not isinstance(each, Diverged):
+                measured[place] = each
+                continue
+            self.failures.append(Failure.of(each, self.trials[place], self.level))
+            self._checks[place].end()
+            if self._rewinder is not None:
+                self._rewinder.forget(model)
+            convert(model, self._search.final_form)
+        if len(measured) < len(metrics):
+            self._keep(list(measured))
+        return list(measured.values())
+
+    def _keep(self, places: Sequence[int]) -> None:
+        """Continue with the models at these places only."""
+        self.models, self.trials = _at(places, self.models), tuple(_at(places, self.trials))
+        self._pools, self._initial = _at(places, self._pools), _at(places, self._initial)
+        self._names, self._registered = _at(places, self._names), _at(places, self._registered)
+        self._moved, self._sources = _at(places, self._moved), _at(places, self._sources)
+        self._masks, self._checks = _at(places, self._masks), _at(places, self._checks)
+        self._starts = _at(places, self._starts)
+        self._dense, self._last = tuple(_at(places, self._dense)), tuple(_at(places, self._last))
 
     def _restart(self) -> None:
         """Restore the state before the dense training, which was interrupted."""
@@ -247,39 +309,46 @@ class Descent:
             self._sources = [_Source(ticket.level, ticket.masks, ticket.trained) for ticket in tickets]
         self._masks = [self._chosen(*each) for each in zip(range(len(self.models)), self._sources, strict=True)]
 
-    def _chosen(self, trial: int, source: _Source) -> Masks:
+    def _chosen(self, place: int, source: _Source) -> Masks:
+        trained = f"trial {self.trials[place]}, trained at level {source.level}"
+        check_finite(source.trained, source.masks, what=trained)
         return choose_masks(
             self._search.pruning,
-            self._pools[trial],
+            self._pools[place],
             self._counts[self.level],
             masks=source.masks,
             final=source.trained,
-            initial=self._initial[trial] if self._initial else None,
-            generator=Seeds(self._search.seed).generator("mask", trial=trial, level=source.level),
+            initial=self._initial[place] if self._initial else None,
+            generator=Seeds(self._search.seed).generator("mask", trial=self.trials[place], level=source.level),
             level=self.level,
         )
 
-    def _start(self, trial: int) -> State:
+    def _start(self, place: int) -> State:
         """Return the weights that this training started from; without rewinding, before the masks pruned them."""
-        return self._starts[trial] if self._starts else self._rewinder.captured(self.models[trial])  # type: ignore[union-attr]
+        return self._starts[place] if self._starts else self._rewinder.captured(self.models[place])  # type: ignore[union-attr]
 
-    def _ticket(self, trial: int, metrics: Metrics) -> Ticket:
+    def _ticket(self, place: int, metrics: Metrics) -> Ticket:
         """Verify a model's training and return its ticket."""
-        model, start = self.models[trial], self._start(trial)
-        moved = self._moved[trial] if self._moved else frozenset()
-        self._graded |= self._checks[trial].finish(start, moved, graded=self._graded)
+        model, start = self.models[place], self._start(place)
+        moved = self._moved[place] if self._moved else frozenset()
+        self._graded |= self._checks[place].finish(start, moved, graded=self._graded)
         refresh(model)
         trained = snapshot(model)
         return Ticket(
             level=self.level,
-            masks=self._masks[trial],
+            masks=self._masks[place],
             weights=Continued(start) if self._starts and self._dense else start,
             trained=trained,
             metrics=metrics,
-            provenance=self._search.provenance(self._driver) | {"trial": trial},
-            late_buffers=tuple(name for name in trained | start if name not in self._names[trial]),
-            tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[trial]},
+            provenance=self._search.provenance(self._driver) | {"trial": self.trials[place]},
+            late_buffers=tuple(name for name in trained | start if name not in self._names[place]),
+            tied={name: own for name, own in first_names(model).items() if name != own and own in self._masks[place]},
         )
+
+
+def _at(places: Sequence[int], values: Sequence[Entry]) -> list[Entry]:
+    """Return the entries at these places; none of a list that is empty at present."""
+    return [values[place] for place in places] if values else []
 
 
 def _same_state(state: State, known: State) -> State:

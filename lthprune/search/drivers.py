@@ -24,6 +24,7 @@ from lthprune.search.collection import Tickets
 from lthprune.search.findings import FoundTickets
 from lthprune.search.generators import imp_levels, osp_levels
 from lthprune.search.progress import levels_with_progress
+from lthprune.search.ranks import ranks_of
 from lthprune.search.rewinding import Rewind, Rewinder
 from lthprune.search.settings import Search, schedule_from
 from lthprune.search.trainings import Train, models_of
@@ -256,17 +257,23 @@ def _run(
     on_level: Callable[[Any], object] | None,
     progress: bool | None,
 ) -> Tickets | list[Tickets]:
-    found = FoundTickets(driver, search, store, on_level)
-    finished = len(found)
+    ranks = ranks_of(models)
+    with ranks.together():
+        found = FoundTickets(driver, search, store, on_level)
+    finished, show = len(found), progress if ranks.first else False
     levels_of = imp_levels if driver == "imp" else osp_levels
     try:
-        new: Iterator[Any] = levels_of(model, train, search, found.begin(models))
-        for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=progress):
+        stored = found.begin(models, ranks)
+        if stored is not None and not isinstance(model, nn.Module):
+            model = [models[trial] for trial in stored.trials]
+        new: Iterator[Any] = levels_of(model, train, search, stored, found.fail) if not found.complete else iter(())
+        for level in levels_with_progress(new, total=search.levels + 1, done=finished, title=driver, show=show):
             found.append(level)
+        found.give_up()
     finally:
         found.end()
     if len(found) == finished:  # the store had all levels already
-        for each, ticket in zip(models, found[-1], strict=True):
-            convert(ticket.apply(each, "trained"), search.final_form)
-    trials = [Tickets(trial) for trial in zip(*found, strict=True)]
+        for ticket in found[-1] if found else ():
+            convert(ticket.apply(models[ticket.trial], "trained"), search.final_form)
+    trials = [Tickets(each for level in found for each in level if each.trial == trial) for trial in range(len(models))]
     return trials[0] if isinstance(model, nn.Module) else trials

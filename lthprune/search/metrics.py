@@ -9,16 +9,17 @@ from torch import Tensor
 
 from lthprune.arguments import described
 from lthprune.errors import PruningError
+from lthprune.search.failures import Diverged
 
 Metrics = dict[str, Any]
 _ARRAY = "$array"  # the key in the header that replaces an array
 
 
-def metrics_of_trials(returned: object, trials: int) -> list[Metrics]:
-    """Return the metrics of each model, given what a ``train`` function returned for a list of models.
+def metrics_of_trials(returned: object, trials: int) -> list[Metrics | Diverged]:
+    """Return the metrics of each model, or why its training diverged, given what ``train`` returned for a list.
 
     Raises:
-        PruningError: it is neither None nor a list with one dict, or None, for each model.
+        PruningError: it is neither None nor a list with one dict, None or ``Diverged`` for each model.
     """
     if returned is None:
         return [{} for _ in range(trials)]
@@ -27,7 +28,7 @@ def metrics_of_trials(returned: object, trials: int) -> list[Metrics]:
             f"train() was given a list of {trials} models and returned {described(returned)}; "
             "return one dict of metrics for each model, or None."
         )
-    return [check_metrics(metrics) for metrics in returned]
+    return [each if isinstance(each, Diverged) else check_metrics(each) for each in returned]
 
 
 def check_metrics(metrics: object) -> Metrics:

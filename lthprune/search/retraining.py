@@ -7,6 +7,7 @@ from torch import nn
 
 from lthprune.errors import PruningError
 from lthprune.pruning import Pruning, convert, forget_interrupted, refresh, snapshot
+from lthprune.search.failures import Diverged, Failure, OnFailure
 from lthprune.search.metrics import metrics_of_trials
 from lthprune.search.tickets import Ticket
 from lthprune.search.trainings import Level, Train, call_training, models_of
@@ -22,16 +23,18 @@ def retrain_levels(
     levels: int,
     start: int = 0,
     pruning: Pruning | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[Ticket]: ...
 @overload
 def retrain_levels(
     model: Sequence[nn.Module],
     train: Train,
-    starts: Iterable[Sequence[Ticket]],
+    starts: Iterable[Sequence[Ticket | None]],
     *,
     levels: int,
     start: int = 0,
     pruning: Pruning | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[tuple[Ticket, ...]]: ...
 def retrain_levels(
     model: nn.Module | Sequence[nn.Module],
@@ -41,6 +44,7 @@ def retrain_levels(
     levels: int,
     start: int = 0,
     pruning: Pruning | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[Any]:
     """Train a model from each of some tickets, and yield the tickets with their trained weights and metrics.
 
@@ -49,10 +53,16 @@ def retrain_levels(
     Args:
         model: a model that the tickets fit, or a list of models of one architecture.
         train: as for ``imp_levels``.
-        starts: the tickets to train from; for a list of models, one ticket for each model at every level.
+        starts: the tickets to train from; for a list of models, one ticket for each model at every level, or None for a
+            model that is not trained at that level.
         levels: the number of the last level, for training functions that ask for it.
         start: the step that training starts from, for training functions that ask for it.
         pruning: which tensors the tickets prune; by default ``Pruning()``.
+        on_failure: called with each model whose training diverged.
+
+    Yields:
+        The trained ticket of each level; for a list of models a tuple of tickets, of those that were trained and did
+        not diverge. Ends before the first level that has none.
 
     Raises:
         PruningError: a ticket prunes other tensors, or the training changed something that it must not change.
@@ -76,20 +86,29 @@ def retrain_levels(
         convert(each, "plain")
     modes = [(module, module.training) for each in models for module in each.modules()]
     for given in starts:
-        tickets: Sequence[Ticket] = [given] if isinstance(model, nn.Module) else list(given)
-        if len(tickets) != len(models):
+        each_model = [given] if isinstance(model, nn.Module) else list(given)
+        if len(each_model) != len(models):
             raise PruningError(
-                f"each level needs one ticket for each of the {len(models)} models; one has {len(tickets)}."
+                f"each level needs one ticket for each of the {len(models)} models; one has {len(each_model)}."
             )
+        pairs = [(own, ticket) for own, ticket in zip(models, each_model, strict=True) if ticket is not None]
+        if not pairs:
+            return
         forget_interrupted()
         for module, training in modes:
             module.training = training
-        checks = [_begin(*each, pruning) for each in zip(models, tickets, strict=True)]
-        level = Level(tickets[0].level, levels, tickets[0].density, start)
-        returned = call_training(train, model if isinstance(model, nn.Module) else models, level)
-        metrics = metrics_of_trials([returned] if isinstance(model, nn.Module) else returned, len(models))
+        checks = [_begin(*pair, pruning) for pair in pairs]
+        trained_models, tickets = ([*each] for each in zip(*pairs, strict=True))
+        level = Level(tickets[0].level, levels, tickets[0].density, start, tuple(each.trial for each in tickets))
+        returned = call_training(train, model if isinstance(model, nn.Module) else trained_models, level)
+        metrics = metrics_of_trials([returned] if isinstance(model, nn.Module) else returned, len(pairs))
         trained = []
-        for trained_model, ticket, check, measured in zip(models, tickets, checks, metrics, strict=True):
+        for (trained_model, ticket), check, measured in zip(pairs, checks, metrics, strict=True):
+            if isinstance(measured, Diverged):
+                check.end()
+                if on_failure is not None:
+                    on_failure(Failure.of(measured, ticket.trial, ticket.level))
+                continue
             check.finish(ticket.weights, frozenset())
             refresh(trained_model)
             trained.append(
@@ -104,6 +123,8 @@ def retrain_levels(
                     tied=ticket.tied,
                 )
             )
+        if not trained:
+            return
         yield trained[0] if isinstance(model, nn.Module) else tuple(trained)
 
 

@@ -154,6 +154,12 @@ class Rewinder:
                 "their state at that step is not stored. Start it again."
             )
 
+    def forget(self, model: nn.Module) -> None:
+        """Let go of a model and its captured state."""
+        index = self._index(model)
+        for each in (self._models, self._states, self._steps, self._registered):
+            del each[index]
+
     @property
     def start(self) -> int:
         """The step that training starts from: 0 in the first training, ``at`` after it."""

@@ -27,6 +27,7 @@ from lthprune.pruning import (
     restore,
     write_masks,
 )
+from lthprune.search.failures import Failure
 from lthprune.search.lazy_states import Continued, Pruned, Read, Reread, pack_all, unpack_all
 from lthprune.search.metrics import Metrics
 from lthprune.search.ticket_files import Packed, Part, Source, TicketFile, write_ticket
@@ -105,6 +106,17 @@ class Ticket:
         """Let go of the tensors, which ``read`` reads from now on when they are asked for."""
         self._set(_counts=self.counts, _packed=None, _pruned=None)
         self._let(partial(read, "masks"), partial(read, "weights"), partial(read, "trained"))
+
+    @property
+    def trial(self) -> int:
+        """The number of the trial, or of the model in its population; 0 if nothing says otherwise."""
+        return int(self.provenance.get("trial", 0))
+
+    @property
+    def failure(self) -> Failure | None:
+        """How the trained network has failed, if the training has said so in its metrics, as those of recipes do."""
+        failed = self.metrics.get("failure")
+        return None if failed is None else Failure(trial=self.trial, level=self.level, **failed)
 
     @property
     def masks(self) -> Masks:

@@ -12,7 +12,10 @@ from lthprune.arguments import check_module, described
 from lthprune.errors import PruningError
 
 Train = Callable[..., Any]
-"""``train(model)`` or ``train(model, level)``; returns a dict of metrics or None, for a list of models one for each."""
+"""``train(model)`` or ``train(model, level)``; returns metrics, for a list of models one entry for each.
+
+Metrics are a dict or None, or ``Diverged`` for a model whose training was stopped because it diverged.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Level:
         levels: the number of the last level.
         density: the fraction of the prunable weights that this level trains, in [0, 1].
         start: the step to start from: 0, or after the first training that of a ``Rewinder(at=step)``.
+        trials: the numbers of the trials that are trained, one for each model.
 
     Examples:
         >>> import lthprune
@@ -40,6 +44,7 @@ class Level:
     levels: int
     density: float
     start: int
+    trials: tuple[int, ...] = (0,)
 
 
 def models_of(model: object, train: object) -> list[nn.Module]:

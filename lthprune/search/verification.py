@@ -61,6 +61,16 @@ class TrainingCheck:
             PruningError: parameters or types were changed, masks are not those of the search, a pruned weight is not
                 zero, or a tensor that the dense training moved has not received a gradient where others have.
         """
+        self.end()
+        self._refuse_other_parameters()
+        self._refuse_other_masks()
+        self._refuse_regrown()
+        self._refuse_spoiled()
+        self._name_unmoved(start, moved, graded=graded)
+        return bool(self._received)
+
+    def end(self) -> None:
+        """Stop watching the training; of one that diverged, nothing is verified."""
         for handle in self._handles:
             handle.remove()
         for tensor in self._tensors:
@@ -69,12 +79,6 @@ class TrainingCheck:
                 kept.watched = False
                 if kept.received:
                     self._received.add(tensor.name)
-        self._refuse_other_parameters()
-        self._refuse_other_masks()
-        self._refuse_regrown()
-        self._refuse_spoiled()
-        self._name_unmoved(start, moved, graded=graded)
-        return bool(self._received)
 
     def _refuse_other_parameters(self) -> None:
         live = live_state(self._model)

@@ -1,7 +1,9 @@
 """Training: the plan, early stopping, the readable loop, and the engines that are faster."""
 
 from lthprune.training.augmenting import check_augmentation
+from lthprune.training.averages import over_trials
 from lthprune.training.batches import check_batches
+from lthprune.training.checkpoint import Checkpoint
 from lthprune.training.dispatch import check_engine, stored_plan
 from lthprune.training.histories import Histories
 from lthprune.training.loop import evaluate, train
@@ -16,6 +18,7 @@ from lthprune.training.stopping import early_stopping_index, should_stop
 __all__ = [
     "HISTORIES",
     "TASK_HISTORIES",
+    "Checkpoint",
     "Evaluation",
     "Histories",
     "SparseLinear",
@@ -27,6 +30,7 @@ __all__ = [
     "cross_entropy",
     "early_stopping_index",
     "evaluate",
+    "over_trials",
     "should_stop",
     "stored_plan",
     "train",

@@ -20,6 +20,8 @@ from lthprune import kernels
 from lthprune.data import Dataset
 from lthprune.errors import PruningError
 from lthprune.kernels import LANES, PANELS
+from lthprune.pruning import State
+from lthprune.training.checkpoint import copy_into, under
 from lthprune.training.engine import Measured
 from lthprune.training.formed import FormedLayer, build_network, unpack
 from lthprune.training.layout import Split, lay_out
@@ -113,7 +115,7 @@ class Compiled:
             self._data.heads,
             batches[piece],
             rates[piece],
-            trial.made + (piece.start or 0),
+            int(trial.made) + (piece.start or 0),
             losses[piece],
             team,
         )
@@ -134,7 +136,8 @@ class Compiled:
         measured = []
         for trial, (val, test) in zip(self._trials, results, strict=True):
             train_loss = trial.loss / trial.since if trial.since else math.nan
-            measured.append(Measured(train_loss, val.means(), test.means()))
+            finite = bool(np.isfinite(trial.state.values).all())
+            measured.append(Measured(train_loss, val.means(), test.means(), finite))
             trial.loss, trial.since = 0.0, 0
         return measured
 
@@ -160,6 +163,18 @@ class Compiled:
     def keep(self, trials: Sequence[int]) -> None:
         """Continue with these trials only, in ascending order."""
         self._trials = [self._trials[trial] for trial in trials]
+
+    def state(self) -> State:
+        """Return the values, the optimiser's state and the number of steps of every trial, by name; not copies."""
+        return {
+            name: tensor
+            for place, trial in enumerate(self._trials)
+            for name, tensor in under(str(place), trial.saved()).items()
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned for the same trials."""
+        copy_into(self.state(), state)
 
     @contextmanager
     def _room(self) -> Iterator[kernels.Panels]:
@@ -203,7 +218,8 @@ class _Trial:
             first=np.zeros_like(values),
             second=np.zeros_like(values),
         )
-        self.loss, self.made, self.since = 0.0, 0, 0  # the sum since the last evaluation; steps in all, and since then
+        self.made = np.zeros((), np.int64)  # steps in all
+        self.loss, self.since = 0.0, 0  # the sum of losses and the number of steps since the last evaluation
 
     def new_panels(self, inputs: kernels.Inputs) -> kernels.Panels:
         """Return room for the numbers of 64 samples of any trial."""
@@ -212,6 +228,12 @@ class _Trial:
         sums, outputs, deltas = (np.zeros((units, LANES), dtype) for _ in range(3))
         turned = np.zeros(LANES * max(into for _, into in sizes), dtype)
         return kernels.Panels(np.repeat(inputs.background[:, None], LANES, axis=1), sums, outputs, deltas, turned)
+
+    def saved(self) -> State:
+        """Return the tensors that further steps depend on after an evaluation; not copies."""
+        state = self.state
+        arrays = {"values": state.values, "first": state.first, "second": state.second, "made": self.made}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def lift(self) -> None:
         """Write the values into the model."""

@@ -5,15 +5,17 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from lthprune.pruning import State
 from lthprune.training.losses import LossAndAccuracy
 
 
 class Measured(NamedTuple):
-    """The results of evaluating one trial; see ``Evaluation`` for the units."""
+    """The results of evaluating one trial; see ``Evaluation`` for the units. ``finite`` says that all weights are."""
 
     train_loss: float
     val: LossAndAccuracy
     test: LossAndAccuracy
+    finite: bool
 
 
 class Engine(Protocol):
@@ -35,3 +37,13 @@ class Engine(Protocol):
 
     def keep(self, trials: Sequence[int]) -> None:
         """Continue with these trials only, in ascending order."""
+
+    def state(self) -> State:
+        """Return what further steps depend on right after ``measure``, by name; not copies."""
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned for the same trials.
+
+        Raises:
+            StorageError: it is the state of other networks, or of another optimiser.
+        """

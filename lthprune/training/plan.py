@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lthprune.errors import RecipeError
 from lthprune.lengths import Moment, Steps, has_epochs
-from lthprune.section import Section
+from lthprune.section import Section, Single
 from lthprune.training.learning_rate import at_milestones, cosine, one_cycle, warmed_up
 
 
@@ -18,15 +18,15 @@ class TrainingPlan(Section):
 
     optimizer: Literal["adam", "adamw", "sgd"]
     """``adam``, ``adamw`` or ``sgd``"""
-    lr: float = Field(gt=0)
+    lr: Single = Field(gt=0)
     """the learning rate"""
     momentum: float = Field(default=0.0, ge=0, lt=1)
     """the momentum of ``sgd``"""
     nesterov: bool = False
     """whether this momentum is Nesterov's, as in ``torch.optim.SGD``"""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Single = Field(default=0.0, ge=0)
     """L2 regularisation (decoupled from the gradient with ``adamw``)"""
-    l1: float = Field(default=0.0, ge=0)
+    l1: Single = Field(default=0.0, ge=0)
     """L1 regularisation: the factor of the sum of the absolute values of the remaining weights, which is added to the
     loss that is minimised; see [L1 regularisation](#l1-regularisation)"""
     batch_size: int = Field(ge=1)
@@ -49,7 +49,7 @@ class TrainingPlan(Section):
     """steps in which the learning rate rises linearly from 0 before the schedule; not with ``onecycle``"""
     lr_milestones: tuple[Moment, ...] = ()
     """steps after which the learning rate is multiplied by ``lr_gamma``"""
-    lr_gamma: float = Field(default=0.1, gt=0)
+    lr_gamma: Single = Field(default=0.1, gt=0)
     """the factor of the learning rate at a milestone"""
     patience: int | None = Field(default=None, ge=1)
     """stop after this many evaluations in a row without a new minimum of the validation loss"""

@@ -9,13 +9,18 @@ import torch
 from torch import nn
 
 from lthprune.data import Dataset
-from lthprune.errors import PruningError
-from lthprune.pruning import State, snapshot
+from lthprune.errors import PruningError, StorageError
+from lthprune.pruning import State, live_state, snapshot
+from lthprune.search import Diverged
 from lthprune.seeds import seeded_by
 from lthprune.training.augmenting import Views, check_augmentation
 from lthprune.training.batches import Batches
+from lthprune.training.checkpoint import Checkpoint, fitting, under, within
 from lthprune.training.dispatch import choose_engine
+from lthprune.training.divergence import divergence, has_finite_weights
+from lthprune.training.engine import Engine
 from lthprune.training.loop import train
+from lthprune.training.module_state import restore_copy
 from lthprune.training.plan import TrainingPlan
 from lthprune.training.record import Evaluation, Record, Training
 
@@ -37,10 +42,14 @@ def train_population(
     keep_early_stop: bool = False,
     on_steps: Callable[[int, int], object] | None = None,
     on_evaluation: Callable[[int, Evaluation], object] | None = None,
+    on_diverged: Callable[[int, Diverged], object] | None = None,
+    checkpoints: Callable[[int, str], Checkpoint] | None = None,
 ) -> list[Training]:
     """Train models of one architecture in place, each with the result of ``train`` up to rounding.
 
-    Every model has its own data order and its own early stopping. Models that have stopped are no longer computed.
+    Every model has its own data order and its own early stopping. Models that have stopped are no longer computed. A
+    model whose training loss or weights are NaN or infinite stops at the next evaluation; the others go on as without
+    it.
 
     Args:
         models: dense or pruned, on the device of the data.
@@ -57,7 +66,12 @@ def train_population(
         keep_early_stop: keep a copy of each model at its early-stopping step.
         on_steps: called with a trial and the number of steps since the last call, once the trial's model is up to
             date: at step ``no_stop_before``, and with some engines after every step.
-        on_evaluation: called with a trial and its evaluation.
+        on_evaluation: called with a trial and its evaluation, but not with one that finds that the trial diverged.
+        on_diverged: called with a trial that stops because it diverged, and why.
+        checkpoints: returns where the state of a training is saved every few minutes, and what it continues from. It
+            is called with the training's first trial and with what trains it, an engine (all trials) or the loop (one
+            trial), on a device. Then give ``noises`` and ``augmenters``: states of torch's default generators are not
+            saved.
 
     Returns:
         The training of every model, in the order of ``models``.
@@ -66,6 +80,7 @@ def train_population(
         PruningError: there is no model, or not one generator for each model.
         RecipeError: the plan asks for an engine that cannot train these models, or augments data that are no images.
         DataError: there are too few training samples for a batch.
+        StorageError: a checkpoint is intact, but does not fit these models or this plan.
 
     Examples:
         >>> from lthprune.data import DataSpec, load_data
@@ -82,7 +97,7 @@ def train_population(
     views = Views(plan.batch_size, augmenters or [None] * len(models), device) if plan.augment else None
     engine = choose_engine(models, data, plan, noises, views)
     if engine is None:
-        trained = []
+        trained: list[Training] = []
         for trial, (model, order) in enumerate(zip(models, orders, strict=True)):
             with nullcontext() if noises is None else seeded_by(noises[trial], device):
                 trained.append(
@@ -99,36 +114,67 @@ def train_population(
                         augmenter=None if augmenters is None else augmenters[trial],
                         on_step=None if on_steps is None else partial(on_steps, trial, 1),
                         on_evaluation=None if on_evaluation is None else partial(on_evaluation, trial),
+                        checkpoint=None if checkpoints is None else checkpoints(trial, f"the loop on {device.type}"),
                     )
                 )
+            stopped = trained[-1].diverged
+            if stopped is not None and on_diverged is not None:
+                on_diverged(trial, stopped)
         return trained
     record = [Record(plan, len(data.tasks)) for _ in models]
-    kept: list[State | None] = [None] * len(models)
     evaluations = set(plan.evaluation_steps)
     batches = Batches(len(data.x_train), plan.batch_size, orders, device)
-    for _ in range(start):
+    live = list(range(len(models)))  # the trials that the engine still trains, in its order
+    checkpoint = None if checkpoints is None else checkpoints(0, f"{engine.name} on {device.type}")
+    saved = None if checkpoint is None else checkpoint.read()
+    with fitting(saved):
+        if saved is not None:
+            live = _take_up(saved.tensors, engine, models, record, start)
+            batches.keep(live)
+            for trial, each in enumerate(record):
+                if on_steps is not None and each.rewind_state is not None:
+                    restore_copy(models[trial], each.rewind_state)
+                    on_steps(trial, no_stop_before - start)
+                if trial not in live:
+                    restore_copy(models[trial], within(f"trial-{trial}/trained", saved.tensors))
+                    lr = plan.lr_at(plan.steps if fine_tune else each.step)
+                    each.diverged = divergence(each.step, lr, each.train_loss, finite=has_finite_weights(models[trial]))
+                    if each.diverged is not None and on_diverged is not None:
+                        on_diverged(trial, each.diverged)
+    reached = max(start, record[live[0]].step)
+    for _ in range(reached):
         next(batches)
         if views is not None:
             next(views)
-    live = list(range(len(models)))  # the trials that the engine still trains, in its order
-    for first, step in pairwise(_stations(plan, start, plan.steps if end is None else end, no_stop_before)):
+    end = plan.steps if end is None else end
+    stations = _stations(plan, start, end, no_stop_before)
+    for first, step in pairwise(station for station in stations if station >= reached):
         rates = [plan.lr_at(plan.steps if fine_tune else made) for made in range(first + 1, step + 1)]
         engine.train(torch.stack([next(batches) for _ in rates]), rates)
         if step == no_stop_before and on_steps is not None:
             for place, trial in enumerate(live):
                 engine.lift(place)
                 on_steps(trial, step - start)
+                if checkpoint is not None:
+                    record[trial].rewind_state = snapshot(models[trial])
         if step in evaluations:
             going = []
             for place, (trial, measured) in enumerate(zip(live, engine.measure(), strict=True)):
-                evaluation = Evaluation.of(step, *measured)
+                evaluation = Evaluation.of(step, *measured[:3])
                 record[trial].enter(evaluation)
+                diverged = divergence(step, rates[-1], measured.train_loss, finite=measured.finite)
+                if diverged is not None:
+                    record[trial].diverged = diverged
+                    engine.lift(place)
+                    if on_diverged is not None:
+                        on_diverged(trial, diverged)
+                    continue
                 best = keep_early_stop and record[trial].last_is_best
                 stops = record[trial].should_stop and step >= no_stop_before
                 if best or stops:
                     engine.lift(place)
                 if best:
-                    kept[trial] = snapshot(models[trial])
+                    record[trial].early_stop_state = snapshot(models[trial])
                 if not stops:
                     going.append(place)
                 if on_evaluation is not None:
@@ -140,9 +186,35 @@ def train_population(
                 engine.keep(going)
                 batches.keep(going)
                 live = [live[place] for place in going]
+            if checkpoint is not None and checkpoint.due and step < end:
+                checkpoint.write(_state(engine, models, record, live))
     for place in range(len(live)):
         engine.lift(place)
-    return [each.close(state, engine.name) for each, state in zip(record, kept, strict=True)]
+    return [each.close(engine.name) for each in record]
+
+
+def _state(engine: Engine, models: Sequence[nn.Module], record: Sequence[Record], live: Sequence[int]) -> State:
+    """Return the state of a training right after an evaluation, by name; not copies."""
+    state = under("engine", engine.state())
+    for trial, model in enumerate(models):
+        trained = {} if trial in live else live_state(model)
+        state |= under(f"trial-{trial}", record[trial].tensors() | under("trained", trained))
+    return state
+
+
+def _take_up(
+    state: State, engine: Engine, models: Sequence[nn.Module], record: Sequence[Record], start: int
+) -> list[int]:
+    """Continue with the engine and the records of ``_state``; return the trials that are still trained."""
+    own = [within(f"trial-{trial}", state) for trial in range(len(models))]
+    for tensors, each, model in zip(own, record, models, strict=True):
+        each.restore(tensors, model, start)
+    live = [trial for trial, tensors in enumerate(own) if not within("trained", tensors)]
+    if len({record[trial].step for trial in live}) != 1:
+        raise StorageError("its trials are at different steps")
+    engine.keep(live)
+    engine.restore(within("engine", state))
+    return live
 
 
 def _stations(plan: TrainingPlan, start: int, end: int, no_stop_before: int) -> list[int]:

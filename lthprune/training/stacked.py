@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
+from lthprune.pruning import State
 from lthprune.training.augmenting import Views, augment
+from lthprune.training.checkpoint import copy_into
 from lthprune.training.cuda_graph import recorded
 from lthprune.training.engine import Measured
 from lthprune.training.losses import Heads, LossAndAccuracy
@@ -114,7 +116,13 @@ class Stacked:
         train_loss = (self._losses.mean(dim=2).sum(dim=1) / self._steps).tolist()
         self._losses.zero_()
         self._steps = 0
-        return [Measured(*trial) for trial in zip(train_loss, val, test, strict=True)]
+        return [Measured(*trial) for trial in zip(train_loss, val, test, self._finite(), strict=True)]
+
+    def _finite(self) -> list[bool]:
+        """Return for every trial whether all its values are finite."""
+        infinite = self._values.isfinite().logical_not_()
+        spoiled = set(self._owners()[infinite].tolist()) if infinite.any() else ()
+        return [trial not in spoiled for trial in range(len(self._models))]
 
     def lift(self, trial: int) -> None:
         """Write the trained values of a trial into its model."""
@@ -122,7 +130,7 @@ class Stacked:
 
     def keep(self, trials: Sequence[int]) -> None:
         """Continue with these trials only, in ascending order."""
-        owners = torch.cat([layer.owners() for layer in self._layers])
+        owners = self._owners()
         kept = torch.isin(owners, torch.tensor(list(trials), device=owners.device))
         self._models = [self._models[trial] for trial in trials]
         self._layers = [StackedLayer(layer.layer.keep(trials)) for layer in self._layers]
@@ -133,6 +141,20 @@ class Stacked:
             self._views.keep(trials)
         self._bind(self._values[kept])
         self._optimizer.keep(kept, self._values, self._gradients)
+
+    def state(self) -> State:
+        """Return the values and the optimiser's state, by name; not copies."""
+        return {"values": self._values} | {
+            f"optimizer/{place}": tensor for place, tensor in enumerate(self._optimizer.state)
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned for the same trials."""
+        copy_into(self.state(), state)
+
+    def _owners(self) -> Tensor:
+        """Return the trial of every value."""
+        return torch.cat([layer.owners() for layer in self._layers])
 
     def _bind(self, values: Tensor) -> None:
         """Use these values, a vector, for all layers."""

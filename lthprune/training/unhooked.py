@@ -7,21 +7,24 @@ Networks that draw at random (dropout) keep their layout, because it decides whi
 steps are not recorded as CUDA graphs, which would have to know the state of the generator.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from lthprune.data import Dataset
-from lthprune.pruning import live_state, masks_of, without_pruning
+from lthprune.pruning import State, live_state, masks_of, without_pruning
 from lthprune.seeds import OwnDraws
 from lthprune.training.augmenting import Views, augment
+from lthprune.training.checkpoint import under, within
 from lthprune.training.cuda_graph import recorded
+from lthprune.training.divergence import has_finite_weights
 from lthprune.training.engine import Measured
 from lthprune.training.loop import evaluate
 from lthprune.training.losses import cross_entropy
 from lthprune.training.lowering import lift
+from lthprune.training.module_state import module_state, restore_module
 from lthprune.training.noise import draws_at_random
 from lthprune.training.penalty import add_penalty, penalised_weights
 from lthprune.training.plan import TrainingPlan
@@ -78,6 +81,19 @@ class Unhooked:
         if self._views is not None:
             self._views.keep(trials)
 
+    def state(self) -> State:
+        """Return every trial's parameters, buffers, optimiser and random generators, by name; not copies."""
+        return {
+            name: tensor
+            for place, trial in enumerate(self._trials)
+            for name, tensor in under(str(place), trial.state()).items()
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned for the same trials."""
+        for place, trial in enumerate(self._trials):
+            trial.restore(within(str(place), state))
+
 
 class _Trial:
     """A model, its copy without hooks, and the optimiser of the copy."""
@@ -89,9 +105,7 @@ class _Trial:
         self._device = data.x_train.device
         draws = draws_at_random(model, data.x_train[:2])
         captured = captured and not draws
-        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
-        if draws and noise is not None:
-            self._turn = OwnDraws(noise, self._device).turn
+        self._draws = OwnDraws(noise, self._device) if draws and noise is not None else None
         layout = torch.contiguous_format if draws else torch.channels_last
         self._twin = without_pruning(model).to(memory_format=layout).train()
         parameters = dict(self._twin.named_parameters())
@@ -147,10 +161,25 @@ class _Trial:
         with self._turn(), self._plan.autocast(self._device):
             val = evaluate(self._twin, self._data.x_val, self._data.y_val, self._data.tasks)
             test = evaluate(self._twin, self._data.x_test, self._data.y_test, self._data.tasks)
-        measured = Measured(float(self._loss) / self._steps, val, test)
+        measured = Measured(float(self._loss) / self._steps, val, test, has_finite_weights(self._twin))
         self._loss.zero_()
         self._steps = 0
         return measured
 
     def lift(self) -> None:
         lift(self._model, live_state(self._twin))
+
+    def state(self) -> State:
+        drawn = enumerate(self._draws.states if self._draws is not None else ())
+        return module_state(self._twin, self._optimizer) | {f"draws/{place}": state for place, state in drawn}
+
+    def restore(self, state: State) -> None:
+        restore_module(self._twin, self._optimizer, state)
+        if self._draws is not None:
+            places = range(len(self._draws.states))
+            self._draws.states = [state[f"draws/{place}"] for place in places]
+            with self._draws.turn():  # torch checks them
+                pass
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._draws is None else self._draws.turn()

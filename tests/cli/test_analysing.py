@@ -107,7 +107,7 @@ def test_analyze_writes_all_of_it_as_json(level: int | None, sparse: Run, cli: C
     ("arguments", "fix"),
     [
         (["--level", 3], "has 3 finished levels; there is no level 3"),
-        (["--trial", 2], "has trials 0 to 1; there is no trial 2"),
+        (["--trial", 2], "has trials 0-1; there is no trial 2"),
         (["--level", 1, "--trial", 5], "there is no trial 5"),
         (["--json", "there.json"], "there.json already exists"),
         (["--json", "."], "is a folder. Name a file in it"),

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from lthprune.experiments.run import Run
 from lthprune.training.histories import Histories
 from tests.cli.conftest import Cli
-from tests.tiny import OFFLINE, SETTINGS, environment, lthprune
+from tests.tiny import OFFLINE, SETTINGS, command, environment, lthprune
 
 TINY = [word for setting in SETTINGS for word in ("--set", setting)]
 VERBS = ["ls", "show", "run", "sweep", "resume", "runs", "summary", "plot", "analyze", "export"]
@@ -161,8 +163,7 @@ def more_levels(folder: Path) -> None:
 
 def fewer_trials(folder: Path) -> None:
     def drop(manifest: dict[str, Any]) -> None:
-        for files in (manifest["initial"], *manifest["finished"]):
-            files.popitem()
+        manifest["initial"].popitem()  # that of a trial which has tickets
 
     change_manifest(folder, drop)
 
@@ -344,3 +345,39 @@ def test_python_m_lthprune_is_the_command() -> None:
         [sys.executable, "-m", "lthprune", "--version"], capture_output=True, text=True, env=environment(), check=True
     )
     assert done.stdout == f"lthprune {version('lthprune')}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no pipes of this kind")
+def test_help_goes_on_without_output_when_nobody_reads_it() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shlex.join(command('run', '--help'))} | head -c 1"],
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_data_root_below_a_home_that_is_not_known_is_refused(cli: Cli) -> None:
+    result = cli("show", "lenet-digits", "--time", *TINY, "--data-dir", "~nobody-of-this-name/x")
+    assert (result.code, is_one_clear_paragraph(result.err)) == (2, True)
+    assert "begins with a home folder" in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EACCES, 2), (errno.ENOSPC, 2), (errno.ENOENT, 1), (errno.EBADF, 1)]
+)
+def test_only_refusals_of_a_path_by_the_system_are_bad_input(
+    number: int, code: int, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "file")
+
+    monkeypatch.setattr("lthprune.experiments.load_recipe", broken)
+    assert cli("show", "lenet-digits").code == code
+
+
+def test_a_setting_without_a_value_says_so(cli: Cli) -> None:
+    result = cli("show", "lenet-digits", "--set", "prune.levels=")
+    assert result.code == 2
+    assert "the setting 'prune.levels=' has no value" in " ".join(result.err.split())

@@ -212,8 +212,9 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
 
 def test_plot_draws_another_level_and_trial_and_refuses_unknown_ones(finished: Run, cli: Cli) -> None:
     folder = Path(shutil.copytree(finished.folder, "copy"))
-    assert cli("plot", folder, "--level", 1, "--trial", 1).code == 0
-    assert "trial 1, level 1" in (folder / "figures/network.svg").read_text("utf-8")
+    assert cli("plot", folder, "--level", 1, "--trial", 1, "--out", "elsewhere").code == 0
+    assert "trial 1, level 1" in Path("elsewhere/copy/network.svg").read_text("utf-8")
+    assert not (folder / "figures").exists()
     result = cli("plot", folder, "--level", 9)
     assert (result.code, result.out) == (2, "")
     assert "level 9 of copy is not finished; levels 0 to 2 are" in " ".join(result.err.split())

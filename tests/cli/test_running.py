@@ -45,6 +45,32 @@ def test_run_and_resume_print_levels_summary_and_directory(cli: Cli) -> None:
     )
 
 
+def test_resume_trains_again_from_a_damaged_level_as_the_error_says(cli: Cli) -> None:
+    cli("run", "lenet-digits", *settings(), "--out", "there")
+    (run,) = find_runs("there")
+    before, path = contents(run.folder), run.folder / "trial-1" / "level-01.safetensors"
+    path.write_bytes(path.read_bytes()[:99])
+    result = cli("resume", run.folder)
+    assert result.code == 2
+    said = " ".join(result.err.split())
+    assert f"{path.name} is damaged" in said
+    *_, command = said.partition("lthprune ")
+    assert cli(*command.split()).out.count("level  ") == 2
+    assert contents(run.folder) == before
+
+
+def test_resume_goes_back_in_runs_only_and_to_finished_levels(cli: Cli) -> None:
+    cli("run", "lenet-digits", *settings("prune.levels=1"), "--out", "there")
+    (run,) = find_runs("there")
+    before = contents(run.folder)
+    assert "no level 2" in " ".join(cli("resume", run.folder, "--from-level", 2).err.split())
+    assert contents(run.folder) == before
+    cli("sweep", "lenet-digits", *settings("prune.levels=1"), "--over", "model.hidden=[4]", "--out", "sweeps")
+    (sweep,) = find_sweeps("sweeps")
+    result = cli("resume", sweep.folder, "--from-level", 0)
+    assert (result.code, "is a sweep" in " ".join(result.err.split())) == (2, True)
+
+
 def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli) -> None:
     Path("own.toml").write_text(tiny().to_toml())
     assert cli("run", "own.toml").code == 0

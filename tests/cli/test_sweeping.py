@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lthprune.errors import DivergedWarning
 from lthprune.experiments.sweep import Sweep, begin_sweep, run_sweep
 from lthprune.experiments.sweep_figures import SWEEP_FIGURES
 from lthprune.experiments.sweep_summary import summarise_sweep
@@ -53,6 +54,19 @@ def test_summary_of_a_sweep_has_what_came_of_every_cell(cli: Cli, finished: Swee
         first = lines.index([*words, means[1], f"{row.seconds:,.0f}", "s"])
         ranges = [f"{100 * level.test_acc.low:.2f}-{100 * level.test_acc.high:.2f}" for level in (dense, ticket)]
         assert lines[first + 1] == [f"{last.density:.2%}", *ranges]
+    assert result.out.endswith("All cells are finished.\n")
+
+
+def test_a_sweep_names_the_cells_with_failed_trials_and_trains_the_others(cli: Cli, tmp_path: Path) -> None:
+    settings = [*SHORT, "train.optimizer=sgd", "model.activation=relu"]
+    with pytest.warns(DivergedWarning, match=r"trial \d diverged at level 0, step 2, learning rate 1e\+30"):
+        sweep = run_sweep(begin_sweep("lenet-digits", {"train.lr": [1e30, 0.1]}, settings, out=tmp_path))
+    assert [len(cell.run.tickets.failures) > 0 for cell in sweep.cells()] == [True, False]
+    assert [cell.finished for cell in sweep.cells()] == [True, True]
+    result = cli("summary", sweep.folder)
+    assert (result.code, result.err, result.narrow) == (0, "", True)
+    assert "Cell 1, train.lr=1e+30: of 5 trials 5 diverged." in result.out
+    assert "Cell 2," not in result.out
     assert result.out.endswith("All cells are finished.\n")
 
 

@@ -6,11 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from lthprune import PruningError, compact, neuron_states
 from tests.compaction.checked import check, mask, sizes
+
+
+def _traces_lists() -> bool:
+    """Whether torch.fx traces calls whose list or number comes from another call; that of torch 2.6 does not."""
+    try:
+        fx.symbolic_trace(lambda x: torch.cat(x.chunk(2)))
+    except TypeError:
+        return False
+    return True
+
+
+TRACES_LISTS = _traces_lists()
+NEEDS_LISTS = ("chunk", "split", "split into halves", "unbind", "sum of two with the number", "chunk and cat")
 
 
 class Between(nn.Module):
@@ -81,6 +94,10 @@ FITS_EVERY_SIZE: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_a_layer_keeps_all_neurons_if_code_relies_on_their_number_or_positions(code: str, bias: float) -> None:
     model = Between(RELIES_ON_SIZE[code]).double()
     model.first.bias.data.fill_(bias)
+    if code in NEEDS_LISTS and not TRACES_LISTS:
+        with pytest.raises(PruningError, match=r"torch\.fx cannot trace this Between"):
+            compact(model, torch.zeros(1, 3).double())
+        return
     compacted = check(model, torch.zeros(1, 3).double(), scale=1000)
     assert sizes(compacted) == {"first": 4, "second": 3, "third": 2}
     assert compacted.report.whole == ("first",)
@@ -130,21 +147,24 @@ class Channels(nn.Module):
 
 @pytest.mark.parametrize("bias", [1, -100], ids=["active", "silent"])
 @pytest.mark.parametrize(
-    ("code", "channels"),
+    ("name", "code", "channels"),
     [
-        (lambda model, x: x * model.scale[: x.shape[1]], 4),
-        (lambda model, x: x / x.shape[1], 4),
-        (lambda model, x: torch.cat(x.chunk(2, dim=1), dim=1), 3),
-        (lambda model, x: x.flatten(1)[:, : 4 * x.shape[1]], 3),
-        (lambda model, x: F.max_pool2d(x, 1) * x.shape[2], 3),
+        ("parameter", lambda model, x: x * model.scale[: x.shape[1]], 4),
+        ("divide", lambda model, x: x / x.shape[1], 4),
+        ("chunk and cat", lambda model, x: torch.cat(x.chunk(2, dim=1), dim=1), 3),
+        ("slice of all", lambda model, x: x.flatten(1)[:, : 4 * x.shape[1]], 3),
+        ("image size", lambda model, x: F.max_pool2d(x, 1) * x.shape[2], 3),
     ],
-    ids=["parameter", "divide", "chunk and cat", "slice of all", "image size"],
 )
 def test_channels_are_kept_or_removed_likewise(
-    code: Callable[[Any, Tensor], Tensor], channels: int, bias: float
+    name: str, code: Callable[[Any, Tensor], Tensor], channels: int, bias: float
 ) -> None:
     model = Channels(code).double()
     model.conv.bias.data.fill_(bias)
+    if name in NEEDS_LISTS and not TRACES_LISTS:
+        with pytest.raises(PruningError, match=r"torch\.fx cannot trace this Channels"):
+            compact(model, torch.zeros(1, 1, 4, 4).double())
+        return
     compacted = check(model, torch.zeros(1, 1, 4, 4).double(), scale=1000)
     assert sizes(compacted) == {"conv": channels, "dense": 2}
 

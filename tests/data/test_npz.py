@@ -1,4 +1,5 @@
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -157,6 +158,46 @@ def forged_header(path: Path) -> None:
     np.lib.format.write_array_header_1_0(content, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10)})
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("x_train.npy", content.getvalue() + bytes(40))
+
+
+def unfinished_header(path: Path) -> None:
+    """An array whose header is no expression of Python, so that numpy's tokenizer fails."""
+    header = b"{'descr': ('<f4', (\n"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("x_train", "y_train", "x_test", "y_test"):
+            file.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+def damaged_lzma(path: Path) -> None:
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    data = bytearray(path.read_bytes())
+    data[60:90] = b"\xff" * 30
+    path.write_bytes(data)
+
+
+def unknown_compression(path: Path) -> None:
+    """Archives whose members state the compression 97, in their own headers and in the directory."""
+    data = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        for found in re.finditer(re.escape(mark), bytes(data)):
+            data[found.start() + place : found.start() + place + 2] = (97).to_bytes(2, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [unfinished_header, damaged_lzma, unknown_compression],
+)
+def test_a_file_that_zipfile_and_numpy_cannot_decode_is_refused_with_its_name(tmp_path: Path, damage: object) -> None:
+    path = write_npz(tmp_path / "own.npz")
+    assert callable(damage)
+    damage(path)
+    with pytest.raises(DataError, match=r"own\.npz is not a readable"):
+        load_npz(path)
 
 
 @pytest.mark.parametrize(

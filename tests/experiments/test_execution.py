@@ -177,7 +177,7 @@ def test_the_watcher_sees_the_directory_every_evaluation_and_every_level(tmp_pat
     def count(found: Sequence[Ticket]) -> None:
         levels.append(([ticket.level for ticket in found], begun[0].tickets.finished))
 
-    run_recipe(tiny(), "tiny", out=tmp_path, watcher=Watcher(begun.append, look, count))
+    run_recipe(tiny(), "tiny", out=tmp_path, watcher=Watcher(begun.append, look, on_level=count))
     assert len(begun) == 1
     assert seen == [(level, trial, step) for level in range(3) for step in (2, 4, 6) for trial in range(2)]
     assert levels == [([level] * 2, level + 1) for level in range(3)]
@@ -237,7 +237,7 @@ def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bits(
 ) -> None:
     whole, copies = moments(tiny(*words), tmp_path, monkeypatch)
     resumable = [copy for copy in copies if (copy / "manifest.json").exists()]
-    assert len(resumable) == 3 * (3 + whole.recipe().run.trials) + 1
+    assert len(resumable) == 3 * (4 + whole.recipe().run.trials) + 1
     expected = contents(whole.folder)
     for copy in resumable:
         killed = Run(copy)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lthprune import PruningError, StorageError
+from lthprune import PruningError, RecipeError, StorageError
 from lthprune.compaction import load_export
 from lthprune.experiments.execution import run_recipe
 from lthprune.experiments.run import Run
+from lthprune.files import read_tensors, write_tensors
 from tests.nets import refused
 from tests.tiny import noise, tiny, write_npz
 
@@ -114,7 +115,7 @@ def test_missing_packages_for_onnx_are_named_before_anything_is_written(dense_ru
     ("words", "message"),
     [
         ({"level": 9}, "has 4 finished levels; there is no level 9"),
-        ({"trial": 2}, "has trials 0 to 1; there is no trial 2"),
+        ({"trial": 2}, "has no trial 2; it has: 0, 1"),
         ({"weights": "best"}, "unknown weights 'best'"),
         ({"drop_inputs": True}, "ask for compact"),
     ],
@@ -146,8 +147,8 @@ def test_what_is_no_export_or_a_damaged_one_is_refused(dense_run, tmp_path):
     path = tmp_path / "architecture.json"
     good = json.loads(path.read_bytes())
     for bad, message in (
-        (good | {"format": 9}, "format 9"),
-        (good | {"layers": good["layers"][:-1]}, "not the description of .*Unexpected key"),
+        (good | {"format": 9}, "made by a newer lthprune"),
+        (good | {"layers": good["layers"][:-1]}, "not the description of .*'output.weight' belongs to no layer"),
         ({}, "is damaged"),
         ([], "is damaged"),
     ):
@@ -158,3 +159,65 @@ def test_what_is_no_export_or_a_damaged_one_is_refused(dense_run, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"noise")
     with refused("damaged or not a safetensors file", error=StorageError):
         load_export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ({"device": "cuda"}, "dense has ['bias', 'device', 'in_features', 'out_features'], where"),
+        ({"in_features": 10**12}, "in_features: Input should be less than or equal to 100000000"),
+        ({"in_features": None}, "in_features: Input should be a valid integer"),
+        ({"bias": "yes"}, "bias: Input should be a valid boolean"),
+        ({"name": "a.b"}, "its name is 'a.b'"),
+        ({"kind": ["dense"]}, "its kind ['dense'] is unknown"),
+    ],
+)
+def test_layers_that_lthprune_does_not_write_are_refused_before_they_are_built(dense_run, layer, fault, tmp_path):
+    dense_run.export(2, out=tmp_path)
+    path = tmp_path / "architecture.json"
+    good = json.loads(path.read_bytes())
+    good["layers"][1] |= layer
+    good["layers"][3] |= {"out_features": 0}
+    path.write_text(json.dumps(good))
+    with pytest.raises(StorageError) as caught:
+        load_export(tmp_path)
+    assert f"layer 1: {fault}" in str(caught.value)
+    assert "layer 3: out_features" in str(caught.value)  # all of them are named at once
+
+
+def test_layers_of_huge_sizes_take_no_memory_before_they_are_refused(dense_run, tmp_path):
+    dense_run.export(2, out=tmp_path)
+    path = tmp_path / "architecture.json"
+    good = json.loads(path.read_bytes())
+    for layer in good["layers"]:
+        layer |= {key: 10**8 for key in layer if key.endswith("features")}
+    path.write_text(json.dumps(good))
+    with pytest.raises(StorageError) as caught:
+        load_export(tmp_path)
+    for name in ("dense1", "dense2", "output"):
+        assert f"'{name}.weight' has the shape" in str(caught.value)
+
+
+def test_another_type_of_weights_and_a_network_without_layers_are_refused(dense_run, tmp_path):
+    dense_run.export(2, out=tmp_path)
+    tensors, header = read_tensors(tmp_path / "model.safetensors")
+    write_tensors(tmp_path / "model.safetensors", {name: each.to(torch.int8) for name, each in tensors.items()}, header)
+    with refused("'dense1.weight' has the type torch.int8, where torch.float32 is built", error=StorageError):
+        load_export(tmp_path)
+    path = tmp_path / "architecture.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"layers": []}))
+    with refused("belongs to no layer", error=StorageError):
+        load_export(tmp_path)
+
+
+def test_a_description_of_a_recipes_network_imports_no_code_and_takes_no_more_memory_than_there_is(tmp_path):
+    write_tensors(tmp_path / "model.safetensors", {"w": torch.ones(1)}, "{}")
+    entries = {"format": 1, "input": [64], "outputs": 10}
+    for model, message in (
+        ({"kind": "this:module"}, "is not imported without your consent"),
+        ({"kind": "mlp", "dense": [10**8, 10**8]}, "of memory, and .* are available"),
+        ({"kind": "mlp", "dense": [10**9]}, "unknown here"),
+    ):
+        (tmp_path / "architecture.json").write_text(json.dumps(entries | {"model": model}))
+        with refused(message, error=RecipeError):
+            load_export(tmp_path)

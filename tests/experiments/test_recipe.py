@@ -352,7 +352,7 @@ def test_all_faults_of_a_recipe_are_named_at_once_with_their_place(tables: dict[
         ("prune", "levels", 2.5),
         ("data", "name", "mnits"),
         ("model", "conv", ["Q"]),
-        ("model", "dense", [0]),
+        ("model", "dense", [-7]),
         ("train", "lr", -1),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lthprune import imp
-from lthprune.errors import LthpruneError, RecipeError, StorageError
+from lthprune.errors import LthpruneError, StorageError
 from lthprune.experiments.execution import resume_run, run_recipe
 from lthprune.experiments.folders import create_run, find_runs, new_folder
 from lthprune.experiments.run import Run
@@ -19,6 +19,8 @@ from lthprune.pruning.state import snapshot
 from lthprune.training.record import HISTORIES
 from tests.nets import all_bits, net
 from tests.tiny import contents, tiny
+
+MANIFESTS = ("manifest.json", "manifest.copy.json")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def test_a_run_directory_holds_what_the_design_says_and_nothing_more(original: R
     files = {str(path.relative_to(original.folder)) for path in original.folder.rglob("*") if path.is_file()}
     tickets = {f"trial-{trial}/level-{level:02d}.safetensors" for trial in range(2) for level in range(3)}
     initial = {f"trial-{trial}/initial.safetensors" for trial in range(2)}
-    assert files == tickets | initial | {"recipe.toml", "environment.json", "histories.npz", "manifest.json", ".lock"}
+    assert files == tickets | initial | {"recipe.toml", "environment.json", "histories.npz", *MANIFESTS, ".lock"}
 
 
 def test_every_file_of_a_run_is_of_a_plain_format_and_none_is_a_pickle(original: Run) -> None:
@@ -67,7 +69,7 @@ def test_a_runs_network_has_a_trials_initial_weights_and_takes_its_tickets(origi
 
 @pytest.mark.parametrize("trial", [-1, 2])
 def test_a_trial_that_is_not_there_has_no_network(original: Run, trial: int) -> None:
-    with pytest.raises(StorageError, match=f"trials 0 to 1; there is no trial {trial}"):
+    with pytest.raises(StorageError, match=f"trials 0-1; there is no trial {trial}"):
         original.model(trial)
 
 
@@ -186,14 +188,23 @@ def test_an_edited_recipe_is_refused_and_the_mend_named(run: Run, before: str, a
             read()
 
 
-@pytest.mark.parametrize("content", [None, b"[model", b"\xff", b"[modell]"])
-def test_a_missing_or_unreadable_recipe_is_refused(run: Run, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"[model", b"\xff", b"[modell]"])
+def test_an_unreadable_recipe_is_refused_until_it_is_deleted(run: Run, content: bytes) -> None:
     path = run.folder / "recipe.toml"
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises((StorageError, RecipeError), match=re.escape(str(path))):
+    before, recipe = path.read_bytes(), run.recipe()
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=re.escape(str(path)) + r".*delete the file.*lthprune resume"):
         run.recipe()
+    path.unlink()
+    assert run.recipe() == recipe
+    resume_run(run)
+    assert path.read_bytes() == before
+
+
+def test_histories_that_lack_a_finished_level_are_refused(run: Run) -> None:
+    run.histories().up_to(1).save(run.folder / "histories.npz")
+    with pytest.raises(StorageError, match=r"has other trials, levels or evaluations.*lthprune resume"):
+        run.summary()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])

@@ -88,7 +88,7 @@ def test_what_is_not_there_is_refused_with_words(run: Run, tmp_path: Path) -> No
     with pytest.raises(StorageError, match="there is no level 3"):
         run.structure_at(3)
     for refused in (lambda: run.structure(2), lambda: run.structure_at(0, 2)):
-        with pytest.raises(StorageError, match="has trials 0 to 1; there is no trial 2"):
+        with pytest.raises(StorageError, match="has trials 0-1; there is no trial 2"):
             refused()
     with pytest.raises(StorageError, match="holds no run"):
         Run(tmp_path).structure()

@@ -14,6 +14,7 @@ from lthprune.experiments.run import Run
 from lthprune.experiments.summary import LevelSummary, Spread, smallest_winning
 from lthprune.experiments.sweep import begin_sweep, run_sweep
 from lthprune.experiments.sweep_summary import summarise_sweep
+from lthprune.search.failures import Failure
 from lthprune.training.stopping import early_stopping_index
 from tests.tiny import joined, tiny
 
@@ -50,6 +51,17 @@ def test_a_winning_ticket_is_as_accurate_on_validation_data_and_stops_no_later_t
     winning = [at for at in accurate if measured[at][2] <= measured[0][2]]
     assert smallest_winning(levels, "accuracy") == (levels[accurate[-1]] if accurate else None)
     assert smallest_winning(levels) == (levels[winning[-1]] if winning else None)
+
+
+def test_a_level_without_some_trial_or_with_a_failed_one_is_no_winning_ticket() -> None:
+    def level(at: int, trials: int = 5, failures: tuple[Failure, ...] = ()) -> LevelSummary:
+        accuracy, step = Spread(0.9 + at / 100, 0, 1), Spread(100, 100, 100)
+        return LevelSummary(at, 0.8**at, 100 - at, accuracy, accuracy, step, trials=trials, failures=failures)
+
+    dead = Failure(kind="dead", trial=2, level=2, reason="its outputs are the same for every validation sample")
+    levels = [level(0), level(1), level(2, failures=(dead,)), level(3, trials=4)]
+    assert smallest_winning(levels) == smallest_winning(levels, "accuracy") == levels[1]
+    assert smallest_winning([level(0, trials=4), level(1, trials=4)]) is not None
 
 
 def test_a_level_counts_the_trials_whose_validation_loss_is_lowest_at_the_last_step(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_sweep_killed_before_any_of_its_writes_goes_on_to_the_same_bits(
 ) -> None:
     whole, copies = moments(tmp_path, monkeypatch)
     assert [Sweep(copy).exists for copy in copies] == [False] + [True] * (len(copies) - 1)
-    assert len(copies) == 1 + 2 * (5 + 3 * 5 + 1)  # of each run: 5 files to begin with, 5 for a level, and the end
+    assert len(copies) == 1 + 2 * (7 + 3 * 6)  # of each run: 7 files to begin with, and 6 for a level
     expected = bits(whole)
     for copy in copies[1:]:
         assert bits(run_sweep(Sweep(copy))) == expected, copy

@@ -12,7 +12,8 @@ FOLDER = Path(lthprune.__file__).parent / "integrations"
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("lightning", "lightning.pytorch"), ("transformers", "accelerate.state")]
+    ("name", "package"),
+    [("lightning", "lightning.pytorch"), ("transformers", "accelerate.state"), ("ray", "ray.exceptions")],
 )
 def test_a_missing_package_is_named_with_the_extra_that_installs_it(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package.partition(".")[0], None)

@@ -450,7 +450,9 @@ def test_a_learning_rate_may_be_searched_before_a_level(tmp_path):
 
 SCRIPT = """
 import os, sys, warnings
-import lightning.pytorch as L, torch
+from datetime import timedelta
+import torch
+from lightning.pytorch.strategies import DDPStrategy
 from lthprune import Rewinder
 from lthprune.integrations.lightning import IterativePruning
 from tests.integrations.digits_module import Digits, loader, quiet
@@ -462,7 +464,8 @@ folder = sys.argv[1]
 module = Digits(seed=int(os.environ.get("LOCAL_RANK", 0)))
 pruning = IterativePruning(levels=2, rate=0.4, rewind=Rewinder(at=2), store=folder + "/store")
 while not pruning.finished:
-    trainer = quiet(pruning, devices=2, strategy="ddp")
+    limited = DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=60))
+    trainer = quiet(pruning, devices=2, strategy=limited)
     trainer.fit(module, loader(), loader(1))
 torch.save([(t.masks, t.weights, t.trained) for t in pruning.tickets], f"{folder}/rank-{trainer.global_rank}.pt")
 """
@@ -479,7 +482,7 @@ def test_two_processes_find_the_same_tickets_and_one_of_them_stores_them(tmp_pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, other = (torch.load(tmp_path / f"rank-{rank}.pt") for rank in range(2))

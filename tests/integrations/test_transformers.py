@@ -359,7 +359,7 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 folder, rank = sys.argv[1], int(os.environ["RANK"])
 pruning = IterativePruning(levels=2, rate=0.4, rewind=Rewinder(at=2), store=folder + "/store")
-one = trainer(bert(seed=rank), folder, pruning, ddp_backend="gloo", per_device_train_batch_size=4)
+one = trainer(bert(seed=rank), folder, pruning, ddp_backend="gloo", ddp_timeout=60, per_device_train_batch_size=4)
 while not pruning.finished:
     train(one)
 torch.save([(t.masks, t.weights, t.trained) for t in pruning.tickets], f"{folder}/rank-{rank}.pt")
@@ -378,7 +378,7 @@ def test_two_processes_find_the_same_tickets_and_one_of_them_stores_them(tmp_pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, other = (torch.load(tmp_path / f"rank-{rank}.pt") for rank in range(2))

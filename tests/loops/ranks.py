@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from tests.nets import net
 
 @contextmanager
 def group(rank: int, size: int, folder: Path) -> Iterator[None]:
-    """A process group of ``size`` processes; the process ends with it.
+    """A process group of ``size`` processes, in which none waits longer than 45 s; the process ends with it.
 
     It ends without Python's own end: a thread of gloo that then still drops a Python object aborts the process.
     """
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+    meeting, limit = f"file://{folder}/meeting", timedelta(seconds=45)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=limit)
     try:
         yield
     finally:

@@ -32,7 +32,6 @@ MAKE: dict[str, Make] = {
     "Adamax": every(lr=0.01, **DECAY)(torch.optim.Adamax),
     "LBFGS": every(lr=0.1, history_size=5, max_iter=3)(torch.optim.LBFGS),
     "LBFGS, strong Wolfe": every(history_size=5, max_iter=3, line_search_fn="strong_wolfe")(torch.optim.LBFGS),
-    "Muon": lambda model: torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], lr=0.01),
     "NAdam": every(lr=0.01, **DECAY)(torch.optim.NAdam),
     "RAdam": every(lr=0.01, **DECAY)(torch.optim.RAdam),
     "RMSprop": every(lr=0.01, momentum=0.9, **DECAY)(torch.optim.RMSprop),
@@ -40,6 +39,8 @@ MAKE: dict[str, Make] = {
     "SGD": every(lr=0.05, momentum=0.9, **DECAY)(torch.optim.SGD),
     "SparseAdam": lambda model: torch.optim.SparseAdam([model[0].weight], lr=0.01),
 }
+if hasattr(torch.optim, "Muon"):  # since torch 2.9
+    MAKE["Muon"] = lambda model: torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], lr=0.01)
 VARIANTS = {
     f"{name}, {word}": (name, word)
     for name in MAKE

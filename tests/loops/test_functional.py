@@ -122,6 +122,15 @@ def ensemble(models: list[nn.Module]) -> None:
                 parameter.copy_(parameters[name][index])
 
 
+def views_are_batched() -> bool:
+    """Whether ``torch.vmap`` supports views of another type, which that of torch 2.6 does not."""
+    try:
+        torch.vmap(lambda mask: mask.view(torch.uint8))(torch.ones(2, 3, dtype=torch.bool))
+    except RuntimeError:
+        return False
+    return True
+
+
 def test_a_stacked_ensemble_trains_in_torchs_form_as_its_models_do_alone() -> None:
     def one_by_one(models: list[nn.Module]) -> None:
         for model in models:
@@ -133,6 +142,10 @@ def test_a_stacked_ensemble_trains_in_torchs_form_as_its_models_do_alone() -> No
                 optimizer.step()
 
     words: dict[str, Any] = {"levels": 2, "rate": 0.5}
+    if not views_are_batched():
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            lthprune.imp([net(seed=0), net(seed=1)], ensemble, form="torch", **words)
+        return
     stacked = lthprune.imp([net(seed=0), net(seed=1)], ensemble, form="torch", **words)
     for one, other in zip(stacked, lthprune.imp([net(seed=0), net(seed=1)], one_by_one, **words), strict=True):
         same(one, other)
@@ -148,8 +161,10 @@ def test_a_compiled_functional_call_computes_with_the_masks() -> None:
     lthprune.prune(model, 0.5, form="plain")
     dense = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
 
+    inputs, _ = batch_of(0)
+
     def loss(parameters: dict[str, Tensor]) -> Tensor:
-        return functional_call(model, parameters, (batch_of(0)[0],)).square().sum()
+        return functional_call(model, parameters, (inputs,)).square().sum()
 
     torch._dynamo.reset()
     parameters = dict(model.named_parameters())

@@ -59,7 +59,9 @@ def test_decidedness_is_a_line_for_each_layer_and_side_and_the_legend_explains_t
         for place, line in enumerate(axes.lines):
             assert list(line.get_ydata()) == [getattr(split.decidedness[place], side) for split in splittings]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["12", "6", "5"]
-        shades = {patch.get_x(): patch.get_hatch() for patch in axes.patches}
+        shades = {
+            patch.get_path().get_extents(patch.get_patch_transform()).x0: patch.get_hatch() for patch in axes.patches
+        }
         assert list(shades) == [0.5, 1.5]
         assert len(set(shades.values())) == 2
     (legend,) = figure.legends

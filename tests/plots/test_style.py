@@ -34,6 +34,15 @@ def test_a_figure_is_saved_in_the_format_of_the_ending(tmp_path, ending: str, be
     assert (tmp_path / f"figure.{ending}").read_bytes().startswith(begins)
 
 
+def test_a_figure_that_cannot_be_drawn_leaves_the_earlier_file(tmp_path) -> None:
+    save(small(), tmp_path / "figure.png")
+    before, figure = (tmp_path / "figure.png").read_bytes(), small()
+    figure.text(0.5, 0.5, "$\\unknown$")
+    with pytest.raises(ValueError, match="unknown"):
+        save(figure, tmp_path / "figure.png")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("figure.png", before)]
+
+
 def test_the_text_of_a_pdf_is_text(tmp_path) -> None:
     save(small(), tmp_path / "figure.pdf")
     assert (

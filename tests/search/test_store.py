@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import pickle
+import shutil
 from types import FunctionType, ModuleType
 
 import pytest
@@ -14,10 +15,13 @@ from torch import nn
 
 from lthprune.errors import LthpruneError, StorageError
 from lthprune.files import read_tensors
+from lthprune.pruning.pruner import Pruning
 from lthprune.pruning.selection import Selection
 from lthprune.pruning.state import snapshot
 from lthprune.search.drivers import imp, osp
+from lthprune.search.generators import imp_levels
 from lthprune.search.rewinding import Rewinder
+from lthprune.search.settings import Search
 from lthprune.search.store import TicketStore
 from lthprune.search.tickets import load_ticket
 from tests import strategies
@@ -133,7 +137,7 @@ def test_a_store_holds_what_was_found_under_plain_names_and_no_temporary_files(t
     found = stored(tmp_path)
     levels = [f"trial-{trial}/level-{level:02d}.safetensors" for level in range(LEVELS + 1) for trial in range(2)]
     initial = [f"trial-{trial}/initial.safetensors" for trial in range(2)]
-    assert files(tmp_path).keys() == {*levels, *initial, "manifest.json", ".lock"}
+    assert files(tmp_path).keys() == {*levels, *initial, "manifest.json", "manifest.copy.json", ".lock"}
     store = TicketStore(tmp_path)
     assert (store.exists, store.finished) == (True, LEVELS + 1)
     for level in range(LEVELS + 1):
@@ -191,6 +195,53 @@ def test_a_damaged_manifest_is_refused_and_kept_as_it_is(tmp_path, data):
     with refused(r"manifest\.json", model, error=StorageError):
         imp(model, lambda model: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("spoil", ["cut", "delete"])
+def test_the_copy_of_a_manifest_takes_its_place_as_the_error_says(tmp_path, spoil):
+    stored(tmp_path)
+    before, manifest = files(tmp_path), tmp_path / "manifest.json"
+    manifest.unlink() if spoil == "delete" else manifest.write_bytes(manifest.read_bytes()[:-9])
+    with pytest.raises(StorageError, match=rf"cp {tmp_path}/manifest\.copy\.json {manifest}$") as refused_for:
+        TicketStore(tmp_path).manifest()
+    shutil.copy(*str(refused_for.value).split()[-2:])
+    assert files(tmp_path) == before
+
+
+def test_a_manifest_without_a_copy_is_to_be_restored(tmp_path):
+    stored(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(b"{")
+    (tmp_path / "manifest.copy.json").unlink()
+    with pytest.raises(StorageError, match=r"Restore it from a copy.*lthprune\.load_ticket\.$"):
+        TicketStore(tmp_path).manifest()
+
+
+@pytest.mark.parametrize("level", [0, 1, LEVELS])
+def test_a_store_goes_back_to_a_damaged_level_as_the_error_says_and_ends_with_the_same_files(tmp_path, level):
+    stored(tmp_path)
+    before, store = files(tmp_path), TicketStore(tmp_path)
+    (tmp_path / f"trial-1/level-{level:02d}.safetensors").write_bytes(b"")
+    with pytest.raises(StorageError, match=rf"level-{level:02d}\.safetensors is damaged.*\.go_back\({level}\)"):
+        store.level(level)
+    store.go_back(level)
+    assert store.finished == level
+    stored(tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_store_goes_back_to_finished_levels_after_whole_ones_only(tmp_path):
+    stored(tmp_path)
+    (tmp_path / "trial-0/level-01.safetensors").unlink()
+    before, store = files(tmp_path), TicketStore(tmp_path)
+    with pytest.raises(StorageError, match=r"level-01\.safetensors is missing.*\.go_back\(1\)"):
+        store.go_back(2)
+    for level in (-1, LEVELS + 1):
+        with pytest.raises(StorageError, match=f"there is no level {level}"):
+            store.go_back(level)
+    assert files(tmp_path) == before
+    with pytest.raises(StorageError, match="does not exist"):
+        TicketStore(tmp_path / "none").go_back(0)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
@@ -311,10 +362,41 @@ def test_one_trials_ticket_is_read_without_those_of_the_others(tmp_path):
     with pytest.raises(StorageError, match="missing, though the manifest names it"):
         store.ticket(1)
     for trial in (2, -1):
-        with pytest.raises(StorageError, match=f"has trials 0 to 1; there is no trial {trial}"):
+        with pytest.raises(StorageError, match=f"has no trial {trial}; it has: 0, 1"):
             store.ticket(0, trial)
     with pytest.raises(StorageError, match="there is no level 2"):
         store.ticket(2)
+
+
+def shrink_each(models):
+    """Write to every weight of every model."""
+    for each in models:
+        shrink(each)
+
+
+def test_a_level_with_tickets_of_some_trials_goes_on_with_these_to_the_bits_of_all(tmp_path):
+    def dense():
+        return [net("dense", seed=seed) for seed in range(3)]
+
+    settings = Search(levels=2, pruning=Pruning(score="random"))
+    every = list(imp_levels(dense(), shrink_each, settings))
+    store, later = TicketStore(tmp_path), (0, 2)
+    store.begin({}, [snapshot(model) for model in dense()], [{}] * 3)
+    assert store.load().trials == (0, 1, 2)
+    store.append(every[0])
+    store.append([every[1][trial] for trial in later])
+    assert (store.trials(), store.trials(1)) == ((0, 1, 2), later)
+    assert [ticket.trial for ticket in store.level(1)] == [0, 2]
+    with pytest.raises(StorageError, match=r"level 1 of .* has no trial 1; it has: 0, 2"):
+        store.ticket(1, 1)
+    with pytest.raises(StorageError, match=r"of the trials \(1,\), and .* goes on with \(0, 2\)"):
+        store.append([every[2][1]])
+    assert store.finished == 2
+    stored = store.load()
+    (last,) = imp_levels([dense()[trial] for trial in stored.trials], shrink_each, settings, stored)
+    for ticket, trial in zip(last, later, strict=True):
+        assert all_bits(ticket.masks) == all_bits(every[2][trial].masks)
+        assert all_bits(ticket.trained) == all_bits(every[2][trial].trained)
 
 
 def storages(held):

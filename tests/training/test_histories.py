@@ -16,12 +16,12 @@ from tests.strategies import seeds
 STEPS = (10, 20, 25)
 
 
-def ticket(level: int, seed: int = 0, left: int = 3, tasks: int = 1) -> Ticket:
-    history = {name: np.random.default_rng((seed, level, at)).random(3) for at, name in enumerate(HISTORIES)}
+def ticket(level: int, trial: int = 0, left: int = 3, tasks: int = 1) -> Ticket:
+    history = {name: np.random.default_rng((trial, level, at)).random(3) for at, name in enumerate(HISTORIES)}
     if tasks > 1:
-        history |= {name: np.random.default_rng((seed, level, 9)).random((3, tasks)) for name in TASK_HISTORIES}
+        history |= {name: np.random.default_rng((trial, level, 9)).random((3, tasks)) for name in TASK_HISTORIES}
     mask = torch.arange(4) < left
-    return Ticket(level, {"weight": mask}, {}, {}, {"history": history})
+    return Ticket(level, {"weight": mask}, {}, {}, {"history": history}, {"trial": trial})
 
 
 def filled(trials: int = 2, levels: int = 3, finished: int = 2, tasks: int = 1) -> Histories:

@@ -51,6 +51,7 @@ def test_one_cycle_equals_torchs(steps: int) -> None:
     assert rates(plan(steps=steps, lr_schedule="onecycle")) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in")  # of torch 2.6, in its own SequentialLR
 @given(steps=st.integers(3, 60), warmup=st.integers(2, 59), schedule=st.sampled_from(["constant", "cosine"]))
 def test_a_warm_up_rises_linearly_and_the_schedule_follows(steps: int, warmup: int, schedule: str) -> None:
     warmup = min(warmup, steps - 1)
