@@ -1,7 +1,8 @@
 """Fills the documentation from the code: settings of recipes, commands, the version.
 
 ``{{ table NAME }}`` becomes the keys of a table of recipes, ``{{ commands }}`` the reference of the command line,
-``{{ version }}`` the version of the package, ``{{ claims }}`` and ``{{ results }}`` the tables of stored results.
+``{{ version }}`` the version of the package; ``{{ claims }}``, ``{{ results }}`` and ``{{ faults }}`` the tables of
+stored results, and ``{{ origin }}`` where the last one comes from.
 """
 
 import inspect
@@ -15,7 +16,7 @@ import typer
 from lthprune.experiments import Recipe
 from lthprune.section import Section
 from lthprune_cli.main import app
-from results import page
+from results import faults, page
 
 
 def on_config(config: Any) -> Any:
@@ -28,9 +29,14 @@ def on_page_markdown(markdown: str, **context: object) -> str:
     """Replace the placeholders of a page."""
     markdown = re.sub(r"\{\{ table (\w+) \}\}", lambda match: _keys(match[1]), markdown)
     markdown = re.sub(r"\{\{ commands \}\}", lambda match: "\n\n".join(_commands()), markdown)
-    for name, header, rows in (("claims", page.CLAIMS_HEAD, page.rows), ("results", page.RESULTS_HEAD, page.results)):
+    for name, header, rows in (
+        ("claims", page.CLAIMS_HEAD, page.rows),
+        ("results", page.RESULTS_HEAD, page.results),
+        ("faults", faults.HEAD, faults.rows),
+    ):
         if f"{{{{ {name} }}}}" in markdown:
             markdown = markdown.replace(f"{{{{ {name} }}}}", _table(header, list(rows())))
+    markdown = re.sub(r"\{\{ origin \}\}", lambda match: faults.origin(), markdown)
     return markdown.replace("{{ version }}", version("lthprune"))
 
 
