@@ -135,7 +135,7 @@ def test_every_figure_of_a_run_with_a_single_level_can_be_drawn(tmp_path: Path, 
 def test_figures_of_an_unfinished_run_and_into_a_blocked_folder_are_refused(run: Run, tmp_path: Path) -> None:
     copy = Run(shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("figures")))
     (copy.folder / "figures").touch()
-    with pytest.raises(StorageError, match="cannot write .*/figures is a file"):
+    with pytest.raises(StorageError, match=r"cannot write .*/figures is a file"):
         copy.save_figures()
     manifest = copy.folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": []}))
