@@ -162,7 +162,7 @@ def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None 
             f"{table} cannot be transferred to: every level starts from the weights of a ticket of {run.name}, and all "
             "its levels are trained. Leave it out of the recipe."
         )
-    data_dir, dense = data_dir or run.data_dir, run.tickets.ticket(0)
+    data_dir, dense = data_dir or run.data_dir, run.tickets.open(0)[0]
     shape = shape_of_data(recipe.data, data_dir=data_dir, trust_code=run.trust_code)
     model = recipe.build_model(*shape, trust_code=run.trust_code)
     check_fit(model, dense.weights, what=f"the run {run.name}", may_bring=dense.late_buffers)

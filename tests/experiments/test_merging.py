@@ -109,6 +109,23 @@ def test_a_piece_says_which_trials_it_has_and_shows_what_was_measured_of_them(tm
         piece.structure(0)
 
 
+def test_a_piece_shows_its_first_trial_by_default(tmp_path: Path) -> None:
+    (piece,) = pieces_of(tiny("run.trials=3"), tmp_path, [[1, 2]])
+    assert (piece.structure().trial, piece.structure_at(2).structure.trial) == (1, 1)
+    assert piece.costs() == piece.costs(1)
+    assert piece.plot("pruned-by-layer").axes
+    exported = piece.export(out=tmp_path / "exported")
+    assert (exported.ticket["level"], exported.ticket["trial"]) == (2, 1)
+
+
+def test_a_piece_of_the_engine_stacked_is_resumed_without_the_first_trial(tmp_path: Path) -> None:
+    recipe = tiny("run.trials=3", "train.engine=stacked")
+    with pytest.raises(StoppedError):
+        run_recipe(recipe, "tiny", out=tmp_path, trials=[1, 2], watcher=Watcher(on_level=stop))
+    (folder,) = tmp_path.iterdir()
+    assert resume_run(Run(folder)).state == "finished"
+
+
 def test_what_compares_trials_asks_for_the_merged_run(tmp_path: Path) -> None:
     recipe = tiny("run.trials=4")
     (piece,) = pieces_of(recipe, tmp_path, [[1, 2]])
