@@ -145,7 +145,7 @@ def test_what_compares_trials_asks_for_the_merged_run(tmp_path: Path) -> None:
 def test_trials_that_the_recipe_lacks_are_refused_before_anything_is_written(
     tmp_path: Path, trials: Sequence[int]
 ) -> None:
-    with pytest.raises(RecipeError, match=r"the recipe has trials 0 to 3"):
+    with pytest.raises(RecipeError, match=r"the recipe has trials 0-3"):
         run_recipe(tiny("run.trials=4"), "tiny", out=tmp_path / "runs", trials=trials)
     assert not (tmp_path / "runs").exists()
 
