@@ -260,3 +260,11 @@ def test_pieces_whose_trials_diverged_merge_to_what_one_run_keeps_of_them(tmp_pa
     assert (merged.tickets.ended is None) == (trials == 4)
     assert contents(merged.folder) == contents(whole.folder)
     assert merged.tickets.manifest() == whole.tickets.manifest()
+
+
+@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+def test_pieces_whose_networks_collapsed_merge_to_the_manifest_of_one_run(tmp_path: Path) -> None:
+    recipe = tiny("prune.rate=0.99", "prune.scope=global")
+    merged = merge_runs(pieces_of(recipe, tmp_path, [[0], [1]]), tmp_path / "merged")
+    assert {failure.kind for failure in merged.tickets.failures} == {"collapsed"}
+    assert bits(merged) == bits(run_recipe(recipe, "tiny", out=tmp_path / "whole"))
