@@ -26,7 +26,9 @@ def analyze(
     level: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Show this level alone, layer by layer.")
     ] = None,
-    trial: Annotated[int, typer.Option(min=0, metavar="N", help="The trial to analyze.")] = 0,
+    trial: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The trial to analyze. Without it the first.")
+    ] = None,
     functional: Annotated[
         bool,
         typer.Option("--functional/--structural", help="Take biases and activations into account, or the masks alone."),
@@ -53,7 +55,7 @@ def analyze(
     from lthprune.experiments import Run, count_by_layer
     from lthprune.files import write_atomically
 
-    if by_layer and (level is not None or trial):
+    if by_layer and (level is not None or trial is not None):
         raise LthpruneError("--by-layer shows all levels of all trials. Leave out --level and --trial, or --by-layer.")
     if (json_file or graphml) and len(runs) > 1:
         option = "--json" if json_file else "--graphml"

@@ -27,9 +27,12 @@ class Weights(StrEnum):
 def export(
     run: RunArgument,
     level: Annotated[
-        int | None, typer.Option(metavar="N", help="The level of the ticket. Without it the last one.")
+        int | None,
+        typer.Option(metavar="N", help="The level of the ticket. Without it the last that the trial has finished."),
     ] = None,
-    trial: Annotated[int, typer.Option(metavar="N", help="The trial of the ticket.")] = 0,
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", help="The trial of the ticket. Without it the first.")
+    ] = None,
     weights: Annotated[
         Weights, typer.Option(help="The trained weights, or the rewound ones that training started from.")
     ] = Weights.TRAINED,
@@ -60,7 +63,7 @@ def export(
     )
     console = Console()
     if done.compacted is not None:
-        console.print(_table(f"Level {done.ticket['level']}, trial {trial}", done.compacted.report))
+        console.print(_table(f"Level {done.ticket['level']}, trial {done.ticket['trial']}", done.compacted.report))
         _print_facts(done.compacted.report, console)
         _print_latency(done, done.compacted, console)
     for file in done.files:

@@ -25,7 +25,7 @@ def describe_failures(failures: "Sequence[Failure]") -> list[str]:
     for (trial, kind), own in groupby(ordered, key=lambda each: (each.trial, each.kind)):
         first, *others = own
         if not others:
-            sentences.append(f"T{str(first)[1:]}.")
+            sentences.append(first.sentence)
             continue
         levels = level_ranges([first.level, *(each.level for each in others)])
         verb = "is dead" if kind == "dead" else kind

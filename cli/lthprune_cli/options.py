@@ -134,15 +134,17 @@ def read_trials(text: str | None) -> tuple[int | None, range | None]:
     """
     from lthprune.errors import RecipeError
 
-    words = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text or "0")
+    if text is None:
+        return None, None
+    words = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text)
     if words is None or (words[2] is not None and int(words[1]) > int(words[2])):
         raise RecipeError(
             f"--trials {text}: give the number of trials, as in --trials 5, or the first and the last of those to run, "
             "as in --trials 2..3."
         )
-    if text is None or words[2] is not None:
-        return None, None if text is None else range(int(words[1]), int(words[2]) + 1)
-    return int(words[1]), None
+    if words[2] is None:
+        return int(words[1]), None
+    return None, range(int(words[1]), int(words[2]) + 1)
 
 
 def make_importable(recipe: str) -> None:

@@ -70,7 +70,7 @@ def plot(
     for each in found:
         folder = None if out is None else out / each.name
         if isinstance(each, Run):
-            paths = each.save_figures(trial=each.trials[0] if trial is None else trial, level=level, out=folder)
+            paths = each.save_figures(trial=trial, level=level, out=folder)
         else:
             paths = save_sweep_figures(each, out=folder)
         for path in paths:

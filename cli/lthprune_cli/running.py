@@ -105,8 +105,7 @@ def resume(
         run_watched(Sweep(run, trust_code=trust_code), on_cluster, address, **words)
         return
     begun = Run(run, trust_code=trust_code)
-    if from_level is not None:
-        begun.tickets.go_back(from_level)
+    finished = begun.tickets.finished if from_level is None else min(from_level, begun.tickets.finished)
     if on_cluster:
         if begun.control is not None or begun.transfer is not None:
             raise LthpruneError(
@@ -116,9 +115,9 @@ def resume(
 
         def spread(watcher: "Watcher") -> "Run":
             with connected(address) as cluster:
-                return resume_run_on(cluster, begun, watcher=watcher, **words)
+                return resume_run_on(cluster, begun, watcher=watcher, from_level=from_level, **words)
 
-        _watched(begun.recipe(), begun.tickets.finished, begun.trials, spread, words_again(address))
+        _watched(begun.recipe(), finished, begun.trials, spread, words_again(address))
         return
     if begun.control is not None:
         go = partial(run_control, Run(run.resolve().parents[1], trust_code=trust_code), **begun.control)
@@ -126,8 +125,8 @@ def resume(
         go = partial(resume_transfer, begun)
     else:
         go = partial(resume_run, begun)
-    go = partial(go, **words)
-    _watched(begun.recipe(), begun.tickets.finished, begun.trials, lambda watcher: go(watcher=watcher))
+    go = partial(go, from_level=from_level, **words)
+    _watched(begun.recipe(), finished, begun.trials, lambda watcher: go(watcher=watcher))
 
 
 def transfer(

@@ -69,15 +69,18 @@ def resume_run_on(
     data_dir: str | Path | None = None,
     device: str | None = None,
     threads: int | None = None,
+    from_level: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Resume a run as ``resume_run`` does, each trial as a job of a cluster; it ends with the same bits.
 
     Trials that were interrupted on a cluster continue after their own last finished levels. The arguments are those of
-    ``run_recipe_on``; the device is by default that of the run.
+    ``run_recipe_on`` and ``resume_run``; the device is by default that of the run.
     """
     device = device or str(run.recorded().get("device", "cpu"))
-    with begin_again(run, Place(data_dir or run.data_dir, "cpu", None)) as experiment:
+    with begin_again(run, Place(data_dir or run.data_dir, "cpu", None), from_level) as experiment:
+        if from_level is not None:
+            shutil.rmtree(run.pieces_folder, ignore_errors=True)  # which have the levels that the run has forgotten
         _Trials(cluster, experiment, run, Place(data_dir, device, threads), watcher or Watcher()).train()
     return run
 

@@ -75,6 +75,7 @@ def run_control(
     data_dir: str | Path | None = None,
     device: str | None = None,
     threads: int | None = None,
+    from_level: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a control of a run at each of its finished levels, or resume it after its own last finished level.
@@ -90,6 +91,7 @@ def run_control(
         data_dir: the data root; by default that of the run, or of the control if it began before.
         device: ``cpu`` or ``cuda``; by default likewise.
         threads: the number of threads to compute with; by default likewise.
+        from_level: a finished level of the control, to train it and those after it again.
         watcher: functions to call while the control is trained.
 
     Returns:
@@ -124,12 +126,14 @@ def run_control(
         warn_of_other_roundings(run.recorded(), now)
         begun = run.tickets.manifest()["search"] | {"control": {"kind": kind, "repeat": repeat}}
         with begin_inside(run, folder, recipe=run.recipe(), begun=begun, environment=now) as control:
+            if from_level is not None:
+                control.tickets.go_back(from_level)
             job = _Control(experiment, run, control, kind, repeat, watcher or Watcher())
             job.watcher.on_begin(control)
             trained_on = find_device(place.device)
             if not control.tickets.finished and kind not in OWN_DENSE:
                 collect_levels(iter([run.tickets.level(0)]), control, [], trained_on, job.watcher)
-            missing = run.tickets.finished - control.tickets.finished
+            missing = max(0, run.tickets.finished - control.tickets.finished)  # a run that went back may have fewer
             if control.tickets.ended is None:
                 collect_levels(islice(job.levels(), missing), control, job.failures, trained_on, job.watcher)
             end_inside(run, control, "the run that it controls ended there")

@@ -117,6 +117,7 @@ def resume_run(
     data_dir: str | Path | None = None,
     device: str | None = None,
     threads: int | None = None,
+    from_level: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Resume a run after its last finished level, and within a level from its last checkpoint, to the same bits.
@@ -124,20 +125,21 @@ def resume_run(
     Data, device and the number of threads that was asked for are those of the run by default. Another device, or
     another number of threads, rounds differently.
     Functions of your own that the run's recipe names are imported only for a ``Run(folder, trust_code=True)``.
+    With ``from_level``, this level and those after it are trained again, as after damage to their files.
 
     Raises:
         StorageError: the folder is not a run, or a file in it is damaged or was changed.
         RecipeError: the recipe names functions of your own, and the run was opened without ``trust_code``.
         LthpruneError: the device or the number of threads is not available here.
     """
-    with begin_again(run, Place.of(run, data_dir, device, threads)) as experiment:
+    with begin_again(run, Place.of(run, data_dir, device, threads), from_level) as experiment:
         _descend(experiment, run, watcher or Watcher())
         shutil.rmtree(run.pieces_folder, ignore_errors=True)  # what an interrupted cluster left
     return run
 
 
 @contextmanager
-def begin_again(run: Run, place: Place) -> Iterator[Experiment]:
+def begin_again(run: Run, place: Place, from_level: int | None = None) -> Iterator[Experiment]:
     """Load what the run of a recipe is resumed with, to write to it alone; the errors are those of ``resume_run``."""
     if run.control is not None:
         raise StorageError(f"{run.folder} is a control. Resume it with run_control(run, {run.control['kind']!r}, ...).")
@@ -158,6 +160,8 @@ def begin_again(run: Run, place: Place) -> Iterator[Experiment]:
         run.tickets.check(experiment.provenance(run.recipe_name) | {"settings": run.settings})  # the recipe's
         before, now = run.recorded(), experiment.environment(find_device(place.device), place.threads)
         warn_of_other_roundings(before, now)
+        if from_level is not None:  # forgotten only now that they can be trained again
+            run.tickets.go_back(from_level)
         run.write_environment(before or now)
         run.write_missing_recipe()
         yield experiment

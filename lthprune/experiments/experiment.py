@@ -17,6 +17,7 @@ from lthprune.experiments.memory_needed import check_training_memory
 from lthprune.experiments.preview import LoadData, Preview, preview_recipe
 from lthprune.experiments.recipe import Recipe
 from lthprune.experiments.run import Run
+from lthprune.experiments.run_folder import name_trials
 from lthprune.search import LOWER_RATE, Diverged, Failure, Level, Metrics, Rewinder, Search, Ticket
 from lthprune.training import (
     Evaluation,
@@ -189,14 +190,13 @@ def chosen_trials(recipe: Recipe, trials: Sequence[int] | None) -> tuple[int, ..
     known = range(recipe.run.trials)
     if trials is None:
         return tuple(known)
-    chosen = tuple(sorted(set(trials)))
-    if not chosen or not set(chosen) <= set(known):
-        said = ", ".join(map(str, chosen)) or "none"
+    unknown = next((trial for trial in trials if trial not in known), None)
+    if unknown is not None or not len(trials):
+        said = "there is no trial to train" if unknown is None else f"there is no trial {unknown} to train"
         raise RecipeError(
-            f"the trials to train are {said}; the recipe has trials 0 to {known[-1]}. Choose from these, or set "
-            "run.trials for more."
+            f"{said}: the recipe has {name_trials(known)}. Choose from these, or set run.trials for more."
         )
-    return chosen
+    return tuple(sorted(set(trials)))
 
 
 def prepare_run(run: Run, place: Place) -> Experiment:

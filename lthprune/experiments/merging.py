@@ -82,13 +82,16 @@ def _check_pieces(pieces: Sequence[Run]) -> None:
         piece.check_searched("Merge the pieces")
         piece.recipe()  # which is the one that it began with
         faults += [f"{piece.folder} has {each}" for each in _differences(first, piece)]
-    trials = [trial for piece in pieces for trial in piece.trials]
-    twice = sorted({trial for trial in trials if trials.count(trial) > 1})
-    faults += [
-        f"{name_trials([trial])} is in {' and '.join(str(piece.folder) for piece in pieces if trial in piece.trials)}"
-        for trial in twice
-    ]
-    missing = sorted(set(range(first.recipe().run.trials)) - set(trials))
+    folders = [piece.folder.resolve() for piece in pieces]
+    faults += [f"{folder} is named twice" for folder in dict.fromkeys(folders) if folders.count(folder) > 1]
+    found: dict[int, list[Path]] = {}
+    for piece in dict(zip(folders, pieces, strict=True)).values():
+        for trial in piece.trials:
+            found.setdefault(trial, []).append(piece.folder)
+    for several in dict.fromkeys(tuple(found[trial]) for trial in sorted(found) if len(found[trial]) > 1):
+        trials = [trial for trial in sorted(found) if tuple(found[trial]) == several]
+        faults.append(f"{name_trials(trials)} {_is(trials)} in {' and '.join(map(str, several))}")
+    missing = sorted(set(range(first.recipe().run.trials)) - set(found))
     if missing:
         faults.append(f"{name_trials(missing)} of {first.recipe().run.trials} {_is(missing)} in no piece")
     faults += [

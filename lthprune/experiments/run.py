@@ -130,34 +130,35 @@ class Run(RunFolder):
         longest = {kind: max(each.finished for each in repeats) for kind, repeats in kinds.items()}
         return {kind: [each for each in repeats if each.finished == longest[kind]] for kind, repeats in kinds.items()}
 
-    def structure(self, trial: int = 0, *, functional: bool = False) -> Structure:
+    def structure(self, trial: int | None = None, *, functional: bool = False) -> Structure:
         """Return the states of one trial's neurons and parameters at each finished level.
 
         Args:
-            trial: the trial's number.
+            trial: the trial's number; by default the first of the run.
             functional: read biases and activations as trained; otherwise states follow from the masks alone.
 
         Raises:
             StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
             PruningError: the network cannot be traced.
         """
-        return analyse(self._trial(trial), self.levels_of(trial), functional=functional)
+        return analyse(self._trial(self.check_trial(trial)), self.levels_of(trial), functional=functional)
 
-    def structure_at(self, level: int, trial: int = 0, *, functional: bool = False) -> LevelStructure:
+    def structure_at(self, level: int, trial: int | None = None, *, functional: bool = False) -> LevelStructure:
         """Return the states of one trial's neurons and parameters at one level, neuron by neuron.
 
         The arguments and errors are those of ``structure``.
         """
-        return analyse_level(self._trial(trial), level, functional=functional)
+        return analyse_level(self._trial(self.check_trial(trial)), level, functional=functional)
 
-    def splittings(self, trial: int = 0) -> tuple[LevelSplitting, ...]:
+    def splittings(self, trial: int | None = None) -> tuple[LevelSplitting, ...]:
         """Return how far one trial's network has split at each finished level; empty for data of a single task."""
         if len(self.recipe().data.parts) < 2:  # there is nothing to build the network for
             return ()
+        trial = self.check_trial(trial)
         there = [level for level in range(self.tickets.finished) if trial in self.tickets.trials(level)]
         return split_levels(self._trial(trial), there)
 
-    def costs(self, trial: int = 0) -> tuple[Cost, ...]:
+    def costs(self, trial: int | None = None) -> tuple[Cost, ...]:
         """Return the parameters and multiply-adds of one trial's network at each finished level.
 
         See [`ticket_costs`][lthprune.analysis.ticket_costs] for what is counted.
@@ -166,10 +167,12 @@ class Run(RunFolder):
             StorageError: the folder is no run, no level is finished, there is no such trial, or a file is damaged.
             PruningError: the run prunes layers whose multiply-adds cannot be counted.
         """
-        levels, of = self.levels_of(trial), self._trial(trial)
-        return tuple(ticket_costs(of.model, (self.tickets.ticket(level, trial) for level in levels), of.example))
+        levels, of = self.levels_of(trial), self._trial(self.check_trial(trial))
+        return tuple(ticket_costs(of.model, map(of.read, levels), of.example))
 
-    def plot(self, name: str = "accuracy-at-early-stop", *, trial: int = 0, level: int | None = None) -> "Figure":
+    def plot(
+        self, name: str = "accuracy-at-early-stop", *, trial: int | None = None, level: int | None = None
+    ) -> "Figure":
         """Return one of the run's figures.
 
         Args:
@@ -177,7 +180,7 @@ class Run(RunFolder):
                 ``controls``, ``stability``, ``interpolation`` or ``information`` of all trials; ``pruned-by-layer``,
                 ``weight-histograms``, ``states``, ``lifetimes``, ``biases``, ``inputs``, ``coverage``,
                 ``decidedness`` or ``separation`` of one trial; or ``weights`` or ``network`` of one level of it.
-            trial: the number of that trial.
+            trial: the number of that trial; by default the first of the run.
             level: the number of that level; by default the last that the trial has finished.
 
         Raises:
@@ -186,14 +189,16 @@ class Run(RunFolder):
         """
         return figures.plot(self._subject(trial, level), name)
 
-    def save_figures(self, *, trial: int = 0, level: int | None = None, out: str | Path | None = None) -> list[Path]:
+    def save_figures(
+        self, *, trial: int | None = None, level: int | None = None, out: str | Path | None = None
+    ) -> list[Path]:
         """Write all figures that apply to the run as PNG, SVG and PDF, and return their paths.
 
         Each ticket is read and traced once, and kept until the figures are drawn. Warns if the network cannot be
         traced, and leaves out the figures that show its neurons.
 
         Args:
-            trial: the trial that figures of one trial show.
+            trial: the trial that figures of one trial show; by default the first of the run.
             level: the level that figures of one level show; by default the last finished one.
             out: the folder; ``figures`` in the run directory by default.
 
@@ -228,7 +233,7 @@ class Run(RunFolder):
         self,
         level: int | None = None,
         *,
-        trial: int = 0,
+        trial: int | None = None,
         weights: Literal["trained", "rewound"] = "trained",
         compact: bool = False,
         drop_inputs: bool = False,
@@ -238,8 +243,8 @@ class Run(RunFolder):
         """Write the network of a ticket into a folder, where it needs no recipe.
 
         Args:
-            level: the ticket's; by default the last finished one.
-            trial: the ticket's.
+            level: the ticket's; by default the last that the trial has finished.
+            trial: the ticket's; by default the first of the run.
             weights: as of [`export_ticket`][lthprune.compaction.export_ticket], like the next three.
             compact: make the network smaller.
             drop_inputs: with ``compact``, drop the unused inputs too.
@@ -250,9 +255,8 @@ class Run(RunFolder):
             StorageError: the ticket is missing or damaged, or the folder contains an export or cannot be written.
             PruningError: as of ``export_ticket``; nothing is written then.
         """
-        if level is None:
-            self.check_started()
-            level = self.tickets.finished - 1
+        level = self.levels_of(trial)[-1] if level is None else level
+        trial = self.check_trial(trial)
         recipe, ticket = self.recipe(), self.tickets.ticket(level, trial)
         folder = self.folder / "exports" / f"level-{level:02d}-trial-{trial}" if out is None else out
         return export_ticket(
@@ -282,10 +286,9 @@ class Run(RunFolder):
             failures=tuple(failure for failure in self.tickets.failures if failure.trial == number),
         )
 
-    def _subject(self, trial: int, level: int | None) -> Subject:
+    def _subject(self, trial: int | None, level: int | None) -> Subject:
         self.check_started()
-        recipe = self.recipe()
-        self.check_trial(trial)
+        recipe, trial = self.recipe(), self.check_trial(trial)
         levels = [each for each in range(self.tickets.finished) if trial in self.tickets.trials(each)]
         shown = level if level is not None else levels[-1] if levels else 0
         self.check_level(shown)

@@ -128,14 +128,14 @@ class RunFolder:
         """The trials that a level and those after it lack because their training diverged, by number."""
         return {each.trial: each for each in self.tickets.failures if each.kind == "diverged"}
 
-    def levels_of(self, trial: int) -> range:
-        """Return the finished levels that a trial has.
+    def levels_of(self, trial: int | None = None) -> range:
+        """Return the finished levels that a trial has, by default the first.
 
         Raises:
             StorageError: it has none: no level is finished, there is no such trial, or its first training diverged.
         """
         self.check_started()
-        self.check_trial(trial)
+        trial = self.check_trial(trial)
         levels = range(sum(trial in trials for trials in self._trials_of_levels()))
         if not levels:
             raise StorageError(f"{self.folder}: {self.diverged[trial]}. So it has no network; name another trial.")
@@ -220,8 +220,10 @@ class RunFolder:
     def _recipe_path(self) -> Path:
         return self.folder / "recipe.toml"
 
-    def model(self, trial: int = 0) -> nn.Module:
+    def model(self, trial: int | None = None) -> nn.Module:
         """Return the recipe's network as a trial builds it, before any pretraining, on the CPU, to apply tickets to.
+
+        By default this is the first trial of the run.
 
         Raises:
             StorageError: the folder is no run, or there is no such trial.
@@ -232,18 +234,21 @@ class RunFolder:
                 f"{self.folder} trains a network of another size at every level, so it has no structure, costs or "
                 "exports. Its accuracies are in its summary, its figures and the summary of its run."
             )
-        self.check_trial(trial)
-        return self.recipe().build_model(*self.data_shape(), trial, trust_code=self.trust_code)
+        number = self.check_trial(trial)
+        return self.recipe().build_model(*self.data_shape(), number, trust_code=self.trust_code)
 
     def data_shape(self) -> tuple[tuple[int, ...], int]:
         """Return the shape of a sample, without the batch, and the number of outputs."""
         return shape_of_data(self.recipe().data, data_dir=self.data_dir, trust_code=self.trust_code)
 
-    def check_trial(self, trial: int) -> None:
-        """Raise a StorageError if there is no such trial."""
+    def check_trial(self, trial: int | None) -> int:
+        """Return the number of a trial, by default of the first; raise a StorageError if there is no such trial."""
         self.recipe()
+        if trial is None:
+            return self.trials[0]
         if trial not in self.trials:
             raise StorageError(f"{self.folder} has {name_trials(self.trials)}; there is no trial {trial}.")
+        return trial
 
     def environment(self) -> dict[str, Any]:
         """Return the versions, the machine and the durations of the run.

@@ -79,11 +79,13 @@ def resume_transfer(
     data_dir: str | Path | None = None,
     device: str | None = None,
     threads: int | None = None,
+    from_level: int | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Resume what ``transfer_run`` began; it ends with the same bits as an uninterrupted one.
 
-    Data, device and the number of threads are by default those that it began with.
+    Data, device and the number of threads are by default those that it began with. With ``from_level``, this level and
+    those after it are trained again.
 
     Raises:
         StorageError: the folder is no transfer, or not in the folder ``transfers`` of the run that its tickets come
@@ -97,10 +99,18 @@ def resume_transfer(
         )
     place = Place.of(transferred, data_dir, device, threads)
     recipe, name = transferred.recipe(), transferred.recipe_name
-    return _trained(run, recipe, name, transferred, place, watcher or Watcher())
+    return _trained(run, recipe, name, transferred, place, watcher or Watcher(), from_level)
 
 
-def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Place, watcher: Watcher) -> Run:
+def _trained(
+    run: Run,
+    recipe: Recipe,
+    name: str,
+    begun: Run | None,
+    place: Place,
+    watcher: Watcher,
+    from_level: int | None = None,
+) -> Run:
     """Train the tickets of a run by a recipe that describes them, in a new folder or in the one that was begun."""
     with torch_threads(place.threads):
         experiment = prepare(recipe, data_dir=place.data_dir, device=place.device, trust_code=run.trust_code)
@@ -113,6 +123,8 @@ def _trained(run: Run, recipe: Recipe, name: str, begun: Run | None, place: Plac
             folder, search = begun.folder, search | {"settings": begun.settings}
         with begin_inside(run, folder, recipe=experiment.recipe, begun=search, environment=now) as transferred:
             warn_of_other_roundings(transferred.recorded(), now)
+            if from_level is not None:
+                transferred.tickets.go_back(from_level)
             watcher.on_begin(transferred)
             missing = range(transferred.tickets.finished, run.tickets.finished)
             failures: list[Failure] = []
@@ -150,7 +162,7 @@ def recipe_of_transfer(run: Run, recipe: Recipe, *, data_dir: str | Path | None 
             f"{table} cannot be transferred to: every level starts from the weights of a ticket of {run.name}, and all "
             "its levels are trained. Leave it out of the recipe."
         )
-    data_dir, dense = data_dir or run.data_dir, run.tickets.ticket(0)
+    data_dir, dense = data_dir or run.data_dir, run.tickets.open(0)[0]
     shape = shape_of_data(recipe.data, data_dir=data_dir, trust_code=run.trust_code)
     model = recipe.build_model(*shape, trust_code=run.trust_code)
     check_fit(model, dense.weights, what=f"the run {run.name}", may_bring=dense.late_buffers)

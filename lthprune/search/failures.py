@@ -77,5 +77,10 @@ class Failure(BaseModel):
         at = "" if self.step is None else f", step {self.step:,}, learning rate {self.lr:g}"
         return f"{where}{at}: {self.reason}"
 
+    @property
+    def sentence(self) -> str:
+        """What failed where and why, as a sentence."""
+        return f"T{str(self)[1:]}."
+
 
 OnFailure = Callable[[Failure], object]

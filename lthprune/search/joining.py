@@ -59,7 +59,7 @@ def _failures(parts: Sequence[TicketStore], levels: range) -> list[dict[str, Any
     """Return the failures at these levels: at each, trainings that diverged, then the other trials."""
     found = [each for part in parts for each in part.failures if each.level in levels]
     found.sort(key=lambda each: (each.level, each.kind != "diverged", each.trial))
-    return [each.model_dump(exclude_none=True) for each in found]
+    return [each.model_dump() for each in found]
 
 
 def split_off(whole: TicketStore, trial: int, part: TicketStore) -> None:

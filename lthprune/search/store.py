@@ -196,7 +196,9 @@ class TicketStore:
         file = f"trial-{trial}/{file_of(level)}"
         if file not in files:
             there = ", ".join(map(str, trials_of(files)))
-            why = "".join(f" {each}." for each in self.failures if each.kind == "diverged" and each.trial == trial)
+            why = "".join(
+                f" {each.sentence}" for each in self.failures if each.kind == "diverged" and each.trial == trial
+            )
             raise StorageError(f"level {level} of {self.folder} has no trial {trial}; it has: {there}.{why}")
         return self._load(file)
 

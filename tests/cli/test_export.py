@@ -60,7 +60,7 @@ def test_export_writes_onnx_on_request(pruned: Run, cli: Cli) -> None:
     [
         (["--level", "7"], "there is no level 7"),
         (["--level", "-1"], "there is no level -1"),
-        (["--trial", "4"], "has no trial 4; it has: 0"),
+        (["--trial", "4"], "has trial 0; there is no trial 4"),
         (["--weights", "best"], "'best' is not one of"),
         (["--drop-inputs"], "--compact"),
         (["--out", "taken"], "taken/architecture.json already exists"),

@@ -40,7 +40,16 @@ def test_a_piece_is_plotted_by_its_first_trial(cli: Cli) -> None:
     assert (result.code, result.err) == (0, "")
 
 
-@pytest.mark.parametrize("trials", ["3..2", "two", "1..", "-1..2", "0...2"])
+def test_a_piece_is_analysed_and_exported_by_its_first_trial(cli: Cli) -> None:
+    cli("run", "lenet-digits", *WORDS, "--trials", "1..2")
+    analysed, exported = cli("analyze", "latest"), cli("export", "latest", "--compact")
+    assert (analysed.code, exported.code) == (0, 0)
+    assert "trial 1: structural states" in analysed.out
+    assert "Level 2, trial 1" in exported.out
+    assert "exports/level-02-trial-1/" in exported.out
+
+
+@pytest.mark.parametrize("trials", ["", "3..2", "two", "1..", "-1..2", "0...2"])
 def test_trials_that_cannot_be_read_are_refused(cli: Cli, trials: str) -> None:
     result = cli("run", "lenet-digits", *WORDS, f"--trials={trials}")
     assert result.code == 2
@@ -49,9 +58,10 @@ def test_trials_that_cannot_be_read_are_refused(cli: Cli, trials: str) -> None:
 
 
 def test_trials_beyond_the_recipes_are_refused(cli: Cli) -> None:
-    result = cli("run", "lenet-digits", *WORDS, "--trials", "2..3")
-    assert result.code == 2
-    assert "the trials to train are 2, 3; the recipe has trials 0 to 2" in flat(result.err)
+    for last in (3, 10**12):
+        result = cli("run", "lenet-digits", *WORDS, "--trials", f"2..{last}")
+        assert result.code == 2
+        assert "there is no trial 3 to train: the recipe has trials 0-2" in flat(result.err)
     assert not Path("runs").exists()
 
 

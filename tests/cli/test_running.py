@@ -72,6 +72,20 @@ def test_resume_goes_back_in_runs_only_and_to_finished_levels(cli: Cli) -> None:
     assert (result.code, "is a sweep" in " ".join(result.err.split())) == (2, True)
 
 
+def test_resume_forgets_no_level_if_it_cannot_train_it_again(cli: Cli) -> None:
+    cli("run", "lenet-digits", *settings("prune.levels=1"), "--out", "there")
+    (run,) = find_runs("there")
+    cli("control", run.folder, "--kind", "shuffled")
+    inside = run.folder / "controls" / "shuffled-0"
+    before = contents(run.folder)
+    for folder in (run.folder, inside):
+        for words in (("--device", "abacus"), ("--threads", 0)):
+            assert cli("resume", folder, "--from-level", 0, *words).code == 2
+    assert contents(run.folder) == before
+    assert cli("resume", inside, "--from-level", 1).out.count("level  ") == 1
+    assert contents(run.folder) == before
+
+
 def test_run_takes_a_recipe_by_its_path_and_keeps_it_in_runs_by_default(cli: Cli) -> None:
     Path("own.toml").write_text(tiny().to_toml())
     assert cli("run", "own.toml").code == 0

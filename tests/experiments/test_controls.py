@@ -328,6 +328,15 @@ def test_a_control_goes_as_far_as_its_run_and_further_once_the_run_does(copy: Ru
     assert contents(control.folder) == contents(controls["shuffled"].folder)
 
 
+def test_a_control_stays_as_it_is_while_its_run_that_went_back_has_fewer_levels(copy: Run) -> None:
+    control = run_control(copy, "shuffled")
+    before = contents(control.folder)
+    copy.tickets.go_back(1)
+    assert run_control(copy, "shuffled").tickets.finished == 3
+    assert contents(control.folder) == before
+    assert [comparison.levels for comparison in copy.comparisons()] == [(0,)]
+
+
 def test_a_control_of_a_run_that_ended_ends_with_it(tmp_path: Path) -> None:
     run = run_recipe(toys("run.stop_when=degraded"), "toys", out=tmp_path)
     assert run.state == "ended"

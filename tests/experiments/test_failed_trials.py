@@ -160,7 +160,7 @@ def test_analyses_of_a_trial_end_where_it_diverged_and_name_the_reason(run: Run)
     with pytest.raises(StorageError, match=r"trial 1 diverged at level 0, step 2, learning rate 0.0012"):
         run.structure(1)
     for wrong in (lambda: run.structure_at(2, 0), lambda: run.export(2, trial=0), lambda: run.tickets.ticket(2, 0)):
-        with pytest.raises(StorageError, match=r"has no trial 0; it has: 2, 3. trial 0 diverged at level 1, step 2"):
+        with pytest.raises(StorageError, match=r"has no trial 0; it has: 2, 3. Trial 0 diverged at level 1, step 2"):
             wrong()
     counts = count_by_layer(run)
     assert np.isnan(counts.active).tolist() == [[False, True, True, True], [False] * 4, [False] * 4]
@@ -205,6 +205,19 @@ def test_transfers_and_stability_leave_out_the_missing_trials(run: Run) -> None:
     measured = run_stability(run, [2], levels=[0, 1], points=1)
     assert [len(each.pairs[0]) for each in measured] == [3, 2]
     assert len(run.stability()) == 2
+
+
+def test_tickets_are_transferred_though_the_first_trial_diverged_at_level_0(tmp_path: Path) -> None:
+    with fragile(tmp_path, "run.seed=2", "run.trials=2", "prune.levels=0") as recipe:
+        run = run_recipe(recipe, "fragile", out=tmp_path / "runs")
+        assert run.tickets.trials(0) == (1,)
+        transferred = transfer_run(Run(run.folder, trust_code=True), recipe, "again")
+    assert transferred.tickets.trials(0) == (1,)
+
+
+def test_an_export_is_of_the_last_level_that_its_trial_has(run: Run, tmp_path: Path) -> None:
+    exported = run.export(out=tmp_path / "exported")
+    assert (exported.ticket["level"], exported.ticket["trial"]) == (0, 0)
 
 
 def test_untrained_accuracies_of_missing_trials_are_nan(run: Run) -> None:

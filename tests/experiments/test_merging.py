@@ -109,6 +109,23 @@ def test_a_piece_says_which_trials_it_has_and_shows_what_was_measured_of_them(tm
         piece.structure(0)
 
 
+def test_a_piece_shows_its_first_trial_by_default(tmp_path: Path) -> None:
+    (piece,) = pieces_of(tiny("run.trials=3"), tmp_path, [[1, 2]])
+    assert (piece.structure().trial, piece.structure_at(2).structure.trial) == (1, 1)
+    assert piece.costs() == piece.costs(1)
+    assert piece.plot("pruned-by-layer").axes
+    exported = piece.export(out=tmp_path / "exported")
+    assert (exported.ticket["level"], exported.ticket["trial"]) == (2, 1)
+
+
+def test_a_piece_of_the_engine_stacked_is_resumed_without_the_first_trial(tmp_path: Path) -> None:
+    recipe = tiny("run.trials=3", "train.engine=stacked")
+    with pytest.raises(StoppedError):
+        run_recipe(recipe, "tiny", out=tmp_path, trials=[1, 2], watcher=Watcher(on_level=stop))
+    (folder,) = tmp_path.iterdir()
+    assert resume_run(Run(folder)).state == "finished"
+
+
 def test_what_compares_trials_asks_for_the_merged_run(tmp_path: Path) -> None:
     recipe = tiny("run.trials=4")
     (piece,) = pieces_of(recipe, tmp_path, [[1, 2]])
@@ -128,7 +145,7 @@ def test_what_compares_trials_asks_for_the_merged_run(tmp_path: Path) -> None:
 def test_trials_that_the_recipe_lacks_are_refused_before_anything_is_written(
     tmp_path: Path, trials: Sequence[int]
 ) -> None:
-    with pytest.raises(RecipeError, match=r"the recipe has trials 0 to 3"):
+    with pytest.raises(RecipeError, match=r"the recipe has trials 0-3"):
         run_recipe(tiny("run.trials=4"), "tiny", out=tmp_path / "runs", trials=trials)
     assert not (tmp_path / "runs").exists()
 
@@ -185,6 +202,15 @@ def test_controls_are_no_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+def test_a_piece_named_twice_and_trials_in_several_pieces_are_each_one_fault(tmp_path: Path) -> None:
+    first, second, both = pieces_of(tiny("run.trials=3"), tmp_path, [[0, 1], [2], [0, 1]])
+    with pytest.raises(StorageError) as refused:
+        merge_runs([first, second, Run(first.folder / "trial-0" / ".."), both], tmp_path / "merged")
+    assert f"{first.folder} is named twice; trials 0-1 are in" in str(refused.value)
+    assert str(refused.value).count(";") == 1
+    assert not (tmp_path / "merged").exists()
+
+
 def test_pieces_ignore_stop_when_and_the_merged_run_ends_where_one_run_does(tmp_path: Path) -> None:
     recipe = joined(
         "model.dense=[6, 6]",
@@ -243,3 +269,11 @@ def test_pieces_whose_trials_diverged_merge_to_what_one_run_keeps_of_them(tmp_pa
     assert (merged.tickets.ended is None) == (trials == 4)
     assert contents(merged.folder) == contents(whole.folder)
     assert merged.tickets.manifest() == whole.tickets.manifest()
+
+
+@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+def test_pieces_whose_networks_collapsed_merge_to_the_manifest_of_one_run(tmp_path: Path) -> None:
+    recipe = tiny("prune.rate=0.99", "prune.scope=global")
+    merged = merge_runs(pieces_of(recipe, tmp_path, [[0], [1]]), tmp_path / "merged")
+    assert {failure.kind for failure in merged.tickets.failures} == {"collapsed"}
+    assert bits(merged) == bits(run_recipe(recipe, "tiny", out=tmp_path / "whole"))
