@@ -90,8 +90,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def with_failures(manifest: Mapping[str, Any], failures: Iterable[Failure]) -> dict[str, Any]:
     """Return a manifest with further failures."""
-    added = [failure.model_dump(exclude_none=True) for failure in failures]
-    return {**manifest, "failures": [*manifest["failures"], *added]}
+    return {**manifest, "failures": [*manifest["failures"], *(failure.model_dump() for failure in failures)]}
 
 
 def file_of(level: int) -> str:

@@ -243,3 +243,14 @@ def test_pieces_whose_trials_diverged_merge_to_what_one_run_keeps_of_them(tmp_pa
     assert (merged.tickets.ended is None) == (trials == 4)
     assert contents(merged.folder) == contents(whole.folder)
     assert merged.tickets.manifest() == whole.tickets.manifest()
+
+
+@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+def test_collapsed_networks_of_pieces_merge_to_the_manifest_of_one_run_byte_by_byte(tmp_path: Path) -> None:
+    recipe = tiny("prune.rate=0.99", "prune.levels=3")
+    whole = run_recipe(recipe, "tiny", out=tmp_path / "whole")
+    merged = merge_runs(pieces_of(recipe, tmp_path, [[0], [1]]), tmp_path / "merged")
+    assert {failure.level for failure in merged.tickets.failures} == {1, 2}
+    assert merged.tickets.manifest() == whole.tickets.manifest()
+    texts = [(run.folder / "manifest.json").read_text() for run in (merged, whole)]
+    assert texts[0] == texts[1]
