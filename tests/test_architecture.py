@@ -41,9 +41,9 @@ ROOMS = """
     pruning.pruner
     pruning.rounds
     pruning
-    search.rewinding search.progress search.failures search.ranks search.advice
+    search.rewinding search.progress search.failures search.advice
     search.metrics
-    search.ticket_files search.manifest
+    search.ranks search.ticket_files search.manifest
     search.lazy_states
     search.tickets
     search.store search.collection

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lthprune.experiments.execution import reason_to_end
 from lthprune.experiments.folders import create_run
 from lthprune.experiments.run import Run
 from lthprune.experiments.run_folder import name_trials
-from lthprune.search import append_joined, begin_joined, end_joined
+from lthprune.search import ALL_DIVERGED, append_joined, begin_joined, end_joined
 from lthprune.training import Histories
 from lthprune.writing import only_writer
 
@@ -162,7 +162,8 @@ def _end(pieces: Sequence[Run]) -> tuple[int, str | None]:
     levels, condition = max(piece.tickets.finished for piece in pieces), pieces[0].recipe().run.stop_when
     if condition is not None:
         splittings = [piece.splittings(trial) for piece in pieces for trial in piece.trials]
-        for level, trials in enumerate(zip_longest(*splittings)):
+        alike = _longest(pieces).tickets.ended not in (None, ALL_DIVERGED)  # their last level ends any run by itself
+        for level, trials in islice(enumerate(zip_longest(*splittings)), levels - alike):
             reason = reason_to_end(condition, [trial.splitting.status for trial in trials if trial is not None])
             if reason is not None:
                 return level + 1, reason
@@ -171,8 +172,11 @@ def _end(pieces: Sequence[Run]) -> tuple[int, str | None]:
 
 def end_of_pieces(pieces: Sequence[Run]) -> str:
     """Return why the run of these pieces ends before its last level: as those that have the most levels."""
-    longest = max(pieces, key=lambda piece: piece.tickets.finished)
-    return str(longest.tickets.ended)
+    return str(_longest(pieces).tickets.ended)
+
+
+def _longest(pieces: Sequence[Run]) -> Run:
+    return max(pieces, key=lambda piece: piece.tickets.finished)
 
 
 def _warn_of_stacked(pieces: Sequence[Run]) -> None:

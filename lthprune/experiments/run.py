@@ -296,7 +296,9 @@ class Run(RunFolder):
         @cache
         def read(level: int) -> Ticket:
             if not levels:
-                raise NotApplicableError(f"{self.diverged[trial]}, so no figure can show this trial. Name another one.")
+                raise NotApplicableError(
+                    f"{self.why_missing(trial)}, so no figure can show this trial. Name another one."
+                )
             return self.tickets.ticket(level, trial)
 
         what = recipe.prune.method.upper() + (", transferred" if self.transfer else "")

@@ -111,17 +111,22 @@ class RunFolder:
         """Whether this is a control by smaller dense networks, which have other sizes at every level."""
         return self.control is not None and self.control["kind"] == "small-dense"
 
+    @property
+    def _around(self) -> "RunFolder | None":
+        """The run that a control or a transfer is in the folder of; None for a run of its own."""
+        inside = self.control is not None or self.transfer is not None
+        return RunFolder(self.folder.resolve().parents[1]) if inside else None
+
     def check_searched(self, done: str) -> None:
         """Raise a StorageError for a control or a transfer, whose tickets come from the run around it.
 
         Args:
             done: what to do instead, as in ``"Measure the stability"``, which "of the run around it" follows.
         """
-        for kind, inside in (("control", self.control), ("transfer", self.transfer)):
-            if inside is not None:
-                raise StorageError(
-                    f"{self.folder} is a {kind}. {done} of the run around it: {self.folder.resolve().parents[1]}"
-                )
+        around = self._around
+        if around is not None:
+            kind = "control" if self.control is not None else "transfer"
+            raise StorageError(f"{self.folder} is a {kind}. {done} of the run around it: {around.folder}")
 
     @property
     def diverged(self) -> dict[int, Failure]:
@@ -138,8 +143,14 @@ class RunFolder:
         trial = self.check_trial(trial)
         levels = range(sum(trial in trials for trials in self._trials_of_levels()))
         if not levels:
-            raise StorageError(f"{self.folder}: {self.diverged[trial]}. So it has no network; name another trial.")
+            raise StorageError(f"{self.folder}: {self.why_missing(trial)}. So it has no network; name another trial.")
         return levels
+
+    def why_missing(self, trial: int) -> str:
+        """Return why no level has a trial: its first training diverged, here or in the run around this one."""
+        around = self._around
+        failures = {**({} if around is None else around.diverged), **self.diverged}
+        return str(failures.get(trial, f"no level has trial {trial}"))
 
     @property
     def pieces_folder(self) -> Path:
@@ -264,10 +275,9 @@ class RunFolder:
 
         A control or transfer that is as far as the run around it goes on when that run does.
         """
-        if self.control is not None or self.transfer is not None:
-            around = RunFolder(self.folder.resolve().parents[1])
-            if around.tickets.exists and around.tickets.finished <= self.tickets.finished:
-                return around.resume_command
+        around = self._around
+        if around is not None and around.tickets.exists and around.tickets.finished <= self.tickets.finished:
+            return around.resume_command
         recipe = parse_recipe(self.settings, str(self.folder / "manifest.json"))
         return f"lthprune resume {quote(str(self.folder))}{' --trust-code' if recipe.names_code else ''}"
 

@@ -219,7 +219,7 @@ class Descent:
         """
         with self._ranks.together():
             checked = metrics_of_trials(metrics, len(self.models))
-        agreed = self._agreed(checked)
+        agreed = self._ranks.agree(checked)
         with self._ranks.together():
             measured = self._without_diverged(agreed)
             if self._dense:
@@ -245,14 +245,6 @@ class Descent:
         self._tidy()
         for model in self.models:
             convert(model, self._search.final_form)
-
-    def _agreed(self, metrics: Sequence[Metrics | Diverged]) -> list[Metrics | Diverged]:
-        """Return the metrics of each model, or ``Diverged`` if any rank says so."""
-        reports = self._ranks.gather([each if isinstance(each, Diverged) else None for each in metrics])
-        return [
-            next((report for report in said if report is not None), own)
-            for own, *said in zip(metrics, *reports, strict=True)
-        ]
 
     def _without_diverged(self, metrics: Sequence[Metrics | Diverged]) -> list[Metrics]:
         """Continue without the models whose training diverged, and return the metrics of the others."""

@@ -83,14 +83,14 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
             ranks: the processes that search together, of which the first writes to the store.
 
         Raises:
-            PruningError: the search does not fit the models, or this failed on another rank.
+            PruningError: the search does not fit the models, some ranks have no store, or this failed on another rank.
             StorageError: another process writes to the store; the store is damaged or cannot be written to; or the
                 ranks do not find the same levels in it.
         """
         self._ranks = ranks
+        self._check_found()
         if self._store is None:
             return None
-        self._check_found(self._store)
         with self._ranks.together():
             if not self._resumed:
                 counts_of_search(models, self._search)  # raises before anything is written
@@ -116,14 +116,21 @@ class FoundTickets(Sequence[tuple[Ticket, ...]]):
             if self._on_level is not None:
                 self._on_level(level)
 
-    def _check_found(self, store: TicketStore) -> None:
-        """Raise a StorageError unless all ranks find the levels that the first one finds."""
+    def _check_found(self) -> None:
+        """Raise an error unless all ranks have a store or none has, and find the levels that the first one finds."""
+        stores = self._ranks.gather(None if self._store is None else str(self._store.folder))
+        without = [str(rank) for rank, store in enumerate(stores) if store is None]
+        if 0 < len(without) < len(stores):
+            raise PruningError(
+                f"some ranks have a store and others have none: {', '.join(without)}. Give all of them the same folder "
+                "as store; rank 0 alone writes to it."
+            )
         first, *others = self._ranks.gather(self._files)
         for rank, found in enumerate(others, start=1):
             if found != first and (first, found) != (None, []):  # a rank that came later finds what the first began
                 numbers = [f"{len(each or [])} finished levels" for each in (first, found)]
                 raise StorageError(
-                    f"rank 0 finds {numbers[0]} in {store.folder}, and rank {rank} finds {numbers[1]}, or others. "
+                    f"rank 0 finds {numbers[0]} in {stores[0]}, and rank {rank} finds {numbers[1]}, or others. "
                     "All ranks continue from the same files: name a folder on a file system that all machines share."
                 )
 

@@ -1,10 +1,11 @@
 """Stores of a search's trials joined into one, by copies of their files."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from lthprune.files import write_atomically
+from lthprune.search.failures import ALL_DIVERGED
+from lthprune.search.manifest import trials_of
 from lthprune.search.store import TicketStore
 
 
@@ -63,7 +64,9 @@ def _failures(parts: Sequence[TicketStore], levels: range) -> list[dict[str, Any
 
 
 def split_off(whole: TicketStore, trial: int, part: TicketStore) -> None:
-    """Begin a store with copies of the files of one trial, at all finished levels.
+    """Begin a store with copies of the files of one trial, at all finished levels that it has.
+
+    If its training diverged, the store has ended, as the search of this trial alone has.
 
     Args:
         whole: a store.
@@ -74,12 +77,14 @@ def split_off(whole: TicketStore, trial: int, part: TicketStore) -> None:
         StorageError: a file is missing or damaged, or the folder cannot be written to.
     """
     manifest = whole.manifest()
-    initial, *levels = [
-        _copy([whole], [{file: digest for file, digest in files.items() if _trial(file) == trial}], part)
+    own = [
+        {file: digest for file, digest in files.items() if _trial(file) == trial}
         for files in (manifest["initial"], *manifest["finished"])
     ]
+    initial, *levels = [_copy([whole], [files], part) for files in own if files]
     failures = [failure for failure in manifest["failures"] if failure["trial"] == trial]
-    part.write_manifest(manifest | {"initial": initial, "finished": levels, "failures": failures})
+    ended = ALL_DIVERGED if any(each["kind"] == "diverged" for each in failures) else manifest["ended"]
+    part.write_manifest(manifest | {"initial": initial, "finished": levels, "ended": ended, "failures": failures})
 
 
 def _copy(parts: Sequence[TicketStore], named: Iterable[Mapping[str, str]], whole: TicketStore) -> dict[str, str]:
@@ -92,4 +97,5 @@ def _copy(parts: Sequence[TicketStore], named: Iterable[Mapping[str, str]], whol
 
 
 def _trial(file: str) -> int:
-    return int(PurePosixPath(file).parent.name.removeprefix("trial-"))
+    (trial,) = trials_of([file])
+    return trial

@@ -81,6 +81,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise StorageError(f"{path} is damaged ({fault}). {without_manifest(folder)}") from error
 
 
+def names_finished_levels(copy: Path) -> bool:
+    """Return whether the copy of a manifest, if it is there and intact, names a finished level."""
+    try:
+        return bool(Manifest.model_validate(read_json(copy)).finished)
+    except (OSError, ValueError):
+        return False
+
+
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest, whose files are there, and before it its copy: without it no file counts."""
     data = json.dumps(manifest, indent=1).encode()

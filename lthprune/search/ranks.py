@@ -11,6 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lthprune.errors import PruningError
 from lthprune.pruning import Masks, pack
+from lthprune.search.failures import Diverged
+from lthprune.search.metrics import Metrics
 
 if TYPE_CHECKING:  # a torch without distributed training lacks it
     from torch.distributed import ProcessGroup
@@ -63,6 +65,14 @@ class Ranks:
         failures = {rank: failure for rank, failure in enumerate(self.gather("")) if failure}
         for rank, failure in failures.items():
             raise PruningError(f"the search ends on all ranks, because rank {rank} failed. {failure}")
+
+    def agree(self, metrics: Sequence[Metrics | Diverged]) -> list[Metrics | Diverged]:
+        """Return this rank's metrics of each model, or ``Diverged`` where any rank says so: all go on without it."""
+        reports = self.gather([each if isinstance(each, Diverged) else None for each in metrics])
+        return [
+            next((report for report in said if report is not None), own)
+            for own, *said in zip(metrics, *reports, strict=True)
+        ]
 
     def check_masks(self, level: int, masks: Sequence[Masks]) -> None:
         """Check that all ranks train a level with the same masks; sends a digest of each tensor's mask.

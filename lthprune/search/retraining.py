@@ -8,7 +8,8 @@ from torch import nn
 from lthprune.errors import PruningError
 from lthprune.pruning import Pruning, convert, forget_interrupted, refresh, snapshot
 from lthprune.search.failures import Diverged, Failure, OnFailure
-from lthprune.search.metrics import metrics_of_trials
+from lthprune.search.metrics import Metrics, metrics_of_trials
+from lthprune.search.ranks import ranks_of
 from lthprune.search.tickets import Ticket
 from lthprune.search.trainings import Level, Train, call_training, models_of
 from lthprune.search.verification import TrainingCheck
@@ -82,6 +83,7 @@ def retrain_levels(
         [12, 10, 8]
     """
     models, pruning = models_of(model, train), pruning or Pruning()
+    ranks = ranks_of(models)
     for each in models:
         convert(each, "plain")
     modes = [(module, module.training) for each in models for module in each.modules()]
@@ -101,28 +103,15 @@ def retrain_levels(
         trained_models, tickets = ([*each] for each in zip(*pairs, strict=True))
         level = Level(tickets[0].level, levels, tickets[0].density, start, tuple(each.trial for each in tickets))
         returned = call_training(train, model if isinstance(model, nn.Module) else trained_models, level)
-        metrics = metrics_of_trials([returned] if isinstance(model, nn.Module) else returned, len(pairs))
-        trained = []
-        for (trained_model, ticket), check, measured in zip(pairs, checks, metrics, strict=True):
-            if isinstance(measured, Diverged):
-                check.end()
-                if on_failure is not None:
-                    on_failure(Failure.of(measured, ticket.trial, ticket.level))
-                continue
-            check.finish(ticket.weights, frozenset())
-            refresh(trained_model)
-            trained.append(
-                Ticket(
-                    level=ticket.level,
-                    masks=ticket.masks,
-                    weights=ticket.weights,
-                    trained=snapshot(trained_model),
-                    metrics=measured,
-                    provenance=ticket.provenance,
-                    late_buffers=ticket.late_buffers,
-                    tied=ticket.tied,
-                )
-            )
+        with ranks.together():
+            measured = metrics_of_trials([returned] if isinstance(model, nn.Module) else returned, len(pairs))
+        agreed = ranks.agree(measured)
+        with ranks.together():
+            finished = [_finish(*each) for each in zip(trained_models, tickets, checks, agreed, strict=True)]
+        for failed in (each for each in finished if isinstance(each, Failure)):
+            if on_failure is not None:
+                on_failure(failed)
+        trained = [each for each in finished if isinstance(each, Ticket)]
         if not trained:
             return
         yield trained[0] if isinstance(model, nn.Module) else tuple(trained)
@@ -139,3 +128,22 @@ def _begin(model: nn.Module, ticket: Ticket, pruning: Pruning) -> TrainingCheck:
             f"{', '.join(tensor.name for tensor in tensors)}. Pass the pruning of the search that found it."
         )
     return TrainingCheck(model, tensors, ticket.masks)
+
+
+def _finish(model: nn.Module, ticket: Ticket, check: TrainingCheck, metrics: Metrics | Diverged) -> Ticket | Failure:
+    """Verify a training and return its ticket, or its failure if it diverged."""
+    if isinstance(metrics, Diverged):
+        check.end()
+        return Failure.of(metrics, ticket.trial, ticket.level)
+    check.finish(ticket.weights, frozenset())
+    refresh(model)
+    return Ticket(
+        level=ticket.level,
+        masks=ticket.masks,
+        weights=ticket.weights,
+        trained=snapshot(model),
+        metrics=metrics,
+        provenance=ticket.provenance,
+        late_buffers=ticket.late_buffers,
+        tied=ticket.tied,
+    )

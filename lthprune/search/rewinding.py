@@ -66,6 +66,7 @@ class Rewinder:
         self._scheduler = scheduler
         self._generators = generators
         self._models: list[nn.Module] = []
+        self._numbers: list[int] = []  # of the models, which keep theirs when others are forgotten
         self._steps: list[int] = []
         self._states: list[State | None] = []
         self._registered: list[frozenset[str]] = []
@@ -84,7 +85,7 @@ class Rewinder:
 
     def watch(self, *models: nn.Module) -> None:
         """Start to watch models, in their current state; the drivers call this before the first training."""
-        self._models = list(models)
+        self._models, self._numbers = list(models), list(range(len(models)))
         self._steps = [0] * len(models)
         self._states = [None] * len(models)
         self._registered = [registered_buffers(model) for model in models]
@@ -157,7 +158,7 @@ class Rewinder:
     def forget(self, model: nn.Module) -> None:
         """Let go of a model and its captured state."""
         index = self._index(model)
-        for each in (self._models, self._states, self._steps, self._registered):
+        for each in (self._models, self._numbers, self._states, self._steps, self._registered):
             del each[index]
 
     @property
@@ -206,8 +207,9 @@ class Rewinder:
             names = self._names()
             self._optimizer.state.clear()
             for parameter in _parameters(self._optimizer):
-                if names[id(parameter)] in extras["optimizer"]:
-                    self._optimizer.state[parameter] = copy.deepcopy(extras["optimizer"][names[id(parameter)]])
+                name = names.get(id(parameter))  # None for a parameter of a model that was forgotten
+                if name in extras["optimizer"]:
+                    self._optimizer.state[parameter] = copy.deepcopy(extras["optimizer"][name])
             for group, saved in zip(self._optimizer.param_groups, extras["groups"], strict=True):
                 group.update(copy.deepcopy(saved))
         if self._scheduler is not None:
@@ -217,8 +219,8 @@ class Rewinder:
 
     def _names(self) -> dict[int, str]:
         return {
-            id(tensor): f"{index}/{name}"
-            for index, model in enumerate(self._models)
+            id(tensor): f"{number}/{name}"
+            for number, model in zip(self._numbers, self._models, strict=True)
             for name, tensor in live_state(model).items()
         }
 

@@ -14,13 +14,14 @@ from lthprune.arguments import differences
 from lthprune.errors import StorageError
 from lthprune.files import read_tensors, write_tensors
 from lthprune.pruning import Masks, State, pack, unpack
-from lthprune.search.advice import MANIFEST, without_initial, without_level
+from lthprune.search.advice import COPY, MANIFEST, without_initial, without_level, without_manifest
 from lthprune.search.failures import Failure
 from lthprune.search.manifest import (
     FORMAT,
     INITIAL,
     file_of,
     files_of,
+    names_finished_levels,
     read_manifest,
     trials_of,
     with_failures,
@@ -109,9 +110,16 @@ class TicketStore:
             initial: the initial weights of every trial.
             masks: their masks before the search.
             trials: their numbers, ascending; by default 0, 1, ...
+
+        Raises:
+            StorageError: there are finished levels already, even if their manifest is missing.
         """
         if self.exists:
             raise StorageError(f"{self.folder} already holds a run; resume it, or choose another folder.")
+        if names_finished_levels(self.folder / COPY):
+            raise StorageError(
+                f"{self._manifest_path} is missing, and finished levels are there. {without_manifest(self.folder)}"
+            )
         header, files = json.dumps({"format": FORMAT, "initial": True}), {}
         numbers = range(len(initial)) if trials is None else trials
         for trial, state, held in zip(numbers, initial, masks, strict=True):

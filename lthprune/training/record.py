@@ -66,7 +66,8 @@ class Training:
         history: an array over the plan's evaluation steps for each of ``HISTORIES``, NaN for evaluations that were
             not made; if there are several tasks, also one of shape (evaluations, tasks) for each of ``TASK_HISTORIES``.
         early_stop: the step of minimum validation loss.
-        early_stop_state: a copy of the model at that step, or None if none was kept.
+        early_stop_state: a copy of the model at that step, sorted by name, as it is after a checkpoint too; or None if
+            none was kept.
         engine: the engine that trained the model.
         diverged: why the training was stopped before its end; None if its losses and weights are finite.
     """
@@ -135,7 +136,8 @@ class Record:
     def close(self, engine: str = "reference") -> Training:
         """Return the finished training."""
         early_stop = self._plan.evaluation_steps[early_stopping_index(self._history["val_loss"])]
-        return Training(self._history, early_stop, self.early_stop_state, engine, self.diverged)
+        kept = None if self.early_stop_state is None else dict(sorted(self.early_stop_state.items()))
+        return Training(self._history, early_stop, kept, engine, self.diverged)
 
     def tensors(self) -> State:
         """Return the record as tensors: one row for each evaluation, and the copies of the model."""

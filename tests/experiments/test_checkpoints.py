@@ -59,6 +59,18 @@ def broken_off(go: Callable[[Watcher], Run], at: tuple[int, int]) -> tuple[Run, 
     return go(Watcher(on_evaluation=lambda level, trial, evaluation: seen.append((level, evaluation.step)))), seen
 
 
+def begun_or_resumed(out: Path, *words: str) -> Callable[[Watcher], Run]:
+    """Return a function that begins a run in a folder, and resumes it when called again."""
+
+    def go(watcher: Watcher) -> Run:
+        there = list((out / "broken off").glob("*"))
+        if there:
+            return resume_run(Run(there[0]), watcher=watcher)
+        return run_recipe(tiny(*words), "tiny", out=out / "broken off", watcher=watcher)
+
+    return go
+
+
 @pytest.mark.parametrize("words", [(), VARIED, NORMED, ("train.engine=reference", *VARIED)], ids=" ".join)
 def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bits(
     tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -74,6 +86,15 @@ def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bits(
             assert contents(resume_run(Run(copy)).folder) == expected, copy
             assert not checkpoints(copy)
     assert continued >= 3
+
+
+def test_a_copy_kept_before_a_checkpoint_and_never_again_is_stored_with_the_same_bits(tmp_path: Path) -> None:
+    words = ("run.keep_early_stop=true", "train.optimizer=sgd", "train.lr=30", *LONG)
+    whole = run_recipe(tiny(*words), "tiny", out=tmp_path / "whole")
+    best = [ticket.metrics["early_stop_step"] for ticket in whole.tickets.level(1)]
+    assert min(best) < 32
+    run, _ = broken_off(begun_or_resumed(tmp_path, *words), at=(1, 36))
+    assert contents(run.folder) == contents(whole.folder)
 
 
 def test_a_run_killed_with_signal_nine_continues_within_level_0_to_the_same_bits(tmp_path: Path) -> None:

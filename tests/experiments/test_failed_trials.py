@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lthprune.errors import DivergedWarning, StorageError
+from lthprune.errors import DivergedWarning, PruningError, StorageError
 from lthprune.experiments import (
     against_dense,
     compare_runs,
@@ -195,6 +195,15 @@ def test_controls_train_the_trials_that_there_are_and_lose_those_that_diverge(ru
     assert there == TRIALS
     assert len(run.comparisons()) == 1
     assert run_control(run, kind).tickets.manifest() == control.tickets.manifest()
+
+
+def test_a_control_names_the_divergence_in_its_run_where_a_trial_has_no_level(run: Run) -> None:
+    control = run_control(run, "reinitialised")
+    for asked in (control.structure, control.costs):
+        with pytest.raises(StorageError, match=r"trial 1 diverged at level 0, step 2.*name another trial"):
+            asked(1)
+    with pytest.raises(PruningError, match=r"trial 1 diverged at level 0, step 2.*no figure"):
+        control.plot("states", trial=1)
 
 
 def test_transfers_and_stability_leave_out_the_missing_trials(run: Run) -> None:

@@ -277,3 +277,12 @@ def test_pieces_whose_networks_collapsed_merge_to_the_manifest_of_one_run(tmp_pa
     merged = merge_runs(pieces_of(recipe, tmp_path, [[0], [1]]), tmp_path / "merged")
     assert {failure.kind for failure in merged.tickets.failures} == {"collapsed"}
     assert bits(merged) == bits(run_recipe(recipe, "tiny", out=tmp_path / "whole"))
+
+
+@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
+def test_pieces_that_fulfil_stop_when_at_the_last_level_that_prunes_end_as_one_run_does(tmp_path: Path) -> None:
+    recipe = joined("prune.scope=global", "prune.rate=0.999", "prune.levels=4", "run.stop_when=degraded")
+    whole = run_recipe(recipe, "tiny", out=tmp_path / "whole")
+    merged = merge_runs(pieces_of(recipe, tmp_path, [[0], [1]]), tmp_path / "merged")
+    assert merged.tickets.ended == "no later level prunes any of the remaining 0 weights"
+    assert merged.tickets.manifest() == whole.tickets.manifest()

@@ -13,7 +13,7 @@ from torch.profiler import profile
 
 import lthprune
 from lthprune.errors import LthpruneError
-from lthprune.search import TicketStore
+from lthprune.search import Diverged, Failure, TicketStore, retrain_levels
 from tests.loops.ranks import group, half
 from tests.nets import net
 
@@ -68,6 +68,7 @@ def refusals(rank: int, size: int, folder: Path) -> None:
         "scores that depend on the rank": (ordinary, {"score": rank_dependent}),
         "a store in use": (ordinary, {"store": folder / "locked"}),
         "a store that one rank cannot see": (ordinary, {"levels": 0, "store": folder / f"unshared-{rank}"}),
+        "a store on one rank alone": (ordinary, {"store": None if rank else folder / "one rank's"}),
         "a store that is damaged between levels": (damaging, {"store": folder / "damaged"}),
         "weights that grow back on one rank": (regrowing, {}),
         "a callback that fails on one rank": (ordinary, {"on_level": unready}),
@@ -84,6 +85,10 @@ def refusals(rank: int, size: int, folder: Path) -> None:
 
 def wrapped(rank: int) -> nn.Module:
     return DistributedDataParallel(net(seed=rank))
+
+
+def pair(rank: int) -> list[nn.Module]:
+    return [wrapped(rank), wrapped(rank + 2)]
 
 
 def run_refusals(rank: int, size: int, folder: Path) -> None:
@@ -119,6 +124,30 @@ def resumed(rank: int, size: int, folder: Path) -> None:
             tickets = lthprune.imp(wrapped(rank + 5), training(rank), levels=2, rate=0.5, store=folder / "store")
         for ticket in tickets:
             ticket.save(folder / f"{rank}-{ticket.level}.safetensors")
+
+
+def diverging(rank: int, size: int, folder: Path) -> None:
+    """Search and retrain, while rank 1 alone finds that the second model diverged at level 1; keep what is found."""
+    diverged = Diverged(step=3, lr=0.1, reason="the training loss is NaN")
+
+    def train(models: list[nn.Module], level: lthprune.search.Level) -> list[Diverged | None]:
+        for model in models:
+            training(rank)(model)
+        return [diverged if (rank, trial, level.number) == (1, 1, 1) else None for trial in level.trials]
+
+    with group(rank, size, folder):
+        words: dict[str, Any] = {"levels": 2, "rate": 0.5, "final_form": "plain"}
+        searched = lthprune.imp(pair(rank), train, **words, store=folder / "store")
+        starts = lthprune.imp(pair(rank), lambda models: None, **words)
+        failures: list[Failure] = []
+        levels = zip(*starts, strict=True)
+        retrained = [*retrain_levels(pair(rank), train, levels, levels=2, on_failure=failures.append)]
+        found = {
+            "searched": [[ticket.level for ticket in tickets] for tickets in searched],
+            "retrained": [[ticket.trial for ticket in tickets] for tickets in retrained],
+            "failures": list(map(str, failures)),
+        }
+        (folder / f"found-{rank}.json").write_text(json.dumps(found))
 
 
 def messages(rank: int, size: int, folder: Path) -> None:

@@ -15,6 +15,7 @@ from lthprune.errors import DivergedWarning, PruningError, StorageError
 from lthprune.search.collection import Tickets
 from lthprune.search.drivers import imp, osp
 from lthprune.search.failures import Diverged, Failure
+from lthprune.search.joining import split_off
 from lthprune.search.retraining import retrain_levels
 from lthprune.search.rewinding import Rewinder
 from lthprune.search.store import TicketStore
@@ -95,6 +96,34 @@ def test_a_search_that_is_resumed_goes_on_with_the_models_that_are_left(tmp_path
     assert TicketStore(tmp_path).failures == (Failure.of(WHY, 0, 0), Failure.of(WHY, 2, 2))
     with pytest.raises(StorageError, match="the stored search has 3 models; this one is given 2"):
         imp(nets(2), training({}), store=tmp_path, **words)  # type: ignore[call-overload]
+
+
+def test_an_optimiser_of_all_models_is_rewound_for_those_that_go_on() -> None:
+    models = nets()
+    optimizer = torch.optim.SGD([each for model in models for each in model.parameters()], lr=0.1, momentum=0.9)
+    first, last = (next(models[place].parameters()) for place in (0, 2))
+    for number, parameter in enumerate((first, last)):
+        optimizer.state[parameter]["momentum_buffer"] = torch.full_like(parameter, number)
+    momenta: list[Any] = []
+
+    def train(models: list[nn.Module], level: Level) -> list[Any]:
+        momenta.append(optimizer.state[last]["momentum_buffer"].unique().tolist())
+        optimizer.state[last]["momentum_buffer"] = torch.full_like(last, 7)
+        return training({0: 0})(models, level)
+
+    imp(models, train, levels=2, rewind=Rewinder(optimizer=optimizer))
+    assert momenta == [[1], [1], [1]]
+
+
+def test_the_store_of_one_trial_ends_where_its_training_diverged(tmp_path: Path) -> None:
+    imp(nets(), training({1: 2}), levels=3, store=tmp_path / "whole")
+    whole = TicketStore(tmp_path / "whole")
+    for trial in range(3):
+        part = TicketStore(tmp_path / f"{trial}")
+        split_off(whole, trial, part)
+        assert part.finished == (2 if trial == 1 else 4)
+        assert part.ended == ("the training of every trial diverged" if trial == 1 else None)
+        assert part.failures == ((Failure.of(WHY, 1, 2),) if trial == 1 else ())
 
 
 def test_a_search_warns_of_a_model_that_diverges_with_trial_level_step_and_learning_rate() -> None:

@@ -50,6 +50,11 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
             r"StorageError: rank 0 finds 1 finished levels in .*, and rank 1 finds 0",
         ),
         (
+            "a store on one rank alone",
+            "PruningError: some ranks have a store and others have none: 1. Give all of them the same folder",
+            "PruningError: some ranks have a store and others have none: 1. Give all of them the same folder",
+        ),
+        (
             "a store that is damaged between levels",
             r"StorageError: .*manifest.json is damaged",
             r"PruningError: .* because rank 0 failed\. StorageError: .*manifest.json is damaged",
@@ -104,3 +109,13 @@ def test_a_training_step_sends_the_same_messages_at_every_level_and_no_masks(tmp
         assert all(level == levels[0] for level in levels)
         assert ["gloo:all_reduce", [[parameters]]] in levels[0]
         assert sum(shape[0] for name, (shape,) in levels[0] if name == "gloo:broadcast") < parameters / 10
+
+
+def test_a_model_that_diverges_on_one_rank_ends_on_all(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(ranked.diverging, (2, tmp_path), nprocs=2)
+    one, other = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2))
+    assert one == other
+    assert one["searched"] == [[0, 1, 2], [0]]
+    assert one["retrained"] == [[0, 1], [0], [0, 1]]
+    (failure,) = TicketStore(tmp_path / "store").failures
+    assert one["failures"] == [str(failure)]

@@ -172,6 +172,17 @@ def test_a_file_that_is_not_what_was_written_is_refused_and_the_model_stays_whol
         imp(models, lambda models: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
 
 
+def test_a_search_does_not_begin_again_over_finished_levels_whose_manifest_is_missing(tmp_path):
+    stored(tmp_path, trials=None)
+    manifest = (tmp_path / "manifest.json").read_bytes()
+    (tmp_path / "manifest.json").unlink()
+    before, model = files(tmp_path), net("normalised")
+    with refused(r"manifest\.json is missing.*cp .*manifest\.copy\.json", model, error=StorageError):
+        imp(model, lambda model: pytest.fail("trained"), levels=LEVELS, rate=0.4, store=tmp_path)
+    assert files(tmp_path) == before
+    assert (tmp_path / "manifest.copy.json").read_bytes() == manifest
+
+
 @pytest.mark.parametrize(
     "data",
     [
