@@ -201,7 +201,6 @@ def test_controls_are_no_pieces(tmp_path: Path) -> None:
         merge_runs([run_control(run, "shuffled")], tmp_path / "merged")
 
 
-@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
 def test_a_piece_named_twice_and_trials_in_several_pieces_are_each_one_fault(tmp_path: Path) -> None:
     first, second, both = pieces_of(tiny("run.trials=3"), tmp_path, [[0, 1], [2], [0, 1]])
     with pytest.raises(StorageError) as refused:
@@ -211,6 +210,7 @@ def test_a_piece_named_twice_and_trials_in_several_pieces_are_each_one_fault(tmp
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.filterwarnings("ignore::lthprune.errors.LayerCollapseWarning")
 def test_pieces_ignore_stop_when_and_the_merged_run_ends_where_one_run_does(tmp_path: Path) -> None:
     recipe = joined(
         "model.dense=[6, 6]",

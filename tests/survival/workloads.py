@@ -78,8 +78,9 @@ def _on_run(*words: str) -> Callable[[Path], Words]:
 
 
 def _analyze(folder: Path) -> Words:
-    files = ["--json", folder / "analysis.json", "--graphml", folder / "network.graphml"]
-    return ["analyze", folder / "run", "--level", "1", *files]
+    files = {"--json": folder / "analysis.json", "--graphml": folder / "network.graphml"}
+    missing = [word for option in files.items() if not option[1].exists() for word in option]
+    return ["analyze", folder / "run", "--level", "1", *missing]  # those that are there are whole, and refused
 
 
 def _export(folder: Path) -> Words:
