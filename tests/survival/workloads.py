@@ -164,7 +164,8 @@ def contents(folder: Path) -> Contents:
         parts = list(path.relative_to(folder).parts)
         if parts[0] in ("runs", "sweeps") and len(parts) > 1:
             parts[1] = "new"  # its name says when it began
-        if path.is_file() and path.name not in _PASSING:
+        left = len(parts) == 1 and path.name.endswith(PART)  # outside of runs nobody but the user removes them
+        if path.is_file() and path.name not in _PASSING and not left:
             whole = path.suffix in _FIGURES and not path.name.endswith(PART)
             found["/".join(parts)] = _looked_through(path) if whole else hashlib.sha256(path.read_bytes()).hexdigest()
     return found
