@@ -72,7 +72,9 @@ def _row_of(run: "Run") -> _Row:
             f"{100 * winner.test_acc.mean:.2f}" if winner else "",
             f"{winner.density:.2%}" if winner else "",
         )
-        trials = f"{settings['prune']['method']} x{len(manifest['initial'])}"
+        trials = f"{settings['prune']['method']} x{len(run.trials)}"
+        if run.piece:
+            trials += f" of {settings['run']['trials']}"
         failed = count_failures(run.tickets.failures)
         return _Row(run, (trials, f"{finished} of {levels}", *accuracies), run.state, failed=failed)
     except (LthpruneError, KeyError, TypeError) as error:

@@ -271,9 +271,11 @@ class TicketStore:
 
     def _finished(self, level: int) -> dict[str, str]:
         """Return the files of a finished level, trial by trial, and their hashes."""
-        finished: list[dict[str, str]] = self.manifest()["finished"]
+        manifest = self.manifest()
+        finished: list[dict[str, str]] = manifest["finished"]
         if not 0 <= level < len(finished):
-            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level}.")
+            ended = "" if manifest["ended"] is None else f" The search ended: {manifest['ended']}."
+            raise StorageError(f"{self.folder} has {len(finished)} finished levels; there is no level {level}.{ended}")
         return finished[level]
 
     @property
@@ -300,8 +302,9 @@ class TicketStore:
     def _ticket_file(self, file: str) -> TicketFile:
         """Return a file that the manifest names, after its contents were compared with their hash."""
         ticket = TicketFile(self.path_of(file))
-        if [ticket.about["provenance"].get("trial", 0)] != list(trials_of([file])):
-            raise StorageError(f"{self.folder / file} is the ticket of another trial.")
+        trial, level = ticket.about["provenance"].get("trial", 0), ticket.about["level"]
+        if f"trial-{trial}/{file_of(level)}" != file:
+            raise StorageError(f"{self.folder / file} is the ticket of level {level} of trial {trial}.")
         return ticket
 
     def _read(self, file: str, part: Part) -> State:

@@ -23,6 +23,8 @@ def test_pieces_are_run_and_merged(cli: Cli) -> None:
         assert (result.code, result.err, result.narrow) == (0, "", True)
         assert "This is a piece of a run: trial" in result.out
     pieces = find_runs("pieces")
+    listed = cli("runs", "--out", "pieces")
+    assert ("imp x2 of 3" in listed.out, "imp x1 of 3" in listed.out, listed.narrow) == (True, True, True)
     merged = cli("merge", *(piece.folder for piece in pieces), "--out", "merged")
     assert (merged.code, merged.err, merged.narrow) == (0, "", True)
     assert "Run directory: merged" in merged.out

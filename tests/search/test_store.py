@@ -491,6 +491,19 @@ def test_a_ticket_without_the_file_that_it_refers_to_is_refused_and_the_error_na
         load_ticket(tmp_path / "trial-0/level-01.safetensors")
 
 
+@pytest.mark.parametrize("other", ["trial-0/level-01", "trial-1/level-02"])
+def test_a_ticket_under_the_name_of_another_one_is_refused(tmp_path, other):
+    stored(tmp_path)
+    path, manifest = tmp_path / "manifest.json", json.loads((tmp_path / "manifest.json").read_text())
+    file = "trial-1/level-01.safetensors"
+    data = (tmp_path / f"{other}.safetensors").read_bytes()
+    (tmp_path / file).write_bytes(data)
+    manifest["finished"][1][file] = hashlib.sha256(data).hexdigest()
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=rf"{file} is the ticket of level {other[-1]} of trial {other[6]}\."):
+        TicketStore(tmp_path).ticket(1, 1)
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_store_whose_tickets_hold_all_their_weights_as_once_written_is_resumed(tmp_path, driver):
     whole = search(driver, Architecture("normalised"), 0, "init")
