@@ -115,7 +115,7 @@ def test_missing_packages_for_onnx_are_named_before_anything_is_written(dense_ru
     ("words", "message"),
     [
         ({"level": 9}, "has 4 finished levels; there is no level 9"),
-        ({"trial": 2}, "has no trial 2; it has: 0, 1"),
+        ({"trial": 2}, "has trials 0-1; there is no trial 2"),
         ({"weights": "best"}, "unknown weights 'best'"),
         ({"drop_inputs": True}, "ask for compact"),
     ],

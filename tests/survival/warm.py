@@ -45,5 +45,5 @@ def search(store: str) -> None:
 
 with tempfile.TemporaryDirectory() as _folder:
     _run = run_recipe(tiny("prune.levels=1"), "warm", out=_folder)
-    _run.plot()
+    _run.save_figures()
     search(f"{_folder}/store")
