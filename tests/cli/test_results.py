@@ -210,6 +210,7 @@ def test_plot_draws_every_figure_and_names_the_files(finished: Run, cli: Cli) ->
     assert all(path.is_file() for path in paths)
 
 
+@pytest.mark.heavy
 def test_plot_draws_another_level_and_trial_and_refuses_unknown_ones(finished: Run, cli: Cli) -> None:
     folder = Path(shutil.copytree(finished.folder, "copy"))
     assert cli("plot", folder, "--level", 1, "--trial", 1, "--out", "elsewhere").code == 0

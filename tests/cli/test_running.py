@@ -171,7 +171,7 @@ def killed(out: Path, words: tuple[str, ...], moment: str) -> Path:
     ("moment", "words"),
     [
         ("random", ("prune.rewind=100", "prune.method=osp", "run.keep_early_stop=true")),
-        ("between tickets and manifest", ("run.trials=3",)),
+        pytest.param("between tickets and manifest", ("run.trials=3",), marks=pytest.mark.heavy),
         pytest.param("random", (), marks=pytest.mark.heavy),
         pytest.param(
             "between tickets and manifest",
@@ -266,7 +266,7 @@ def test_run_says_that_pretraining_comes_first(cli: Cli) -> None:
     assert result.out.startswith("Pretraining on digits (2ep) comes first.\nRun directory: ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.heavy)])
 def test_a_run_that_the_system_ends_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     begun = Process(tmp_path / "runs", LONG)
     code, errors = begun.end(number)
@@ -274,6 +274,7 @@ def test_a_run_that_the_system_ends_says_how_to_go_on(tmp_path: Path, number: si
     assert errors.endswith(f"resume with:\n  lthprune resume {begun.folder}\n")
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     begun = Process(tmp_path / "runs", ())
     with begun.process as process:
@@ -283,6 +284,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     assert Run(begun.folder).tickets.finished == 3
 
 
+@pytest.mark.heavy
 def test_a_run_needs_no_home(tmp_path: Path) -> None:
     nobody = "import os; del os.environ['HOME']; os.getuid = lambda: 4_000_000"
     python, flag, code, *words = command("run", "lenet-digits", *settings(), "--out", "runs")

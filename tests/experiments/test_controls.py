@@ -280,7 +280,14 @@ def test_repetitions_draw_anew_and_the_same_repetition_is_the_same_to_the_bit(
     assert (comparison.name, comparison.repeats, comparison.levels) == (kind, 2, (0, 1, 2))
 
 
-@pytest.mark.parametrize("kind", ["reinitialised", "inverted", "one-shot", "small-dense", "dense-longer"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "reinitialised",
+        "one-shot",
+        *(pytest.param(kind, marks=pytest.mark.heavy) for kind in ("inverted", "small-dense", "dense-longer")),
+    ],
+)
 def test_a_control_that_is_interrupted_anywhere_ends_with_the_same_bits(
     kind: str, copy: Run, tmp_path: Path, controls: dict[str, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

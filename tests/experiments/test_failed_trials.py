@@ -166,7 +166,7 @@ def test_analyses_of_a_trial_end_where_it_diverged_and_name_the_reason(run: Run)
     assert np.isnan(counts.active).tolist() == [[False, True, True, True], [False] * 4, [False] * 4]
 
 
-@pytest.mark.parametrize("trial", [0, 1, 2])
+@pytest.mark.parametrize("trial", [*(pytest.param(trial, marks=pytest.mark.heavy) for trial in (0, 1)), 2])
 def test_figures_are_drawn_without_the_missing_trials(run: Run, trial: int) -> None:
     names = {path.stem for path in run.save_figures(trial=trial)}
     assert {"accuracy-over-steps", "accuracy-at-early-stop", "early-stop-steps", "steps-needed"} <= names

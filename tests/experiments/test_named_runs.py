@@ -112,6 +112,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.heavy
 def test_a_finished_run_has_a_summary_states_figures_and_nothing_to_resume(quiet: Run) -> None:
     before = contents(quiet.folder)
     assert [level.left for level in quiet.summary()] == [quiet.tickets.level(level)[0].left for level in range(3)]

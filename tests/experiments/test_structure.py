@@ -19,7 +19,7 @@ from tests.nets import net
 from tests.tiny import joined, tiny, toys
 
 
-@pytest.fixture(scope="module", params=["imp", "osp"])
+@pytest.fixture(scope="module", params=["imp", pytest.param("osp", marks=pytest.mark.heavy)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with few weights left at its last level."""
     recipe = tiny(f'prune.method="{request.param}"', "prune.densities=[0.3, 0.02]", 'prune.scope="global"')
@@ -138,6 +138,7 @@ def test_each_ticket_is_read_and_hashed_once_whatever_is_asked(
     assert reads_of(monkeypatch, run.summary) == {"level-00.safetensors": 1}
 
 
+@pytest.mark.heavy
 def test_each_ticket_is_read_and_traced_once_where_there_are_several_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
