@@ -29,5 +29,6 @@ def describe_failures(failures: "Sequence[Failure]") -> list[str]:
             continue
         levels = level_ranges([first.level, *(each.level for each in others)])
         verb = "is dead" if kind == "dead" else kind
-        sentences.append(f"Trial {trial} {verb} at {levels}, at first because {first.reason}.")
+        where = "" if all(each.reason == first.reason for each in others) else "at first "
+        sentences.append(f"Trial {trial} {verb} at {levels}: {where}{first.reason}.")
     return sentences

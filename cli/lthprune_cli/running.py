@@ -201,7 +201,7 @@ def _watched(
     if done.tickets.ended == ALL_DIVERGED:
         rate = done.settings["train"]["lr"]
         raise LthpruneError(
-            f"{ALL_DIVERGED}, so the run ended; see the warnings above. {LOWER_RATE} It was {rate:g}: start a new run, "
+            f"{ALL_DIVERGED}, so the run ended. {LOWER_RATE} It was {rate:g}: start a new run, "
             f"as with --set train.lr={rate / 10:g}"
         )
     console.print(f"Its plots:     lthprune plot {quote(str(done.folder))}", soft_wrap=True)

@@ -56,6 +56,8 @@ def test_failures_are_counted_and_described_trial_by_trial() -> None:
     assert count_failures(failures) == "1 diverged, 1 dead"
     assert describe_failures(failures) == [
         "Trial 0 diverged at level 1, step 3,000, learning rate 0.5: it did.",
-        "Trial 1 is dead at levels 2-3 and 5, at first because it is.",
+        "Trial 1 is dead at levels 2-3 and 5: it is.",
     ]
+    failures.append(Failure(kind="dead", trial=1, level=6, reason="it still is"))
+    assert describe_failures(failures)[1] == "Trial 1 is dead at levels 2-3 and 5-6: at first it is."
     assert count_failures([]) == ""
