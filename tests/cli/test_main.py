@@ -317,7 +317,7 @@ def test_help_is_answered_without_importing_torch(arguments: list[str]) -> None:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), check=False
     )
     assert done.stderr.strip() == "[]"
-    assert done.returncode == (0 if arguments else 2)
+    assert done.returncode in ([0] if arguments else [0, 2])  # click 8.1 ends with 0, later versions with 2
     assert "Usage: lthprune" in done.stdout
     assert "…" not in done.stdout
     assert all(word in done.stdout for word in (VERBS if arguments in ([], ["--help"]) else ["--help"]))
